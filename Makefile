@@ -1,0 +1,58 @@
+# Every target sets up what it needs; on a fresh machine Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+# One thread a process: the tests run in several processes already.
+test: export OMP_NUM_THREADS ?= 1
+test: export MKL_NUM_THREADS ?= 1
+
+.PHONY: setup test demo lint format examples check-examples suite clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed; name one with: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 -q tests
+
+demo: $(READY)
+	$(BIN)/python -m specs.demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Train the example networks again and write their properties again.
+examples: $(READY)
+	$(BIN)/python -m models.digits
+	$(BIN)/python -m models.pendulum
+	$(BIN)/python -m specs.make
+
+# Check that the committed examples are what the scripts make, and their expected verdicts exactly (two minutes).
+check-examples: $(READY)
+	$(BIN)/python -m models.digits --check
+	$(BIN)/python -m models.pendulum --check
+	$(BIN)/python -m specs.make --check
+	$(BIN)/python -m specs.make --prove
+
+# Run the benchmark suite where it lies beside this folder; pass options with ARGS='--only acasxu'.
+suite: $(READY)
+	@if [ -f ../shared/tools/suite.py ]; then \
+	    $(BIN)/python ../shared/tools/suite.py --cores 1 --python $(BIN)/python $(ARGS); \
+	else \
+	    echo "../shared/tools/suite.py is not there: nothing to run" >&2; \
+	fi
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

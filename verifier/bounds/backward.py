@@ -1,0 +1,123 @@
+"""Backward linear bounds (CROWN): rows pulled back through the network to its input.
+
+Source: Zhang et al., *Efficient Neural Network Robustness Certification with General Activation Functions*, 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from verifier.bounds.network import Network, absolute_product
+from verifier.graph.graph import Affine
+from verifier.graph.ops.affine import Dense
+from verifier.relax.relu import Lines
+from verifier.values import sparse
+from verifier.values.arrays import Array, namespace
+from verifier.values.rounding import gamma
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Lower planes of P rows: the row's value is at least `A·x + b − error` for every x in its domain's box.
+
+    Attributes:
+        A: `[P, n]` over the flattened input.
+        b: `[P]`.
+        error: `[P]`, what rounding may have changed, for any x of the box (concretising included).
+    """
+
+    A: Array
+    b: Array
+    error: Array
+
+
+def backward(
+    net: Network,
+    relaxed: dict[int, Lines],
+    start: dict[int, Array],
+    constant: Array,
+    owner: Array | None,
+    seen: dict[int, Array] | None = None,
+) -> Planes:
+    """Lower planes of rows over the input.
+
+    Args:
+        net: the network, with rounding weights.
+        relaxed: for each nonlinear operator's node, its lines `[B, *shape]` on every domain.
+        start: node -> `[P, *shape]`: the rows are Σ start[i]·value(i) + constant.
+        constant: `[P]`.
+        owner: `[P]` the domain of each row; None when P = B·R and rows of one domain stand together.
+        seen: filled with the rows `[P, *shape]` over each nonlinear node's output, where given.
+
+    Sound because: where a row's coefficient is positive the lower line stands below what it replaces, where it is
+    negative the upper line stands above; every affine step is exact up to `error` (see `Network.with_range`).
+    """
+    nodes, rows = net.graph.nodes, dict(start)
+    b, error = constant, constant * 0
+    for i in range(max(rows), -1, -1):
+        if i not in rows or i == net.input:
+            continue
+        A, node = rows.pop(i), nodes[i]
+        if i in relaxed:
+            if seen is not None:
+                seen[i] = A
+            A, shift = _through_lines(A, relaxed[i], owner)
+            b = b + shift * (1 + gamma(net.terms[i], net.place.dtype))
+            parts: tuple[Array, ...] = (A,)
+        else:
+            op = node.op
+            assert isinstance(op, Affine)
+            if i in net.weight:
+                error = error + absolute_product(A, net.weight[i])
+            bias = op.bias()
+            if bias is not None:
+                b = b + _dot_bias(A, bias, node.shape)
+            if sparse.is_sparse(A) and not isinstance(op, Dense):
+                A = A.toarray().reshape(A.shape[0], *node.shape)
+            parts = op.adjoint(A, *net.graph.shapes_in(i))
+        for j, part in zip(node.inputs, parts, strict=True):
+            rows[j] = _sum(rows[j], part, nodes[j].shape) if j in rows else sparse.settle(part)
+            if not sparse.is_sparse(rows[j]):
+                rows[j] = rows[j].reshape(-1, *nodes[j].shape)
+    P = b.shape[0]
+    if net.input in rows:
+        A = sparse.dense(rows[net.input]).reshape(P, -1)
+    else:  # the rows do not depend on the input
+        A = namespace(b).broadcast_to((b * 0)[:, None], (P, nodes[net.input].size))
+    return Planes(A, b, error + absolute_product(A, net.weight[net.input]))
+
+
+def _sum(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
+    if sparse.is_sparse(a) and sparse.is_sparse(b):
+        return a + b
+    return sparse.dense(a).reshape(-1, *shape) + sparse.dense(b).reshape(-1, *shape)
+
+
+def _through_lines(A: Array, f: Lines, owner: Array | None) -> tuple[Array, Array]:
+    """Rows over a nonlinear operator's input, and what the intercepts add."""
+    B, P = f.s_l.shape[0], A.shape[0]
+    s_l, s_u, t_u = (a.reshape(B, -1) for a in (f.s_l, f.s_u, f.t_u))
+    xp = namespace(s_l)
+    if sparse.is_sparse(A):
+        return sparse.through_lines(A, s_l, s_u, t_u, xp.arange(P) // (P // B) if owner is None else owner)
+    flat = A.reshape(P, prod(A.shape[1:]))
+    step = s_u - s_l
+    if owner is None:  # rows of one domain stand together: broadcast instead of gathering
+        flat = flat.reshape(B, -1, flat.shape[1])
+        negative = xp.minimum(flat, 0.0)
+        shift = xp.einsum("brn,bn->br", negative, t_u).reshape(P)
+        out = flat * s_l[:, None] + negative * step[:, None]
+        return out.reshape(A.shape), shift
+    negative = xp.minimum(flat, 0.0)
+    shift = xp.einsum("pn,pn->p", negative, t_u[owner])
+    out = flat * s_l[owner]
+    negative *= step[owner]
+    out += negative
+    return out.reshape(A.shape), shift
+
+
+def _dot_bias(A: Array, bias: Array, shape: tuple[int, ...]) -> Array:
+    """`Σ A·bias` with bias broadcast to the rows' shape: `[P]`."""
+    bias = namespace(bias).broadcast_to(bias, shape).reshape(-1)
+    return A @ bias if sparse.is_sparse(A) else A.reshape(A.shape[0], -1) @ bias

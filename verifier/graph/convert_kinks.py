@@ -1,0 +1,81 @@
+"""ONNX operators with kinks: rectifiers, and what can be written with them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verifier.graph.convert import Call
+from verifier.graph.convert_affine import scale, total
+from verifier.graph.ops.relu import Relu
+
+_LARGE = float(np.finfo(np.float32).max)
+
+
+def relu(call: Call) -> int:
+    """Relu."""
+    return call.add(Relu(), call.activation(0))
+
+
+def leaky_relu(call: Call) -> int:
+    """LeakyRelu."""
+    return _leaky(call, np.array(call.real("alpha", 0.01)))
+
+
+def prelu(call: Call) -> int:
+    """PRelu with constant slopes."""
+    np.broadcast_to(call.constant(1), call.shape(call.activation(0)))  # slopes broadcast to x, not x to slopes
+    return _leaky(call, call.parameter(1))
+
+
+def _leaky(call: Call, leak: np.ndarray) -> int:
+    """One operator if all slopes are one number in [0, 1] (where it is convex), else `relu(x) − leak·relu(−x)`."""
+    x = call.activation(0)
+    if leak.size and (leak == leak.flat[0]).all() and 0 <= leak.flat[0] <= 1:
+        return call.add(Relu(float(leak.flat[0])), x)
+    below = call.add(Relu(), scale(call, x, np.array(-1.0), None))
+    return total(call, [(1, call.add(Relu(), x)), (-1, scale(call, below, leak, None))])
+
+
+def clip(call: Call) -> int:
+    """Clip, as rectifiers: `max(x, a) = a + relu(x − a)`, `min(x, b) = b − relu(b − x)`."""
+    x = call.activation(0)
+    a, b = (
+        np.asarray(call.constant(i), np.float64).reshape(()) if call.has(i) else np.asarray(call.get(key), np.float64)
+        for i, key in ((1, "min"), (2, "max"))
+    )
+    x = x if np.isnan(a) or a <= -_LARGE else _above(call, x, a)
+    return x if np.isnan(b) or b >= _LARGE else _below(call, x, np.maximum(b, a) if a > b else b)
+
+
+def _above(call: Call, x: int, a: np.ndarray) -> int:
+    """`max(x, a)`."""
+    if not a.any():
+        return call.add(Relu(), call.expand(x, np.broadcast_shapes(call.shape(x), a.shape)))
+    return scale(call, call.add(Relu(), scale(call, x, None, -a)), None, a)
+
+
+def _below(call: Call, x: int, b: np.ndarray) -> int:
+    """`min(x, b)`."""
+    return scale(call, call.add(Relu(), scale(call, x, np.array(-1.0), b)), np.array(-1.0), b)
+
+
+def maximum(call: Call) -> int:
+    """Max of any number of tensors."""
+    return _extreme(call, 1)
+
+
+def minimum(call: Call) -> int:
+    """Min of any number of tensors."""
+    return _extreme(call, -1)
+
+
+def _extreme(call: Call, sign: int) -> int:
+    active = [v for v in call.inputs if isinstance(v, int)]
+    y = active[0]
+    for x in active[1:]:  # max(x, y) = y + relu(x − y), min(x, y) = y − relu(y − x)
+        step = call.add(Relu(), total(call, [(sign, x), (-sign, y)]))
+        y = total(call, [(1, y), (sign, step)])
+    for i in range(len(call.inputs)):
+        if call.is_constant(i):
+            y = (_above if sign > 0 else _below)(call, y, call.parameter(i))
+    return y

@@ -1,0 +1,135 @@
+"""Nodes whose inputs are all constant, computed once: the usual shape arithmetic in numpy, the rest by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from verifier.graph.convert import LARGEST, Call
+from verifier.graph.convert_moves import slice_index, target_shape
+
+
+def fold(call: Call, node: Any, opset_imports: Any) -> list[np.ndarray]:
+    """The outputs of a node (an onnx NodeProto) whose inputs are all constant."""
+    rule = _RULES.get(call.op)
+    y = rule(call) if rule else None
+    if y is None:
+        return _by_onnxruntime(call, node, opset_imports)
+    y = np.asarray(y)
+    if y.size > LARGEST:
+        raise ValueError(f"{call.op} makes a tensor of {y.size} entries")
+    return [y]
+
+
+def _constant(call: Call) -> np.ndarray | None:
+    for key, dtype in (("value_float", "float32"), ("value_floats", "float32"), ("value_int", "int64"),
+                       ("value_ints", "int64")):  # fmt: skip
+        if key in call.attributes:
+            return np.array(call.attributes[key], dtype)
+    if "value" in call.attributes:
+        from onnx import numpy_helper
+
+        return numpy_helper.to_array(call.attributes["value"])
+    raise ValueError("Constant without a numeric value")
+
+
+def _constant_of_shape(call: Call) -> np.ndarray:
+    shape = call.integers(0) or ()
+    if prod(shape) > LARGEST:
+        raise ValueError(f"ConstantOfShape makes a tensor of {prod(shape)} entries")
+    if "value" not in call.attributes:
+        return np.zeros(shape, np.float32)
+    from onnx import numpy_helper
+
+    value = numpy_helper.to_array(call.attributes["value"])
+    return np.full(shape, value.reshape(-1)[0], value.dtype)
+
+
+def _gather(call: Call) -> np.ndarray:
+    return np.take(call.constant(0), call.constant(1), axis=call.get("axis", 0))
+
+
+def _concat(call: Call) -> np.ndarray:
+    return np.concatenate([call.constant(i) for i in range(len(call.inputs))], call.get("axis", 1))
+
+
+def _reshape(call: Call) -> np.ndarray:
+    x = call.constant(0)
+    return x.reshape(target_shape(x.shape, call.integers(1, "shape") or (), bool(call.get("allowzero", 0))))
+
+
+def _squeeze(call: Call) -> np.ndarray:
+    axes = call.integers(1, "axes")
+    return np.squeeze(call.constant(0), axis=axes)
+
+
+def _unsqueeze(call: Call) -> np.ndarray:
+    return np.expand_dims(call.constant(0), call.integers(1, "axes") or ())
+
+
+def _transpose(call: Call) -> np.ndarray:
+    return np.transpose(call.constant(0), call.get("perm"))
+
+
+def _binary(f: Callable[[Any, Any], Any]) -> Callable[[Call], np.ndarray | None]:
+    def rule(call: Call) -> np.ndarray | None:
+        a, b = call.constant(0), call.constant(1)
+        with np.errstate(all="ignore"):
+            return f(a, b).astype(a.dtype) if a.dtype == b.dtype else None
+
+    return rule
+
+
+def _divide(call: Call) -> np.ndarray | None:
+    if call.constant(0).dtype.kind != "f":  # whole numbers are cut towards zero: left to onnxruntime
+        return None
+    return _binary(np.divide)(call)
+
+
+_RULES: dict[str, Callable[[Call], np.ndarray | None]] = {
+    "Add": _binary(np.add),
+    "Concat": _concat,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Div": _divide,
+    "Gather": _gather,
+    "Identity": lambda call: call.constant(0),
+    "Mul": _binary(np.multiply),
+    "Neg": lambda call: -call.constant(0),
+    "Reshape": _reshape,
+    "Shape": lambda call: np.array(call.constant(0).shape[slice(call.get("start", 0), call.get("end"))], np.int64),
+    "Slice": lambda call: slice_index(call.constant(0), call),
+    "Squeeze": _squeeze,
+    "Sub": _binary(np.subtract),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
+
+
+def _by_onnxruntime(call: Call, node: Any, opset_imports: Any) -> list[np.ndarray]:
+    """Any other operator: a model of this one node."""
+    import onnx
+    import onnxruntime
+
+    if any(a.HasField("g") or a.graphs for a in node.attribute):
+        raise ValueError(f"{call.op} holds a subgraph")
+    names = dict.fromkeys(n for n, v in zip(call.names, call.inputs, strict=True) if v is not None)
+    given = {n: call.constant(call.names.index(n)) for n in names}
+    inputs = [
+        onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+        for n, a in given.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=n) for n in node.output if n]
+    graph = onnx.helper.make_graph([node], "folded", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=opset_imports, ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results = iter(session.run(None, given))
+    except Exception as e:  # onnxruntime has no common type of error
+        raise ValueError(f"{call.op} of constants cannot be computed: {str(e).splitlines()[0][:200]}") from None
+    return [next(results) if n else np.zeros(0) for n in node.output]

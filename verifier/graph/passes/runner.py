@@ -1,0 +1,37 @@
+"""All rewrites in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from verifier.graph.graph import Graph
+from verifier.graph.passes.convolutions import conv_to_dense
+from verifier.graph.passes.dense import absorb_moves, merge_dense
+from verifier.graph.passes.moves import tidy_moves
+from verifier.graph.passes.scales import fold_scales
+from verifier.graph.passes.sparsify import sparsify
+from verifier.graph.passes.tails import collapse_tails
+
+Pass = Callable[[Graph], Graph]
+
+PASSES: tuple[Pass, ...] = (
+    tidy_moves,
+    fold_scales,
+    conv_to_dense,
+    tidy_moves,
+    absorb_moves,
+    merge_dense,
+    collapse_tails,
+    tidy_moves,
+    sparsify,
+)
+
+
+def simplify(graph: Graph) -> Graph:
+    """The same function with fewer and cheaper operators; parameters must be numpy arrays.
+
+    Inputs and outputs keep their order and shapes.
+    """
+    for rewrite in PASSES:
+        graph = rewrite(graph)
+    return graph

@@ -1,0 +1,78 @@
+"""Subproblems as a struct of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.search.query import Query
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """D subproblems.
+
+    Attributes:
+        lower, upper: `[D, n]` boxes, in double precision.
+        group: `[D]` group of the query.
+        alive: `[D, J]` disjuncts not yet refuted.
+        gap: `[D]` how far the parent was from being closed (0 is closed); infinite at the root.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    group: np.ndarray
+    alive: np.ndarray
+    gap: np.ndarray
+
+    def __len__(self) -> int:
+        """D."""
+        return len(self.group)
+
+    def take(self, index: np.ndarray) -> Domains:
+        """The domains at `index` (positions or a mask)."""
+        return Domains(self.lower[index], self.upper[index], self.group[index], self.alive[index], self.gap[index])
+
+
+def join(parts: Sequence[Domains]) -> Domains:
+    """All of them, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    fields = ("lower", "upper", "group", "alive", "gap")
+    return Domains(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
+
+
+def roots(query: Query) -> Domains:
+    """One domain a group."""
+    G = len(query.lower)
+    return Domains(query.lower, query.upper, np.arange(G), query.open.copy(), np.full(G, np.inf))
+
+
+class Frontier:
+    """Domains still open: a stack of blocks, so that memory grows with depth, not with breadth."""
+
+    def __init__(self, first: Domains) -> None:
+        self._blocks = [first]
+
+    def __len__(self) -> int:
+        """Number of open domains."""
+        return sum(len(b) for b in self._blocks)
+
+    def push(self, domains: Domains) -> None:
+        """Add a block; within it the largest gap will be popped first."""
+        if len(domains):
+            self._blocks.append(domains.take(np.argsort(domains.gap, kind="stable")))
+
+    def pop(self, most: int) -> Domains:
+        """At most `most` domains, the latest first."""
+        taken: list[Domains] = []
+        while self._blocks and most > 0:
+            block = self._blocks.pop()
+            cut = max(0, len(block) - most)
+            if cut:
+                self._blocks.append(block.take(np.arange(cut)))
+            taken.append(block.take(np.arange(cut, len(block))))
+            most -= len(block) - cut
+        return join(taken)

@@ -1,0 +1,121 @@
+"""Bounding a batch of domains: which disjuncts are refuted, by what planes, and what to split next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.bounds.network import Network
+from verifier.bounds.propagate import Bounds, boxes, propagate
+from verifier.bounds.rows import rows_backward
+from verifier.relax import table
+from verifier.relax.relu import Lines
+from verifier.search.branching.gap import Gap
+from verifier.search.domains import Domains
+from verifier.search.query import Query
+from verifier.values import sparse
+from verifier.values.arrays import Array, Place, to_numpy
+from verifier.values.rounding import outward, unit
+
+NOISE = 4.0
+"""A gap below this many times the rounding allowance of bulk bounding is bounded again in double precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What bounding B domains found.
+
+    Attributes:
+        A, b: `[B, K, n]`, `[B, K]`: half-spaces `A·x + b <= 0` that hold where a literal can hold.
+        row: `[B, K]` lower bounds of the rows.
+        gap: `[B]` how far the nearest living disjunct is from being refuted; `<= 0` where the domain is closed.
+        alive: `[B, J]` disjuncts not refuted.
+        score: `[B, n]` which input to split.
+        deciding: `[B]` the row that decides each domain.
+    """
+
+    A: np.ndarray
+    b: np.ndarray
+    row: np.ndarray
+    gap: np.ndarray
+    alive: np.ndarray
+    score: np.ndarray
+    deciding: np.ndarray
+
+    def corner(self, d: Domains) -> np.ndarray:
+        """`[B, n]` where each domain's deciding row is least on its plane: a candidate counterexample."""
+        A = np.take_along_axis(self.A, self.deciding[:, None, None], 1)[:, 0]
+        return np.where(A > 0, d.lower, d.upper)
+
+
+def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = False) -> Evaluation:
+    """Bound every row of every domain.
+
+    Args:
+        effort: 0 for forward bounds of the neurons, 1 for the backward walk on every undecided neuron.
+        chunk: numbers that one block of backward rows may hold.
+        precise: bulk bounding in double precision, too.
+    """
+    net = query.exact if precise else query.fast
+    lower, upper = outward(d.lower, d.upper, net.place)
+    box = boxes(lower, upper, query.symbols, net.place.dtype)
+    bounds = propagate(net, box, None, set(net.sources), {} if effort else None, chunk)
+    exact = query.exact
+    relaxed = _in_double(exact, bounds)
+    ids = query.ids[d.group]
+    seen: dict[int, Array] = {}
+    planes = rows_backward(exact, query.rows, exact.place.array(ids), relaxed, seen)
+    B, K = ids.shape
+    A = to_numpy(planes.A).reshape(B, K, -1)
+    b = to_numpy(planes.b - planes.error).reshape(B, K)
+    center, radius = d.lower * 0.5 + d.upper * 0.5, (d.upper - d.lower) * 0.5 * (1 + 4 * unit("float64"))
+    row = np.einsum("bkn,bn->bk", A, center) - np.einsum("bkn,bn->bk", abs(A), radius) + b
+    uses = query.uses[d.group]
+    best = np.where(uses, row[:, None], -np.inf).max(2)  # [B, J] best row of each disjunct; NaN never wins a refutation
+    alive = d.alive & ~(best > 0)
+    nearest = np.where(alive, -best, -np.inf)
+    deciding_disjunct = nearest.argmax(1)
+    gap = nearest.max(1)
+    deciding = np.where(np.take_along_axis(uses, deciding_disjunct[:, None, None], 1)[:, 0], row, -np.inf).argmax(1)
+    picked = {i: _pick(r, deciding, B, K, net.place) for i, r in seen.items()}
+    A_decides = np.take_along_axis(A, deciding[:, None, None], 1)[:, 0]
+    score = Gap().score(net, bounds, picked, net.place.array(A_decides), box.radius)
+    noise = _noise(to_numpy(planes.error).reshape(B, K), net)
+    result = Evaluation(A, b, row, gap, alive, to_numpy(score), deciding)
+    blurred = alive.any(1) & (gap < NOISE * noise) if net is not exact else np.zeros(B, bool)
+    if blurred.any():
+        at = np.flatnonzero(blurred)
+        result = _replace(result, at, evaluate(query, d.take(at), effort, chunk, precise=True))
+    return result
+
+
+def _noise(error: np.ndarray, net: Network) -> np.ndarray:
+    """`[B]` the rounding allowance that the rows would have, were they computed in the type of bulk bounding."""
+    return error.max(1) * (unit(net.place.dtype) / unit("float64"))
+
+
+def _in_double(net: Network, bounds: Bounds) -> dict[int, Lines]:
+    """Relaxations made again from the same intervals in double precision: tighter by what rounding cost."""
+    relaxed = {}
+    for i in bounds.relaxed:
+        node = net.graph.nodes[i]
+        l, u = (net.place.array(a, "float64") for a in bounds.interval[node.inputs[0]])
+        relaxed[i] = table.lines(node.op, l, u)
+    return relaxed
+
+
+def _pick(rows: Array, deciding: np.ndarray, B: int, K: int, place: Place) -> Array:
+    """Of rows `[B·K, …]`, the deciding one of each domain: `[B, size]`."""
+    rows = sparse.dense(rows)
+    at = np.arange(B) * K + deciding
+    return place.array(rows.reshape(B * K, -1)[at])
+
+
+def _replace(a: Evaluation, at: np.ndarray, new: Evaluation) -> Evaluation:
+    fields = {}
+    for name in ("A", "b", "row", "gap", "alive", "score", "deciding"):
+        value = getattr(a, name).copy()
+        value[at] = getattr(new, name)
+        fields[name] = value
+    return Evaluation(**fields)

@@ -1,0 +1,113 @@
+"""A graph joined with a property: boxes, rows to be proved positive on them, and networks ready for bounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verifier.bounds.network import Network, magnitudes, prepare
+from verifier.bounds.propagate import boxes, propagate
+from verifier.bounds.rows import Rows, make_rows
+from verifier.graph.graph import Affine, Graph
+from verifier.spec.property import Property
+from verifier.values.arrays import Array, Place
+
+MOST_SYMBOLS = 100
+"""With more varying inputs than this, forward bounds keep intervals instead of linear functions of the inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """Everything a search reads and never changes.
+
+    Disjuncts with one box form a group; a domain belongs to a group and is closed when all its disjuncts are refuted.
+    A disjunct is refuted on a domain when one of its rows is positive throughout.
+
+    Attributes:
+        prop: the property.
+        graph: the network in double precision on numpy.
+        fast: the network in the type that bulk bounding uses; exact: the same in double precision (what decides).
+        rows: one row a literal of the property, at the place of `exact`.
+        lower, upper: `[G, n]` boxes of the groups, rounded outward.
+        box: `[G]` which box of the property a group is.
+        ids: `[G, K]` the literals of a group (padded by repeating).
+        uses: `[G, J, K]` which of them each disjunct of the group has.
+        open: `[G, J]` which of the J disjuncts exist.
+        active: `[k]` inputs that vary in some group; symbols: those that forward bounds keep symbols for.
+        cost: multiply-adds of one evaluation of the network.
+    """
+
+    prop: Property
+    graph: Graph
+    fast: Network
+    exact: Network
+    rows: Rows
+    lower: np.ndarray
+    upper: np.ndarray
+    box: np.ndarray
+    ids: np.ndarray
+    uses: np.ndarray
+    open: np.ndarray
+    active: np.ndarray
+    symbols: Array
+    cost: int
+
+
+def make_query(graph: Graph, prop: Property, place: Place, root_effort: float = 2e8) -> Query:
+    """Join them.
+
+    Args:
+        graph: one input, one output, in double precision on numpy, all operators boundable.
+        prop: at least one disjunct; sizes must fit.
+        place: for bulk bounding.
+        root_effort: multiply-adds that bounding the hull of all boxes may cost; more than that, and the cheap walk
+            alone decides how large rounding allowances are.
+    """
+    used, inverse = np.unique(prop.box, return_inverse=True)
+    lower, upper = prop.lower[used], prop.upper[used]
+    ids, uses, exists = _groups(prop, inverse, len(used))
+    hull_l, hull_u = lower.min(0), upper.max(0)
+    active = np.flatnonzero(hull_l < hull_u)
+    symbols = active if len(active) <= MOST_SYMBOLS else active[:0]
+    double = Place(place.kind, "float64", place.device)
+    cost = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
+
+    host = Place("numpy", "float64")
+    root = prepare(graph, host).with_range(magnitudes(graph, hull_l, hull_u, {}))
+    effort = sum(graph.nodes[j].size for j in root.sources) * cost
+    hull = boxes(hull_l[None], hull_u[None], symbols, "float64")
+    bounds = propagate(root, hull, None, set(), {} if effort < root_effort else None, 10**6)
+    known = {i: (l[0], u[0]) for i, (l, u) in bounds.interval.items()}
+    size = magnitudes(graph, hull_l, hull_u, known)
+    exact = prepare(graph, double).with_range(size)
+    fast = exact if place.dtype == "float64" else prepare(graph, place).with_range(size)
+    rows = make_rows(graph, exact, size, prop.A_y, prop.A_x, prop.d)
+    return Query(
+        prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, active, place.array(symbols), cost
+    )
+
+
+def _groups(prop: Property, group: np.ndarray, G: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`ids`, `uses` and `open` of `Query`, for disjuncts that belong to `group` `[J]`."""
+    order = np.argsort(group, kind="stable")
+    per_group = np.bincount(group, minlength=G)
+    slot = np.empty(len(group), np.int64)  # position of each disjunct within its group
+    slot[order] = np.arange(len(group)) - np.repeat(np.cumsum(per_group) - per_group, per_group)
+    count = np.diff(prop.start)
+    owner = np.repeat(np.arange(len(group)), count)  # disjunct of each literal reference
+    L = max(1, len(prop.d))
+    key = np.unique(group[owner] * L + prop.literal)  # distinct (group, literal), in order
+    key_group = key // L
+    width = np.bincount(key_group, minlength=G)
+    first = np.cumsum(width) - width
+    K = max(1, int(width.max(initial=0)))
+    ids = np.zeros((G, K), np.int64)
+    ids[key_group, np.arange(len(key)) - first[key_group]] = key % L
+    for k in range(1, K):  # padding repeats the first literal of the group
+        short = width <= k
+        ids[short, k] = ids[short, 0]
+    uses = np.zeros((G, int(per_group.max()), K), bool)
+    at = np.searchsorted(key, group[owner] * L + prop.literal)
+    uses[group[owner], slot[owner], at - first[group[owner]]] = True
+    return ids, uses, np.arange(uses.shape[1])[None] < per_group[:, None]

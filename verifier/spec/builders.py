@@ -1,0 +1,130 @@
+"""Properties made from arrays instead of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from verifier.spec.property import Array, Property
+from verifier.values.errors import PropertyError
+
+
+def robustness(
+    center: Any, eps: Any, label: int, n_classes: int, lo: Any = None, hi: Any = None, source: str = "robustness"
+) -> Property:
+    """Some input within `eps` of `center` (maximum norm) is not classified as `label`.
+
+    One disjunct a rival class: its score is at least the label's.
+
+    Args:
+        center: `[n]` or any shape, flattened row-major.
+        eps: radius, one number or one a coordinate; not negative.
+        label: the class that should win, in 0 .. n_classes - 1.
+        n_classes: number of outputs, at least 2.
+        lo, hi: the valid range of inputs, numbers or arrays like `center`; the ball is cut to it.
+
+    Raises:
+        PropertyError: shapes, ranges or the label do not fit, or the ball lies outside lo .. hi.
+    """
+    x = _vector(center, "center")
+    radius = _like(eps, x, "eps")
+    if not np.isfinite(x).all() or not np.isfinite(radius).all() or (radius < 0).any():
+        raise PropertyError(f"{source}: center and eps must be finite and eps not negative; correct them")
+    if n_classes < 2 or not 0 <= label < n_classes:
+        raise PropertyError(f"{source}: label {label} of {n_classes} classes; give 0 <= label < n_classes, two or more")
+    lower, lower_rest = _exact_sum(x, -radius)
+    upper, upper_rest = _exact_sum(x, radius)
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+        raise PropertyError(f"{source}: center +- eps overflows; use a smaller eps")
+    outer = (
+        np.where(lower_rest < 0, np.nextafter(lower, -np.inf), lower),
+        np.where(upper_rest > 0, np.nextafter(upper, np.inf), upper),
+    )
+    inner = (
+        np.where(lower_rest > 0, np.nextafter(lower, np.inf), lower),
+        np.where(upper_rest < 0, np.nextafter(upper, -np.inf), upper),
+    )
+    least = _like(-np.inf if lo is None else lo, x, "lo")
+    most = _like(np.inf if hi is None else hi, x, "hi")
+    if np.isnan(least).any() or np.isnan(most).any():
+        raise PropertyError(f"{source}: lo and hi must be numbers; correct them")
+    low, high = np.maximum(outer[0], least), np.minimum(outer[1], most)
+    if (low > high).any():
+        i = int(np.flatnonzero(low > high)[0])
+        raise PropertyError(f"{source}: the ball lies outside lo .. hi at coordinate {i}; move the center or lo, hi")
+    rivals = [k for k in range(n_classes) if k != label]
+    A = np.zeros((len(rivals), n_classes))
+    A[:, label] = 1.0
+    A[np.arange(len(rivals)), rivals] = -1.0
+    index = np.arange(len(rivals), dtype=np.int64)
+    return _property((low, high), (np.maximum(inner[0], least), np.minimum(inner[1], most)), A,
+                     np.zeros(len(rivals)), np.arange(len(rivals) + 1, dtype=np.int64), index, source)  # fmt: skip
+
+
+def output_property(
+    lower: Any, upper: Any, disjuncts: Sequence[Sequence[tuple[Any, float]]], source: str = "property"
+) -> Property:
+    """Some input between `lower` and `upper` has an output in a union of polytopes.
+
+    Args:
+        lower, upper: `[n]` or any shape, flattened row-major; finite.
+        disjuncts: for every polytope its half-spaces `(coefficients [m], d)`, each meaning `coefficients · y <= d`.
+
+    Raises:
+        PropertyError: shapes do not fit, a number is not finite, lower exceeds upper, or no half-space is given.
+    """
+    low, high = _vector(lower, "lower"), _vector(upper, "upper")
+    if low.shape != high.shape:
+        raise PropertyError(f"{source}: lower has {len(low)} entries and upper {len(high)}; give as many")
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+        raise PropertyError(f"{source}: bounds must be finite and lower at most upper; correct them")
+    rows = [(_vector(a, "coefficients"), float(d)) for disjunct in disjuncts for a, d in disjunct]
+    if not rows:
+        raise PropertyError(f"{source}: no half-space over the outputs; give at least one")
+    if len({len(a) for a, _ in rows}) != 1:
+        raise PropertyError(f"{source}: half-spaces with different numbers of outputs; give all the same")
+    A, d = np.stack([a for a, _ in rows]), np.array([d for _, d in rows])
+    if not (np.isfinite(A).all() and np.isfinite(d).all()):
+        raise PropertyError(f"{source}: coefficients and d must be finite; correct them")
+    distinct, literal = np.unique(np.column_stack([A, d]), axis=0, return_inverse=True)
+    start = np.cumsum([0, *map(len, disjuncts)], dtype=np.int64)
+    return _property((low, high), (low, high), distinct[:, :-1].copy(), distinct[:, -1].copy(), start,
+                     literal.reshape(-1).astype(np.int64), source)  # fmt: skip
+
+
+def _property(
+    outer: tuple[Array, Array], inner: tuple[Array, Array], A: Array, d: Array, start: Any, literal: Any, source: str
+) -> Property:
+    """One box, exact non-strict literals over the outputs."""
+    flags = np.zeros(len(d), bool)
+    return Property(outer[0][None], outer[1][None], inner[0][None], inner[1][None],
+                    np.zeros(len(start) - 1, np.int64), start, literal, A, None, d, d.copy(), flags, flags.copy(),
+                    source)  # fmt: skip
+
+
+def _vector(value: Any, name: str) -> Array:
+    try:
+        result = np.asarray(value, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise PropertyError(f"{name}: not an array of numbers ({error}); correct it") from None
+    if not len(result):
+        raise PropertyError(f"{name}: empty; give at least one number")
+    return result
+
+
+def _like(value: Any, x: Array, name: str) -> Array:
+    """`value` as `[n]`: one number for all coordinates, or one a coordinate."""
+    result = _vector(value, name)
+    if len(result) not in (1, len(x)):
+        raise PropertyError(f"{name}: {len(result)} numbers for {len(x)} inputs; give one, or as many")
+    return np.broadcast_to(result, x.shape)
+
+
+def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """The nearest double of `a + b` and the exact rest (Knuth)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is found by the caller
+        total = a + b
+        part = total - a
+        return total, (a - (total - part)) + (b - part)

@@ -1,0 +1,72 @@
+"""A question about a network: an input set and an unsafe region of outputs, in disjunctive normal form.
+
+The property is satisfiable when some input x and its output y = f(x) satisfy one disjunct j: x lies in the box of j,
+and every literal of j holds.  A literal is `A_y·y + A_x·x <= d` (or `<`).  Decimal numbers of a property are rarely
+doubles; every bound is therefore kept twice: rounded *outward* (for proofs) and *inward* (for witnesses).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Property:
+    """Union of `J` disjuncts over `n` inputs and `m` outputs, both flattened row-major.
+
+    Boxes that are equal are stored once, and so are literals, so that tens of thousands of disjuncts stay small.
+    A property without disjuncts (`J = 0`) contradicts itself: no input satisfies it.
+
+    Attributes:
+        lower, upper: `[K, n]` boxes rounded outward: no real point of the stated box is lost.
+        inner_lower, inner_upper: `[K, n]` the same rounded inward, strict bounds moved by one double: every double
+            between them satisfies the stated bounds exactly.
+        box: `[J]` which box a disjunct uses.
+        start: `[J + 1]`, literal: `[start[J]]`: disjunct j has the literals `literal[start[j]:start[j + 1]]`.
+        A_y: `[L, m]` coefficients of the outputs; one row a literal, nearest doubles.
+        A_x: `[L, n]` coefficients of the inputs, or None when no literal touches the inputs.
+        d: `[L]` right-hand sides rounded up (for proofs); inner_d: `[L]` rounded down (for witnesses).
+        strict: `[L]` whether the literal is `<`: a witness must satisfy it strictly.
+        inexact: `[L]` whether some coefficient of the literal is not exactly a double (its relative error is then
+            at most 2**-53).
+        source: where the property came from, for messages.
+    """
+
+    lower: Array
+    upper: Array
+    inner_lower: Array
+    inner_upper: Array
+    box: NDArray[np.int64]
+    start: NDArray[np.int64]
+    literal: NDArray[np.int64]
+    A_y: Array
+    A_x: Array | None
+    d: Array
+    inner_d: Array
+    strict: NDArray[np.bool_]
+    inexact: NDArray[np.bool_]
+    source: str = "property"
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of input variables."""
+        return int(self.lower.shape[1])
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of output variables."""
+        return int(self.A_y.shape[1])
+
+    @property
+    def n_disjuncts(self) -> int:
+        """Number of disjuncts."""
+        return len(self.box)
+
+    def literals(self, j: int) -> NDArray[np.int64]:
+        """Indices of the literals of disjunct `j`."""
+        return self.literal[self.start[j] : self.start[j + 1]]

@@ -1,0 +1,64 @@
+"""Reading a property file: `.vnnlib` or `.vnnlib.gz`, any version that is supported."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from verifier.spec import vnnlib1
+from verifier.spec.property import Property
+from verifier.values.errors import PropertyError
+
+_VERSION = re.compile(rb"\(\s*vnnlib-version\s*<?\s*([^\s>)]*)")
+
+
+def read(path: str | Path) -> Property:
+    """The property in a file; gzip is recognised by its content.
+
+    Raises:
+        PropertyError: the file cannot be read, or what it holds is not a property; one line, with line and column
+            where there is a place to point at.
+    """
+    text = _content(Path(path))
+    try:
+        head = _VERSION.match(text, _blanks(text))
+        if head:
+            version = head[1].decode("ascii", "replace")[:20]
+            raise PropertyError(f"{path}: VNN-LIB version {version} is not supported yet; give the property in 1.0")
+        return vnnlib1.parse(text, str(path))
+    except MemoryError:
+        raise PropertyError(f"{path}: the property does not fit in memory; split it into several files") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise PropertyError(f"{path}: is a folder; give a .vnnlib or .vnnlib.gz file") from None
+    except FileNotFoundError:
+        raise PropertyError(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PropertyError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    import gzip  # only here: most start-ups do without
+    import zlib
+
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        raise PropertyError(f"{path}: damaged gzip data ({error}); fetch the file again") from None
+
+
+def _blanks(text: bytes) -> int:
+    """The offset behind leading blanks and comments."""
+    at = 3 if text.startswith(b"\xef\xbb\xbf") else 0
+    while at < len(text):
+        if text[at : at + 1] == b";":
+            at = text.find(b"\n", at) + 1 or len(text)
+        elif text[at : at + 1].isspace():
+            at += 1
+        else:
+            break
+    return at

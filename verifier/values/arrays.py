@@ -1,0 +1,86 @@
+"""One set of array functions over numpy and torch.
+
+Bounding code is written once against the functions here.  On the CPU it runs on numpy, which starts in a tenth of the
+time that importing torch takes; on a GPU, and where gradients in the weights are wanted, it runs on torch.  Torch is
+imported only when a torch array is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""A numpy array or a torch tensor; the docstrings give shapes."""
+
+
+def namespace(a: Array) -> Any:
+    """Return the functions for the kind of array `a` is: the numpy module, or its look-alike over torch."""
+    if isinstance(a, (np.ndarray, np.generic)):
+        return np
+    return _torch_namespace()
+
+
+def _torch_namespace() -> ModuleType:
+    from verifier.values import arrays_torch
+
+    return arrays_torch
+
+
+def is_torch(a: Array) -> bool:
+    """Whether `a` is a torch tensor (without importing torch)."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(a, torch.Tensor)
+
+
+def to_numpy(a: Array) -> np.ndarray:
+    """`a` on the host as numpy; shares memory where it can."""
+    return a if isinstance(a, np.ndarray) else a.detach().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how precisely to compute.
+
+    Attributes:
+        kind: `"numpy"` or `"torch"`.
+        dtype: `"float32"` or `"float64"`.
+        device: a torch device name; `"cpu"` for numpy.
+    """
+
+    kind: str = "numpy"
+    dtype: str = "float64"
+    device: str = "cpu"
+
+    def array(self, a: Array, dtype: str | None = None) -> Array:
+        """`a` as an array of this place (`dtype` overrides); integers and booleans keep their type."""
+        name = dtype or (self.dtype if _is_float(a) else str(a.dtype).removeprefix("torch."))
+        if hasattr(a, "tocsr"):
+            return a.astype(name)
+        if self.kind == "numpy":
+            return np.asarray(to_numpy(a), dtype=name, order="C")
+        import torch
+
+        if not is_torch(a):
+            a = torch.from_numpy(np.ascontiguousarray(a))
+        return a.to(device=self.device, dtype=getattr(torch, name))
+
+    @property
+    def xp(self) -> Any:
+        """The functions for arrays of this place."""
+        return np if self.kind == "numpy" else _torch_namespace()
+
+
+def _is_float(a: Array) -> bool:
+    return "float" in str(a.dtype)
+
+
+def place_of(a: Array) -> Place:
+    """The place that `a` lives at."""
+    if isinstance(a, (np.ndarray, np.generic)):
+        return Place("numpy", str(a.dtype), "cpu")
+    return Place("torch", str(a.dtype).removeprefix("torch."), str(a.device))

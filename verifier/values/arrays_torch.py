@@ -1,0 +1,95 @@
+"""The numpy functions that bounding uses, over torch tensors.  Imported only where torch is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import (  # noqa: F401  (names shared with numpy, re-exported)
+    Tensor,
+    abs,
+    arange,
+    argsort,
+    broadcast_to,
+    cumsum,
+    isfinite,
+    isnan,
+    matmul,
+    nextafter,
+    reshape,
+    sign,
+    sqrt,
+    where,
+)
+
+float32, float64, int64, bool_ = torch.float32, torch.float64, torch.int64, torch.bool
+inf = float("inf")
+
+
+def _pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Numbers become tensors of the other argument's type and device."""
+    if not isinstance(a, Tensor):
+        return torch.as_tensor(a, dtype=b.dtype, device=b.device), b
+    if not isinstance(b, Tensor):
+        return a, torch.as_tensor(b, dtype=a.dtype, device=a.device)
+    return a, b
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """Elementwise maximum; either side may be a number."""
+    if not isinstance(b, Tensor):
+        return torch.clamp(a, min=b)
+    return torch.maximum(*_pair(a, b))
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """Elementwise minimum; either side may be a number."""
+    if not isinstance(b, Tensor):
+        return torch.clamp(a, max=b)
+    return torch.minimum(*_pair(a, b))
+
+
+def concatenate(arrays: Any, axis: int = 0) -> Tensor:
+    """Join along an axis."""
+    return torch.cat(list(arrays), dim=axis)
+
+
+def stack(arrays: Any, axis: int = 0) -> Tensor:
+    """Join along a new axis."""
+    return torch.stack(list(arrays), dim=axis)
+
+
+def zeros(shape: Any, dtype: Any, like: Tensor) -> Tensor:
+    """Zeros on the device of `like`."""
+    return torch.zeros(shape, dtype=dtype, device=like.device)
+
+
+def take_along_axis(a: Tensor, index: Tensor, axis: int) -> Tensor:
+    """Gather along an axis, the other axes broadcast."""
+    return torch.take_along_dim(a, index, dim=axis)
+
+
+def transpose(a: Tensor, axes: Any) -> Tensor:
+    """Permute axes."""
+    return a.permute(*axes)
+
+
+def moveaxis(a: Tensor, source: int, destination: int) -> Tensor:
+    """Move one axis."""
+    return torch.movedim(a, source, destination)
+
+
+def einsum(subscripts: str, *arrays: Tensor) -> Tensor:
+    """Sum of products."""
+    return torch.einsum(subscripts, *arrays)
+
+
+def flatnonzero(a: Tensor) -> Tensor:
+    """Indices of what is true."""
+    return torch.nonzero(a.reshape(-1)).reshape(-1)
+
+
+def asnumpy(a: Tensor) -> np.ndarray:
+    """To the host."""
+    return a.detach().cpu().numpy()
