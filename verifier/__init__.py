@@ -1,0 +1,41 @@
+"""Proves or refutes properties of neural networks.
+
+Everything here is imported when it is first used, so that `import verifier` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Ball": "verifier.values.box",
+    "Box": "verifier.values.box",
+    "Property": "verifier.spec.property",
+    "Result": "verifier.run.verify",
+    "UserError": "verifier.values.errors",
+    "UnsoundBound": "verifier.values.errors",
+    "VerifierError": "verifier.values.errors",
+    "Verdict": "verifier.values.verdict",
+    "bound": "verifier.run.bound",
+    "load": "verifier.run.model",
+    "output_property": "verifier.spec.builders",
+    "read": "verifier.spec.vnnlib",
+    "robustness": "verifier.run.questions",
+    "verify": "verifier.run.verify",
+}
+
+__all__ = sorted(_WHERE)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'verifier' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

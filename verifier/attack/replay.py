@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.spec.property import Property
-from verifier.spec.witness import Witness, find
+from verifier.spec.witness import Witness, satisfying
 from verifier.values.rounding import inward
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -35,11 +35,14 @@ class Replay:
             x: `[P, n]` points near the input set.
             boxes: `[P]` which box of the property each point belongs to.
         """
-        if not len(x):
-            return None
         lower, upper = inward(self.prop.inner_lower[boxes], self.prop.inner_upper[boxes], self.dtype)
         kept = (lower <= upper).all(1) & np.isfinite(x).all(1)  # a box may hold no number of the model's type
-        point = np.clip(x[kept].astype(self.dtype), lower[kept], upper[kept])
-        if not len(point):
+        if not kept.any():
             return None
-        return find(self.prop, point.astype(np.float64), self.run(point))
+        with np.errstate(over="ignore"):
+            point = np.clip(x[kept].astype(self.dtype), lower[kept], upper[kept]).astype(np.float64)
+        for i, _ in satisfying(self.prop, point, self.run(point)):
+            y = self.run(point[i : i + 1])  # alone, as a checker will run it: a batch may round differently
+            for _, j in satisfying(self.prop, point[i : i + 1], y):
+                return Witness(point[i], y[0], j)
+        return None

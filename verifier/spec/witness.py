@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -59,11 +60,21 @@ def _literal_holds(prop: Property, i: int, x: Array, y: Array) -> bool:
     return total < bound if prop.strict[i] else total <= bound
 
 
-def find(prop: Property, x: Array, y: Array) -> Witness | None:
-    """The first of the points `x` `[P, n]` with outputs `y` `[P, m]` that satisfies some disjunct, as a witness."""
-    for a, b in zip(np.asarray(x, np.float64), np.asarray(y, np.float64), strict=True):
+def satisfying(prop: Property, x: Array, y: Array) -> Iterator[tuple[int, int]]:
+    """Positions of the points `x` `[P, n]` with outputs `y` `[P, m]` that satisfy some disjunct, with that disjunct."""
+    for i, (a, b) in enumerate(zip(x, y, strict=True)):
         inside = ((a >= prop.inner_lower) & (a <= prop.inner_upper)).all(1)
-        for j in np.flatnonzero(inside[prop.box]):
-            if satisfies(prop, int(j), a, b):
-                return Witness(a, b, int(j))
-    return None
+        near = [j for j in np.flatnonzero(inside[prop.box]) if _nearly(prop, int(j), a, b)]
+        exact = next((int(j) for j in near if satisfies(prop, int(j), a, b)), None)
+        if exact is not None:
+            yield i, exact
+
+
+def _nearly(prop: Property, j: int, x: Array, y: Array) -> bool:
+    """A cheap test in floating point that every satisfied disjunct passes (and few others)."""
+    ids = prop.literals(j)
+    A_y, d = prop.A_y[ids], prop.inner_d[ids]
+    value, size = A_y @ y, abs(A_y) @ abs(y) + abs(d)
+    if prop.A_x is not None:
+        value, size = value + prop.A_x[ids] @ x, size + abs(prop.A_x[ids]) @ abs(x)
+    return bool((value - d <= 1e-12 * (len(x) + len(y)) * size).all())

@@ -1,0 +1,6 @@
+"""`python -m verifier`."""
+
+from verifier.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Loading a network from whatever the user has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from verifier.graph import from_onnx
+from verifier.graph.graph import Graph
+from verifier.graph.passes.maxima import maxima_to_relu
+from verifier.graph.passes.runner import simplify
+from verifier.values.arrays import Place
+from verifier.values.errors import ModelError
+
+
+class Network(Protocol):
+    """What every loaded network offers: its graph, the type of its input, and the original to run."""
+
+    @property
+    def graph(self) -> Graph:
+        """What it computes."""
+        ...
+
+    @property
+    def input_dtype(self) -> str:
+        """Type of its input."""
+        ...
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One shape an input."""
+        ...
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One shape an output."""
+        ...
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """The original on `[P, n]`: `[P, m]`."""
+        ...
+
+
+def load(model: Any, example: Any = None) -> Network:
+    """A network from an `.onnx` or `.onnx.gz` file, or from a torch module and an example input `[B, ...]`.
+
+    Raises:
+        ModelError: when it cannot be read or uses something unsupported.
+        UnsoundBound: when the imported graph computes something else than the original.
+    """
+    if isinstance(model, (str, Path)):
+        return from_onnx.load(model)
+    if hasattr(model, "graph") and hasattr(model, "run"):
+        return model  # type: ignore[no-any-return]
+    if example is None:
+        raise ModelError(f"{type(model).__name__}: give a file, or a torch module together with an example input")
+    from verifier.graph.from_torch import load_torch
+
+    return load_torch(model, example)
+
+
+def name_of(model: Network) -> str:
+    """A short name for messages."""
+    return str(getattr(model, "path", None) or type(getattr(model, "module", model)).__name__)
+
+
+def boundable(model: Network) -> Graph:
+    """The network's graph on numpy in double precision, simplified and checked against the original.
+
+    Raises:
+        ModelError: several inputs or outputs.
+        UnsoundBound: when the simplified graph computes something else.
+    """
+    for what, shapes in (("inputs", model.input_shapes), ("outputs", model.output_shapes)):
+        if len(shapes) != 1:
+            raise ModelError(f"{name_of(model)}: the network has {len(shapes)} {what}, where exactly one is supported")
+    graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
+    if isinstance(model, from_onnx.Model):
+        from_onnx.check(model, graph)
+    return graph

@@ -1,0 +1,48 @@
+"""Common questions in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verifier.spec import builders
+from verifier.spec.property import Property
+from verifier.values.box import Ball, Box
+from verifier.values.errors import PropertyError
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Is some input of a set not classified as `label`?"""
+
+    inputs: Ball | Box
+    label: int
+
+    def property(self, n_outputs: int) -> Property:
+        """The property for a network of so many classes.
+
+        Raises:
+            PropertyError: the label is not one of them, or the ball is not one of the maximum norm.
+        """
+        if isinstance(self.inputs, Ball):
+            if self.inputs.norm != float("inf"):
+                raise PropertyError(
+                    f"robustness in norm {self.inputs.norm:g} is not supported yet; use norm=inf, whose ball contains it"
+                )
+            b = self.inputs
+            return builders.robustness(b.center, b.eps, self.label, n_outputs, b.lo, b.hi)
+        if n_outputs < 2 or not 0 <= self.label < n_outputs:
+            raise PropertyError(f"robustness: label {self.label} of {n_outputs} classes; give 0 <= label < classes")
+        rows = []
+        for rival in (k for k in range(n_outputs) if k != self.label):
+            row = np.zeros(n_outputs)
+            row[self.label], row[rival] = 1, -1
+            rows.append([(row, 0.0)])
+        return builders.output_property(self.inputs.lower, self.inputs.upper, rows, "robustness")
+
+
+def robustness(inputs: Ball | Box, label: int) -> Any:
+    """The question whether every input of a ball or box is classified as `label` (`unsat` means yes, robust)."""
+    return Robustness(inputs, label)

@@ -1,0 +1,55 @@
+"""What to do, in what order: chosen from the graph, the property and the machine, never from a name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from verifier.graph.graph import Affine, Graph
+from verifier.values.arrays import Place
+from verifier.values.errors import UserError
+
+DEVICE_WORK = 5e6
+"""Multiply-adds of one evaluation from which a GPU is worth the second that starting it takes."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The plan for one question.
+
+    Attributes:
+        place: where bulk bounding runs.
+        starts, steps: of the first gradient search; it is repeated with more after the root has been bounded.
+        reason: why, in one line.
+    """
+
+    place: Place
+    starts: int
+    steps: int
+    reason: str
+
+
+def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
+    """The plan.
+
+    Raises:
+        UserError: an unknown device, or `cuda` where there is none.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {device!r}: use auto, cpu or cuda")
+    work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
+    place, why = Place("numpy", "float32"), "on the processor"
+    if device == "cuda" or (device == "auto" and work >= DEVICE_WORK and _may_have_gpu()):
+        import torch
+
+        if torch.cuda.is_available():
+            place, why = Place("torch", "float32", "cuda"), "on the GPU"
+        elif device == "cuda":
+            raise UserError("device cuda: torch finds no CUDA device; use --device cpu")
+    starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))
+    return Strategy(place, starts, 10, f"{why}: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts")
+
+
+def _may_have_gpu() -> bool:
+    """Whether asking torch for a GPU is worth importing it."""
+    return os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
