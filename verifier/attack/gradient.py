@@ -40,7 +40,7 @@ def targets(prop: Property, disjuncts: np.ndarray) -> Targets:
     ids = prop.literal[np.minimum(at, len(prop.literal) - 1)] if len(prop.literal) else at * 0 - 1
     ids = np.where(count[:, None] > 0, ids, -1)
     box = prop.box[disjuncts]
-    return Targets(prop.inner_lower[box], prop.inner_upper[box], ids, box)
+    return Targets(prop.lower[box], prop.upper[box], ids, box)
 
 
 def margins(prop: Property, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.spec.property import Property
-from verifier.spec.witness import Witness, satisfying
-from verifier.values.rounding import inward
+from verifier.spec.witness import Witness, admissible, satisfies, satisfying
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -21,11 +20,13 @@ class Replay:
     Attributes:
         prop: the question.
         run: the original model, `[P, n]` -> `[P, m]`.
+        real: the network in double precision, `[P, n]` -> `[P, m]`.
         dtype: the model's input type (`"float16"`, `"float32"` or `"float64"`).
     """
 
     prop: Property
     run: Run
+    real: Run
     dtype: str
 
     def __call__(self, x: np.ndarray, boxes: np.ndarray) -> Witness | None:
@@ -35,14 +36,22 @@ class Replay:
             x: `[P, n]` points near the input set.
             boxes: `[P]` which box of the property each point belongs to.
         """
-        lower, upper = inward(self.prop.inner_lower[boxes], self.prop.inner_upper[boxes], self.dtype)
-        kept = (lower <= upper).all(1) & np.isfinite(x).all(1)  # a box may hold no number of the model's type
+        lower, upper = admissible(self.prop, boxes, self.dtype)
+        kept = (lower <= upper).all(1) & np.isfinite(x).all(1)
         if not kept.any():
             return None
+        lower, upper, boxes = lower[kept], upper[kept], boxes[kept]
         with np.errstate(over="ignore"):
-            point = np.clip(x[kept].astype(self.dtype), lower[kept], upper[kept]).astype(np.float64)
-        for i, _ in satisfying(self.prop, point, self.run(point)):
-            y = self.run(point[i : i + 1])  # alone, as a checker will run it: a batch may round differently
-            for _, j in satisfying(self.prop, point[i : i + 1], y):
-                return Witness(point[i], y[0], j)
+            point = np.clip(x[kept].astype(self.dtype).astype(np.float64), lower, upper)
+        for i, _ in satisfying(self.prop, point, self.run(point), boxes):
+            one, box = point[i : i + 1], boxes[i : i + 1]
+            y = self.run(one)  # alone, as a checker will run it: a batch may round differently
+            for _, j in satisfying(self.prop, one, y, box):
+                if self._holds_for_reals(one, box, j):
+                    return Witness(point[i], y[0], j)
         return None
+
+    def _holds_for_reals(self, one: np.ndarray, box: np.ndarray, j: int) -> bool:
+        """Where an input had to leave its interval to be a number of the model's type: does the input inside, too?"""
+        inside = np.clip(one, self.prop.lower[box], self.prop.upper[box])
+        return bool((inside == one).all()) or satisfies(self.prop, j, inside[0], self.real(inside)[0])

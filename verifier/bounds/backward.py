@@ -34,6 +34,7 @@ class Planes:
 
 def backward(
     net: Network,
+    weight: dict[int, Array],
     relaxed: dict[int, Lines],
     start: dict[int, Array],
     constant: Array,
@@ -43,7 +44,8 @@ def backward(
     """Lower planes of rows over the input.
 
     Args:
-        net: the network, with rounding weights.
+        net: the network.
+        weight: rounding weights of the nodes (see `Network.weight`), for the domains at hand.
         relaxed: for each nonlinear operator's node, its lines `[B, *shape]` on every domain.
         start: node -> `[P, *shape]`: the rows are Σ start[i]·value(i) + constant.
         constant: `[P]`.
@@ -51,7 +53,7 @@ def backward(
         seen: filled with the rows `[P, *shape]` over each nonlinear node's output, where given.
 
     Sound because: where a row's coefficient is positive the lower line stands below what it replaces, where it is
-    negative the upper line stands above; every affine step is exact up to `error` (see `Network.with_range`).
+    negative the upper line stands above; every affine step is exact up to `error` (see `Network.weight`).
     """
     nodes, rows = net.graph.nodes, dict(start)
     b, error = constant, constant * 0
@@ -68,8 +70,8 @@ def backward(
         else:
             op = node.op
             assert isinstance(op, Affine)
-            if i in net.weight:
-                error = error + absolute_product(A, net.weight[i])
+            if i in weight:
+                error = error + absolute_product(A, weight[i])
             bias = op.bias()
             if bias is not None:
                 b = b + _dot_bias(A, bias, node.shape)
@@ -85,7 +87,7 @@ def backward(
         A = sparse.dense(rows[net.input]).reshape(P, -1)
     else:  # the rows do not depend on the input
         A = namespace(b).broadcast_to((b * 0)[:, None], (P, nodes[net.input].size))
-    return Planes(A, b, error + absolute_product(A, net.weight[net.input]))
+    return Planes(A, b, error + absolute_product(A, weight[net.input]))
 
 
 def _sum(a: Array, b: Array, shape: tuple[int, ...]) -> Array:

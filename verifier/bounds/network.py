@@ -1,8 +1,8 @@
-"""A graph made ready for bounding at one place: parameters converted, magnitudes at hand, rounding weights computed."""
+"""A graph made ready for bounding at one place, and what rounding costs there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.relax import table
 from verifier.values.arrays import Array, Place, namespace
-from verifier.values.sparse import is_sparse
 from verifier.values.rounding import gamma, tiny, unit
+from verifier.values.sparse import is_sparse
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,6 @@ class Network:
         sources: nodes whose value feeds a nonlinear operator, in topological order: these need bounds.
         terms: for each node, products behind one entry of it or of its adjoint, plus what relaxing and adding up the
             constant of a row costs.
-        weight: for each node that rounds, and for the input, `[size]`: with rows A at the node, |A|·weight bounds
-            what rounding the row's walk through that node can change its bound by.  Empty until `with_range`.
     """
 
     graph: Graph
@@ -34,7 +32,6 @@ class Network:
     absolute: tuple[Affine | None, ...]
     sources: tuple[int, ...]
     terms: tuple[int, ...]
-    weight: dict[int, Array]
 
     @property
     def input(self) -> int:
@@ -51,24 +48,20 @@ class Network:
         op = self.graph.nodes[i].op
         return isinstance(op, Affine) and not op.exact
 
-    def with_range(self, magnitudes: dict[int, np.ndarray]) -> Network:
-        """The network with rounding weights for a whole search.
+    def weight(self, i: int, magnitude: Array) -> Array:
+        """The rounding weight of a node: with rows A over it, rounding moves their bounds by at most `|A|·weight`.
 
-        `magnitudes[i]` is `[size]`, in double precision: an upper bound, over every box that will be bounded, on the
-        sum of the magnitudes of the products behind each entry of node i (for the input, on |x| itself).
+        Args:
+            i: the input, or a node that rounds.
+            magnitude: `[size]`, at least the sum of the magnitudes of the products behind each entry of the node, over
+                all domains at hand (for the input: at least |x|).
 
-        Sound because: computing `A' = A·W` errs by at most gamma·|A||W| entry by entry; as the true value that A'
-        multiplies is at most m, the bound moves by at most gamma·|A||W|m <= gamma·|A|·magnitude.  The factor 1.02
-        covers the rounding of the error's own sum, conversion of W to `place.dtype` one more unit.
+        Sound because: computing `A' = A·W` errs by at most gamma·|A||W|, entry by entry; as the value that A'
+        multiplies is at most m, the bound moves by at most gamma·|A||W|m <= gamma·|A|·magnitude.  Converting W to the
+        place's type costs one more unit; 1.03 covers the rounding of magnitude and of the errors' own sum.
         """
-        dtype = self.place.dtype
-        weight = {}
-        for i, m in magnitudes.items():
-            if i == self.input or self.rounds(i):
-                n = self.terms[i]
-                w = np.asarray(m, np.float64).reshape(-1) * (gamma(n, dtype) + unit(dtype)) * 1.02 + n * tiny(dtype)
-                weight[i] = self.place.array(np.nextafter(w.astype(dtype), np.inf, dtype=dtype))
-        return replace(self, weight=weight)
+        dtype, n = self.place.dtype, self.terms[i]
+        return magnitude.reshape(-1) * ((gamma(n, dtype) + unit(dtype)) * 1.03) + n * tiny(dtype)
 
 
 def prepare(graph: Graph, place: Place) -> Network:
@@ -85,7 +78,7 @@ def prepare(graph: Graph, place: Place) -> Network:
     sources = sorted(
         {j for n in graph.nodes if not isinstance(n.op, (Affine, Input)) for j in n.inputs}
     )
-    return Network(cast, place, absolute, tuple(sources), _terms(graph, len(sources)), {})  # type: ignore[arg-type]
+    return Network(cast, place, absolute, tuple(sources), _terms(graph, len(sources)))  # type: ignore[arg-type]
 
 
 def _terms(graph: Graph, kinks: int) -> tuple[int, ...]:
@@ -102,33 +95,31 @@ def _terms(graph: Graph, kinks: int) -> tuple[int, ...]:
     return tuple(terms)
 
 
-def magnitudes(graph: Graph, lower: np.ndarray, upper: np.ndarray, bounds: dict[int, tuple[Array, Array]]) -> dict:
-    """Upper bounds on the sums of magnitudes behind every node, for `Network.with_range`.
+def magnitudes(
+    graph: Graph, lower: np.ndarray, upper: np.ndarray, known: dict[int, tuple[Array, Array]] | None = None
+) -> dict[int, np.ndarray]:
+    """Upper bounds `[size]` on the sums of magnitudes behind every node's entries, over a box `[n]`.
 
     Args:
-        graph: in double precision on numpy.
-        lower, upper: `[n]` a box around everything that will be bounded.
-        bounds: for nonlinear operators' input nodes, bounds `[size]` known there (tighter than magnitudes allow).
-
-    Returns: node -> `[size]`, not rounded up by more than double precision needs.
+        graph: on numpy, in double precision.
+        known: node -> bounds `[1, *shape]` of its value on the box, where there are some.
     """
-    out: dict[int, np.ndarray] = {}
-    value: dict[int, np.ndarray] = {}
+    size: dict[int, np.ndarray] = {}
+    value: dict[int, np.ndarray] = {}  # bounds on |value|, at most size
     for i, node in enumerate(graph.nodes):
         op = node.op
         if isinstance(op, Input):
-            m = np.maximum(abs(lower), abs(upper)).reshape(1, *node.shape)
+            size[i] = np.maximum(abs(lower), abs(upper)).reshape(1, *node.shape)
         elif isinstance(op, Affine):
-            m = op.absolute().evaluate(*(value[j] for j in node.inputs))
-            m = np.asarray(m) * (1 + gamma(max(1, op.terms(*graph.shapes_in(i))) + 2, "float64"))
+            m = np.asarray(op.absolute().evaluate(*(value[j] for j in node.inputs)))
+            size[i] = m * (1 + gamma(max(1, op.terms(*graph.shapes_in(i))) + 2, "float64"))
         else:
-            m = value[node.inputs[0]] * max(1.0, abs(getattr(op, "leak", 0.0)))
-        out[i] = m.reshape(-1)
-        value[i] = m
-        if i in bounds:
-            l, u = (np.asarray(a, np.float64).reshape(m.shape) for a in bounds[i])
-            value[i] = np.minimum(m, np.maximum(abs(l), abs(u)))
-    return out
+            size[i] = value[node.inputs[0]] * max(1.0, abs(getattr(op, "leak", 0.0)))
+        value[i] = size[i]
+        if known is not None and i in known:
+            l, u = (np.asarray(a, np.float64).reshape(1, *node.shape) for a in known[i])
+            value[i] = np.minimum(value[i], np.maximum(abs(l), abs(u)))
+    return {i: v.reshape(-1) for i, v in size.items()}
 
 
 def absolute_product(A: Array, w: Array) -> Array:

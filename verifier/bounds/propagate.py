@@ -47,12 +47,22 @@ class Bounds:
         relaxed: nonlinear node -> its lines.
         forms: node -> forward form, for the nodes asked for.
         symbols: `[k]` the inputs whose symbols the forms keep.
+        magnitude: node -> `[1, *shape]`: see `Network.weight`, for these domains.
     """
 
     interval: dict[int, tuple[Array, Array]]
     relaxed: dict[int, Lines]
     forms: dict[int, Form]
     symbols: Array
+    magnitude: dict[int, Array]
+
+    def weights(self, net: Network) -> dict[int, Array]:
+        """Rounding weights at another network's place (the same graph)."""
+        return {
+            i: net.weight(i, net.place.array(m, net.place.dtype))
+            for i, m in self.magnitude.items()
+            if i == net.input or net.rounds(i)
+        }
 
 
 def propagate(
@@ -62,49 +72,77 @@ def propagate(
     keep: set[int],
     critical: dict[int, Array] | None,
     chunk: int,
+    known: dict[int, tuple[Array, Array]] | None = None,
 ) -> Bounds:
     """Bound every source and relax every nonlinear node, in topological order.
 
     Args:
-        net: with rounding weights.
+        net: the network.
         box: the domains.
         sign: source -> `[B, *shape]` int8: +1 where the value is known to be >= 0, -1 where <= 0, else 0.
         keep: nodes whose forward form is wanted.
         critical: source -> `[B, *shape]` boolean: which undecided entries the backward walk bounds, too (all of a
             source that is missing); None for the forward walk only.
         chunk: how many numbers one block of backward rows may hold.
+        known: source -> bounds `[1, *shape]` that hold on every domain.
     """
     xp, nodes, dtype = namespace(box.lower), net.graph.nodes, net.place.dtype
     last = {j: i for i, n in enumerate(nodes) for j in n.inputs}
     forms: dict[int, Form] = {}
     interval: dict[int, tuple[Array, Array]] = {}
     relaxed: dict[int, Lines] = {}
+    magnitude: dict[int, Array] = {}
+    weight: dict[int, Array] = {}
     for i, node in enumerate(nodes):
         if isinstance(node.op, Input):
             forms[i] = input_form(net, box.center, box.radius, box.symbols)
+            magnitude[i] = _largest(box.lower, box.upper).reshape(1, *node.shape)
+            weight[i] = net.weight(i, magnitude[i])
         elif isinstance(node.op, Affine):
+            absolute = net.absolute[i]
+            assert absolute is not None
+            magnitude[i] = absolute.evaluate(*(magnitude[j] for j in node.inputs))
+            if not node.op.exact:
+                weight[i] = net.weight(i, magnitude[i])
             if i in last or i in keep:
                 forms[i] = through_affine(net, i, [forms[j] for j in node.inputs])
         else:
             (j,) = node.inputs
             if j not in interval:
                 l, u = concretize(forms[j], dtype)
+                if known is not None:
+                    l, u = xp.maximum(l, known[j][0]), xp.minimum(u, known[j][1])
                 if sign is not None:
                     l = xp.where(sign[j] > 0, xp.maximum(l, 0.0), l)
                     u = xp.where(sign[j] < 0, xp.minimum(u, 0.0), u)
                 if critical is not None and relaxed:
-                    l, u = tighten(net, box, relaxed, j, l, u, critical.get(j), chunk)
+                    l, u = tighten(net, box, weight, relaxed, j, l, u, critical.get(j), chunk)
                 interval[j] = (l, u)
             relaxed[i] = table.lines(node.op, *interval[j])
+            magnitude[i] = _largest(*table.image(node.op, *interval[j]))[None]
             forms[i] = through_lines(forms[j], relaxed[i], dtype)
         for j in set(node.inputs):
             if last[j] == i and j not in keep:
                 forms.pop(j, None)
-    return Bounds(interval, relaxed, {i: forms[i] for i in keep}, box.symbols)
+    return Bounds(interval, relaxed, {i: forms[i] for i in keep}, box.symbols, magnitude)
+
+
+def _largest(lower: Array, upper: Array) -> Array:
+    """Of intervals `[B, *shape]`, the largest magnitude over the batch: `[*shape]`."""
+    xp = namespace(lower)
+    return xp.maximum(-xp.amin(lower, 0), xp.amax(upper, 0))
 
 
 def tighten(
-    net: Network, box: Boxes, relaxed: dict[int, Lines], j: int, l: Array, u: Array, wanted: Array | None, chunk: int
+    net: Network,
+    box: Boxes,
+    weight: dict[int, Array],
+    relaxed: dict[int, Lines],
+    j: int,
+    l: Array,
+    u: Array,
+    wanted: Array | None,
+    chunk: int,
 ) -> tuple[Array, Array]:
     """Bounds of node `j` with every undecided entry bounded by the backward walk on both sides."""
     xp, (B, *shape) = namespace(l), l.shape
@@ -122,7 +160,7 @@ def tighten(
     for at in range(0, len(pairs), block):
         p = pairs[at : at + block]
         owner, neuron = p // size, p % size
-        lb = lower_bounds(net, box, relaxed, j, neuron, owner)
+        lb = lower_bounds(net, box, weight, relaxed, j, neuron, owner)
         half = len(p)
         low[p] = xp.maximum(low[p], lb[:half])
         up[p] = xp.minimum(up[p], -lb[half:])
@@ -130,7 +168,13 @@ def tighten(
 
 
 def lower_bounds(
-    net: Network, box: Boxes, relaxed: dict[int, Lines], j: int, neuron: Array, owner: Array
+    net: Network,
+    box: Boxes,
+    weight: dict[int, Array],
+    relaxed: dict[int, Lines],
+    j: int,
+    neuron: Array,
+    owner: Array,
 ) -> Array:
     """Lower bounds of `+value` and then of `−value` of entries of node `j`: `[2P]`."""
     xp = namespace(box.lower)
@@ -146,7 +190,7 @@ def lower_bounds(
             A = A.reshape(len(twice), *net.graph.nodes[node.inputs[0]].shape)
         b = xp.broadcast_to(zero, twice.shape) if op.b is None else xp.concatenate([op.b[neuron], -op.b[neuron]])
         start = {node.inputs[0]: A}
-        error = xp.concatenate([net.weight[j][neuron]] * 2)
+        error = xp.concatenate([weight[j][neuron]] * 2)
     else:
         P = len(neuron)
         A = xp.broadcast_to((box.lower[:1, :1] * 0), (2 * P, node.size))
@@ -154,7 +198,7 @@ def lower_bounds(
         rows = xp.arange(P)
         A[rows, neuron], A[rows + P, neuron] = 1, -1
         start, b, error = {j: A.reshape(2 * P, *node.shape)}, A[:, 0] * 0, A[:, 0] * 0
-    planes = backward(net, relaxed, start, b, twice)
+    planes = backward(net, weight, relaxed, start, b, twice)
     value = xp.einsum("pn,pn->p", planes.A, box.center[twice]) + planes.b
     value = value - xp.einsum("pn,pn->p", xp.abs(planes.A), box.radius[twice])
     return value - planes.error - error

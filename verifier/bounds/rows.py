@@ -46,7 +46,7 @@ def make_rows(
     Args:
         graph: in double precision on numpy, the same nodes as `net.graph`.
         net: where the rows will be used.
-        magnitude: see `Network.with_range`.
+        magnitude: see `magnitudes`, over everything that will be bounded.
         A_y: `[L, m]`; A_x: `[L, n]` or None; d: `[L]`; all in double precision.
     """
     L, out = len(d), net.output
@@ -80,12 +80,17 @@ def make_rows(
 
 
 def rows_backward(
-    net: Network, rows: Rows, ids: Array, relaxed: dict[int, Lines], seen: dict[int, Array] | None = None
+    net: Network,
+    rows: Rows,
+    ids: Array,
+    weight: dict[int, Array],
+    relaxed: dict[int, Lines],
+    seen: dict[int, Array] | None = None,
 ) -> Planes:
     """Lower planes `[B·K]` of the rows `ids` (`[B, K]`) of every domain, by the backward walk."""
     flat = ids.reshape(-1)
     start = {i: A[flat].reshape(len(flat), *net.graph.nodes[i].shape) for i, A in rows.start.items()}
-    planes = backward(net, relaxed, start, rows.constant[flat], None, seen)
+    planes = backward(net, weight, relaxed, start, rows.constant[flat], None, seen)
     return Planes(planes.A, planes.b, planes.error + rows.error[flat])
 
 

@@ -60,3 +60,11 @@ def lines(op: Relu, lower: Array, upper: Array, alpha: Array | None = None) -> L
 def alpha_range(op: Relu) -> tuple[float, float]:
     """Every slope in this range gives a sound lower line."""
     return (op.leak, 1.0)
+
+
+def image(op: Relu, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Least and largest value between `lower` and `upper`: at the ends, or at the kink where both ends are positive."""
+    xp = namespace(lower)
+    at_lower, at_upper = op.evaluate(lower), op.evaluate(upper)
+    least = at_lower if op.leak >= 0 else xp.minimum(at_lower, xp.where((lower < 0) & (upper > 0), lower * 0, at_upper))
+    return least, xp.maximum(at_lower, at_upper)

@@ -23,3 +23,14 @@ def lines(op: Operator, lower: Array, upper: Array, alpha: Array | None = None) 
     if isinstance(op, Relu):
         return relu.lines(op, lower, upper, alpha)
     raise TypeError(f"no relaxation for {type(op).__name__}")
+
+
+def image(op: Operator, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """An interval that holds `op` of everything between `lower` and `upper`, up to one rounding.
+
+    Raises:
+        TypeError: when the operator has no row here.
+    """
+    if isinstance(op, Relu):
+        return relu.image(op, lower, upper)
+    raise TypeError(f"no relaxation for {type(op).__name__}")

@@ -58,8 +58,8 @@ def bound(
     if C.shape[1] != m:
         raise PropertyError(f"rows have {C.shape[1]} entries, the network {m} outputs; give as many")
     place = Place("torch" if device != "cpu" else "numpy", dtype, device)
-    size = magnitudes(graph, box.lower, box.upper, {})
-    prepared = prepare(graph, place).with_range(size)
+    size = magnitudes(graph, box.lower, box.upper)
+    prepared = prepare(graph, place)
     both = make_rows(graph, prepared, size, np.concatenate([C, -C]), None, np.zeros(2 * len(C)))
     varying = np.flatnonzero(box.lower < box.upper) if method != "interval" else np.arange(0)
     lower, upper = outward(box.lower[None], box.upper[None], place)
@@ -67,7 +67,7 @@ def bound(
     bounds = propagate(prepared, b, None, set(both.start), {} if method == "crown" else None, 10**6)
     ids = place.array(np.arange(len(both))[None])
     if method == "crown":
-        planes = rows_backward(prepared, both, ids, bounds.relaxed)
+        planes = rows_backward(prepared, both, ids, bounds.weights(prepared), bounds.relaxed)
         A, least = to_numpy(planes.A).astype(np.float64), to_numpy(planes.b - planes.error).astype(np.float64)
         reach = abs(A) @ to_numpy(b.radius[0]).astype(np.float64)
         center = to_numpy(b.center[0]).astype(np.float64)

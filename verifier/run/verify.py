@@ -92,7 +92,7 @@ def verify(
     graph = boundable(net)
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
-    replay = Replay(question, net.run, net.input_dtype)
+    replay = Replay(question, net.run, _evaluator(graph), net.input_dtype)
     if watch:
         watch("looking for a counterexample", None)
     witness = attack(graph, question, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
@@ -131,6 +131,11 @@ def attack(
             if witness is not None or budget.spent():
                 return witness
     return None
+
+
+def _evaluator(graph: Graph) -> Callable[[np.ndarray], np.ndarray]:
+    shape = graph.nodes[graph.inputs[0]].shape
+    return lambda x: graph.evaluate(x.reshape(len(x), *shape))[0].reshape(len(x), -1)
 
 
 def _property(prop: Any, net: Network) -> Property:

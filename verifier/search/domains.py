@@ -19,6 +19,8 @@ class Domains:
         group: `[D]` group of the query.
         alive: `[D, J]` disjuncts not yet refuted.
         gap: `[D]` how far the parent was from being closed (0 is closed); infinite at the root.
+        sign: `[D, N]` of every neuron, what is known of its input's sign on the domain (+1, -1, or 0 for undecided),
+            one source of the network after the other: what an ancestor has decided is never bounded again.
     """
 
     lower: np.ndarray
@@ -26,6 +28,7 @@ class Domains:
     group: np.ndarray
     alive: np.ndarray
     gap: np.ndarray
+    sign: np.ndarray
 
     def __len__(self) -> int:
         """D."""
@@ -33,21 +36,25 @@ class Domains:
 
     def take(self, index: np.ndarray) -> Domains:
         """The domains at `index` (positions or a mask)."""
-        return Domains(self.lower[index], self.upper[index], self.group[index], self.alive[index], self.gap[index])
+        return Domains(*(getattr(self, name)[index] for name in FIELDS))
+
+
+FIELDS = ("lower", "upper", "group", "alive", "gap", "sign")
 
 
 def join(parts: Sequence[Domains]) -> Domains:
     """All of them, in order."""
     if len(parts) == 1:
         return parts[0]
-    fields = ("lower", "upper", "group", "alive", "gap")
-    return Domains(*(np.concatenate([getattr(p, f) for p in parts]) for f in fields))
+    return Domains(*(np.concatenate([getattr(p, name) for p in parts]) for name in FIELDS))
 
 
 def roots(query: Query) -> Domains:
     """One domain a group."""
     G = len(query.lower)
-    return Domains(query.lower, query.upper, np.arange(G), query.open.copy(), np.full(G, np.inf))
+    neurons = sum(query.graph.nodes[j].size for j in query.fast.sources)
+    sign = np.zeros((G, neurons), np.int8)
+    return Domains(query.lower, query.upper, np.arange(G), query.open.copy(), np.full(G, np.inf), sign)
 
 
 class Frontier:

@@ -18,8 +18,9 @@ from verifier.values import sparse
 from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.rounding import outward, unit
 
-NOISE = 4.0
-"""A gap below this many times the rounding allowance of bulk bounding is bounded again in double precision."""
+NOISE = 0.02
+"""A gap below this share of what rounding could cost a whole walk in the type of bulk bounding is bounded again in
+double precision.  Only neurons within their own allowance of zero pay for rounding, so the share is small."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Evaluation:
         alive: `[B, J]` disjuncts not refuted.
         score: `[B, n]` which input to split.
         deciding: `[B]` the row that decides each domain.
+        sign: `[B, N]` what is known of the neurons' signs now (see `Domains.sign`).
     """
 
     A: np.ndarray
@@ -42,6 +44,7 @@ class Evaluation:
     alive: np.ndarray
     score: np.ndarray
     deciding: np.ndarray
+    sign: np.ndarray
 
     def corner(self, d: Domains) -> np.ndarray:
         """`[B, n]` where each domain's deciding row is least on its plane: a candidate counterexample."""
@@ -60,12 +63,14 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     net = query.exact if precise else query.fast
     lower, upper = outward(d.lower, d.upper, net.place)
     box = boxes(lower, upper, query.symbols, net.place.dtype)
-    bounds = propagate(net, box, None, set(net.sources), {} if effort else None, chunk)
+    known = query.sure if net is query.exact else query.known
+    bounds = propagate(net, box, _split_sign(net, d.sign), set(net.sources), {} if effort else None, chunk, known)
     exact = query.exact
     relaxed = _in_double(exact, bounds)
     ids = query.ids[d.group]
     seen: dict[int, Array] = {}
-    planes = rows_backward(exact, query.rows, exact.place.array(ids), relaxed, seen)
+    weight = bounds.weights(exact)
+    planes = rows_backward(exact, query.rows, exact.place.array(ids), weight, relaxed, seen)
     B, K = ids.shape
     A = to_numpy(planes.A).reshape(B, K, -1)
     b = to_numpy(planes.b - planes.error).reshape(B, K)
@@ -82,12 +87,31 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     A_decides = np.take_along_axis(A, deciding[:, None, None], 1)[:, 0]
     score = Gap().score(net, bounds, picked, net.place.array(A_decides), box.radius)
     noise = _noise(to_numpy(planes.error).reshape(B, K), net)
-    result = Evaluation(A, b, row, gap, alive, to_numpy(score), deciding)
+    result = Evaluation(A, b, row, gap, alive, to_numpy(score), deciding, _join_sign(net, bounds))
     blurred = alive.any(1) & (gap < NOISE * noise) if net is not exact else np.zeros(B, bool)
     if blurred.any():
         at = np.flatnonzero(blurred)
         result = _replace(result, at, evaluate(query, d.take(at), effort, chunk, precise=True))
     return result
+
+
+def _split_sign(net: Network, sign: np.ndarray) -> dict[int, Array]:
+    """Of known signs `[B, N]`, those of each source: `[B, *shape]`."""
+    parts, at = {}, 0
+    for j in net.sources:
+        node = net.graph.nodes[j]
+        parts[j] = net.place.array(sign[:, at : at + node.size].reshape(len(sign), *node.shape), "int8")
+        at += node.size
+    return parts
+
+
+def _join_sign(net: Network, bounds: Bounds) -> np.ndarray:
+    """What the bounds decide: `[B, N]`."""
+    parts = []
+    for j in net.sources:
+        l, u = (to_numpy(a).reshape(a.shape[0], -1) for a in bounds.interval[j])
+        parts.append((l >= 0).astype(np.int8) - ((u <= 0) & (l < 0)).astype(np.int8))
+    return np.concatenate(parts, axis=1) if parts else np.zeros((0, 0), np.int8)
 
 
 def _noise(error: np.ndarray, net: Network) -> np.ndarray:
@@ -114,7 +138,7 @@ def _pick(rows: Array, deciding: np.ndarray, B: int, K: int, place: Place) -> Ar
 
 def _replace(a: Evaluation, at: np.ndarray, new: Evaluation) -> Evaluation:
     fields = {}
-    for name in ("A", "b", "row", "gap", "alive", "score", "deciding"):
+    for name in ("A", "b", "row", "gap", "alive", "score", "deciding", "sign"):
         value = getattr(a, name).copy()
         value[at] = getattr(new, name)
         fields[name] = value

@@ -11,10 +11,14 @@ from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import Rows, make_rows
 from verifier.graph.graph import Affine, Graph
 from verifier.spec.property import Property
-from verifier.values.arrays import Array, Place
+from verifier.values.arrays import Array, Place, to_numpy
+from verifier.values.rounding import outward
 
 MOST_SYMBOLS = 100
 """With more varying inputs than this, forward bounds keep intervals instead of linear functions of the inputs."""
+
+ROOT_EFFORT = 2e8
+"""Multiply-adds that the backward walk on the hull of all boxes may cost; otherwise the forward walk must do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,7 @@ class Query:
         uses: `[G, J, K]` which of them each disjunct of the group has.
         open: `[G, J]` which of the J disjuncts exist.
         active: `[k]` inputs that vary in some group; symbols: those that forward bounds keep symbols for.
+        known: source -> bounds `[1, *shape]` that hold on all boxes, at the place of `fast`; sure: at that of `exact`.
         cost: multiply-adds of one evaluation of the network.
     """
 
@@ -51,18 +56,18 @@ class Query:
     open: np.ndarray
     active: np.ndarray
     symbols: Array
+    known: dict[int, tuple[Array, Array]]
+    sure: dict[int, tuple[Array, Array]]
     cost: int
 
 
-def make_query(graph: Graph, prop: Property, place: Place, root_effort: float = 2e8) -> Query:
+def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     """Join them.
 
     Args:
         graph: one input, one output, in double precision on numpy, all operators boundable.
         prop: at least one disjunct; sizes must fit.
         place: for bulk bounding.
-        root_effort: multiply-adds that bounding the hull of all boxes may cost; more than that, and the cheap walk
-            alone decides how large rounding allowances are.
     """
     used, inverse = np.unique(prop.box, return_inverse=True)
     lower, upper = prop.lower[used], prop.upper[used]
@@ -73,18 +78,17 @@ def make_query(graph: Graph, prop: Property, place: Place, root_effort: float = 
     double = Place(place.kind, "float64", place.device)
     cost = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
 
-    host = Place("numpy", "float64")
-    root = prepare(graph, host).with_range(magnitudes(graph, hull_l, hull_u, {}))
-    effort = sum(graph.nodes[j].size for j in root.sources) * cost
-    hull = boxes(hull_l[None], hull_u[None], symbols, "float64")
-    bounds = propagate(root, hull, None, set(), {} if effort < root_effort else None, 10**6)
-    known = {i: (l[0], u[0]) for i, (l, u) in bounds.interval.items()}
-    size = magnitudes(graph, hull_l, hull_u, known)
-    exact = prepare(graph, double).with_range(size)
-    fast = exact if place.dtype == "float64" else prepare(graph, place).with_range(size)
-    rows = make_rows(graph, exact, size, prop.A_y, prop.A_x, prop.d)
+    exact = prepare(graph, double)
+    fast = exact if place.dtype == "float64" else prepare(graph, place)
+    effort = sum(graph.nodes[j].size for j in exact.sources) * cost
+    hull = boxes(double.array(hull_l[None]), double.array(hull_u[None]), double.array(symbols), "float64")
+    sure = propagate(exact, hull, None, set(), {} if effort < ROOT_EFFORT else None, 10**6).interval
+    host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in sure.items()}
+    rows = make_rows(graph, exact, magnitudes(graph, hull_l, hull_u, host), prop.A_y, prop.A_x, prop.d)
+    known = {j: outward(*interval, place) for j, interval in sure.items()}
+    symbols = place.array(symbols)
     return Query(
-        prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, active, place.array(symbols), cost
+        prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, active, symbols, known, sure, cost
     )
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verifier.spec.property import Array, Property
+from verifier.values.rounding import inward
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +35,29 @@ class Witness:
 
 
 def satisfies(prop: Property, j: int, x: Array, y: Array) -> bool:
-    """Whether input `x` with outputs `y` satisfies disjunct `j` exactly, in rational arithmetic.
+    """Whether the literals of disjunct `j` hold exactly, in rational arithmetic, for input `x` with outputs `y`.
 
-    NaN or infinite numbers satisfy nothing.
+    Whether x lies in the disjunct's box is for `admissible` to say.  NaN or infinite numbers satisfy nothing.
     """
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return False
-    k = prop.box[j]
-    if not ((x >= prop.inner_lower[k]) & (x <= prop.inner_upper[k])).all():
-        return False
     return all(_literal_holds(prop, int(i), x, y) for i in prop.literals(j))
+
+
+def admissible(prop: Property, boxes: NDArray[np.int64], dtype: str) -> tuple[Array, Array]:
+    """Bounds `[P, n]` of what counts as inside the boxes `boxes` `[P]` for a model that takes numbers of `dtype`.
+
+    They are the exact bounds, rounded inward to the model's type.  An interval that holds no number of that type (an
+    input fixed at 0.1, say) stands for the number nearest to it: whoever feeds the model must round it so, and the
+    competition compares so.  Where a box holds no double either, lower exceeds upper.
+    """
+    low, high = prop.inner_lower[boxes], prop.inner_upper[boxes]
+    lower, upper = inward(low, high, dtype)
+    none = lower > upper
+    if none.any():
+        middle = (prop.lower[boxes] * 0.5 + prop.upper[boxes] * 0.5).astype(dtype)
+        lower, upper = np.where(none, middle, lower), np.where(none, middle, upper)
+    return lower.astype(np.float64), upper.astype(np.float64)
 
 
 def _literal_holds(prop: Property, i: int, x: Array, y: Array) -> bool:
@@ -60,12 +75,14 @@ def _literal_holds(prop: Property, i: int, x: Array, y: Array) -> bool:
     return total < bound if prop.strict[i] else total <= bound
 
 
-def satisfying(prop: Property, x: Array, y: Array) -> Iterator[tuple[int, int]]:
-    """Positions of the points `x` `[P, n]` with outputs `y` `[P, m]` that satisfy some disjunct, with that disjunct."""
-    for i, (a, b) in enumerate(zip(x, y, strict=True)):
-        inside = ((a >= prop.inner_lower) & (a <= prop.inner_upper)).all(1)
-        near = [j for j in np.flatnonzero(inside[prop.box]) if _nearly(prop, int(j), a, b)]
-        exact = next((int(j) for j in near if satisfies(prop, int(j), a, b)), None)
+def satisfying(prop: Property, x: Array, y: Array, boxes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Points `x` `[P, n]`, each in its box `boxes` `[P]`, with outputs `y` `[P, m]`, that satisfy a disjunct of that box.
+
+    Yields position and disjunct.
+    """
+    for i, (a, b, k) in enumerate(zip(x, y, boxes, strict=True)):
+        near = (int(j) for j in np.flatnonzero(prop.box == k) if _nearly(prop, int(j), a, b))
+        exact = next((j for j in near if satisfies(prop, j, a, b)), None)
         if exact is not None:
             yield i, exact
 

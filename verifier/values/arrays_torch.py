@@ -9,6 +9,8 @@ import torch
 from torch import (  # noqa: F401  (names shared with numpy, re-exported)
     Tensor,
     abs,
+    amax,
+    amin,
     arange,
     argsort,
     broadcast_to,
