@@ -13,7 +13,7 @@ from verifier.graph.graph import Affine
 from verifier.graph.ops.affine import Dense
 from verifier.relax.relu import Lines
 from verifier.values import sparse
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, namespace, rows_of
 from verifier.values.rounding import gamma
 
 
@@ -111,10 +111,12 @@ def _through_lines(A: Array, f: Lines, owner: Array | None) -> tuple[Array, Arra
         shift = xp.einsum("brn,bn->br", negative, t_u).reshape(P)
         out = flat * s_l[:, None] + negative * step[:, None]
         return out.reshape(A.shape), shift
-    negative = xp.minimum(flat, 0.0)
-    shift = xp.einsum("pn,pn->p", negative, t_u[owner])
-    out = flat * s_l[owner]
-    negative *= step[owner]
+    # Twice the negative part is A − |A|, exactly, and cheaper to find than a minimum; the halves go into the lines.
+    negative = flat - xp.abs(flat)
+    shift = xp.einsum("pn,pn->p", negative, rows_of(t_u * 0.5, owner))
+    negative *= rows_of(step * 0.5, owner)
+    out = rows_of(s_l, owner)
+    out *= flat
     out += negative
     return out.reshape(A.shape), shift
 

@@ -1,17 +1,31 @@
-"""The command line: `verifier verify | bound | info`.
+"""The way in and out of a process: `verifier verify | bound | info`.
 
 Only what a command needs is imported, and only once it runs.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-
-COMMANDS = ("verify", "bound", "info")
+import warnings
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 with an answer, 2 for input that cannot be used, 130 when interrupted."""
-    from verifier.cli.app import run
+    """Run the command line and exit; the README lists the statuses."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries' remarks to programmers are noise to a user
+    try:
+        from verifier.cli.app import run
 
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+        status = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        print("verifier: interrupted", file=sys.stderr)
+        status = 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C has nothing left to stop
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever read has left
+        pass
+    os._exit(status)  # everything is written; taking the libraries down in order would cost a fifth of an easy answer

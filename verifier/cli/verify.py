@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
-from verifier.run.clock import since_start
+from verifier.cli.progress import Watch
+from verifier.cli.write import check_place, replace
+from verifier.run.clock import keep_memory, since_start
 from verifier.values.errors import UserError
 from verifier.values.verdict import Verdict
 
 GRACE = 0.15
 """Seconds before the timeout at which the verdict is due, so that it is printed in time."""
+LEAST = 0.5
+"""Seconds for reading the input where the timeout leaves none: bad input is refused whatever the timeout."""
 
 
 def command(
@@ -30,112 +33,80 @@ def command(
     """Answer, print, write files; see `verifier verify --help`."""
     if certificate is not None:
         raise UserError("--certificate: certificates are not available yet; leave the option out")
-    if timeout is not None and not timeout >= 0:
-        raise UserError(f"--timeout {timeout:g}: give a number of seconds that is not negative")
+    if results is not None and results == json:
+        raise UserError(f"{json}: given for --results and for --json; name two files")
     for path in (results, json):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UserError(f"{path}: its folder does not exist; make it first")
-    report = _Report(results, json)
-    watch = None if quiet else _Watch()
+        if path is not None:
+            check_place(path)
+    watch = Watch(quiet)
+    report = _Report(results, json, watch)
     left = None if timeout is None else max(0.0, timeout - since_start() - GRACE)
-    if left:
-        timer = threading.Timer(left + GRACE / 2, report.late)  # a step that takes too long must not delay the verdict
-        timer.daemon = True
-        timer.start()
+    if left is not None:
+        _start_timer(left + GRACE / 2 if left else LEAST, report)
+    keep_memory()
     from verifier.run.verify import verify
 
     try:
-        result = verify(model, spec, left, device=device, watch=watch)
+        result = verify(model, spec, left, device=device, watch=watch.note)
     except KeyboardInterrupt:
-        if watch:
-            watch.last()
+        watch.say(f"stopped while {watch.line}")
         raise
     finally:
-        if watch:
-            watch.close()
-    report.done(result, quiet)
+        watch.close()
+    report.done(result)
+
+
+def _start_timer(seconds: float, report: _Report) -> None:
+    """A step that takes too long must not delay the verdict."""
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), report.late)
+    timer.daemon = True
+    timer.start()
 
 
 class _Report:
     """Prints one verdict, once, whoever comes first: the search or the clock."""
 
-    def __init__(self, results: Path | None, json: Path | None) -> None:
-        self._results, self._json, self._lock = results, json, threading.Lock()
+    def __init__(self, results: Path | None, json: Path | None, watch: Watch) -> None:
+        self._results, self._json, self._watch, self._lock = results, json, watch, threading.Lock()
 
-    def done(self, result: Any, quiet: bool) -> None:
+    def done(self, result: Any) -> None:
         """Print and write a result."""
-        self._lock.acquire()  # kept: nothing is printed after this
+        self._lock.acquire()  # and never released: one verdict
         text = "" if result.witness is None else result.witness.text() + "\n"
-        self._write(result.verdict, text, result)
-        if not quiet:
-            print(f"verifier: {result.reason} ({since_start():.2f} s)", file=sys.stderr)
+        self._write(result.verdict, text, result.reason, result)
+        self._watch.say(f"{result.reason} ({since_start():.2f} s)")
 
     def late(self) -> None:
         """The time is up and the search has not come back: say so and leave."""
-        if self._lock.acquire(blocking=False):
-            self._write(Verdict.TIMEOUT, "", None)
-            os._exit(0)
+        if not self._lock.acquire(blocking=False):
+            return
+        reason, status = f"out of time while {self._watch.line}", 0
+        try:
+            self._watch.close()
+            self._write(Verdict.TIMEOUT, "", reason, None)
+            self._watch.say(f"{reason} ({since_start():.2f} s)")
+        except UserError as e:
+            print(f"verifier: {e}", file=sys.stderr)
+            status = 2
+        except OSError:  # whoever read has left
+            pass
+        finally:
+            os._exit(status)
 
-    def _write(self, verdict: Verdict, text: str, result: Any) -> None:
+    def _write(self, verdict: Verdict, text: str, reason: str, result: Any) -> None:
+        """The files first: where they cannot be written there is no verdict on standard output either."""
         if self._results is not None:
-            _replace(self._results, f"{verdict}\n{text}")
+            replace(self._results, f"{verdict}\n{text}")
         if self._json is not None:
-            _replace(self._json, _as_json(verdict, result))
+            replace(self._json, _as_json(verdict, reason, result))
         sys.stdout.write(f"{verdict}\n{text}")
         sys.stdout.flush()
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError as e:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({e.strerror}); choose another place") from None
-
-
-def _as_json(verdict: Verdict, result: Any) -> str:
+def _as_json(verdict: Verdict, reason: str, result: Any) -> str:
     import json
 
-    if result is None:
-        return json.dumps({"verdict": verdict}) + "\n"
-    witness = result.witness
+    witness = None if result is None else result.witness
     found = None if witness is None else {"x": witness.x.tolist(), "y": witness.y.tolist()}
-    content = {"verdict": verdict, "reason": result.reason, "witness": found, "stats": result.stats}
-    return json.dumps(content, indent=1) + "\n"
-
-
-class _Watch:
-    """A progress line on standard error, once a run takes more than a second, redrawn in place on a terminal."""
-
-    def __init__(self) -> None:
-        self._line, self._next, self._drawn = "starting", time.monotonic() + 1.0, False
-        self._live = sys.stderr.isatty()
-
-    def __call__(self, phase: str, progress: Any) -> None:
-        """Take note; draw at most five times a second on a terminal, every ten seconds into a file."""
-        self._line = phase
-        if progress is not None:
-            self._line = (
-                f"{phase}: {progress.bounded:,} parts bounded, {progress.open:,} open, largest gap {progress.worst:.3g}"
-            )
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + (0.2 if self._live else 10.0)
-            self._drawn = self._live
-            text = f"verifier: {self._line} ({since_start():.1f} s)"
-            sys.stderr.write(f"\r\x1b[2K{text}" if self._live else text + "\n")
-            sys.stderr.flush()
-
-    def last(self) -> None:
-        """The state so far, as a line of its own."""
-        self.close()
-        print(f"verifier: stopped while {self._line}", file=sys.stderr)
-
-    def close(self) -> None:
-        """Clear the line."""
-        if self._drawn:
-            sys.stderr.write("\r\x1b[2K")
-            self._drawn = False
+    stats = {} if result is None else result.stats
+    return json.dumps({"verdict": verdict, "reason": reason, "witness": found, "stats": stats}, indent=1) + "\n"

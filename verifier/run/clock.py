@@ -1,4 +1,4 @@
-"""How long this process has been running: a timeout counts from its start, before the first import."""
+"""This process: how long it has been running, and how it treats freed memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ def since_start() -> float:
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, AttributeError, ValueError, IndexError):
         return time.monotonic() - _FIRST
+
+
+def keep_memory() -> None:
+    """Keep freed memory for the next array instead of giving it back to the system (glibc; elsewhere nothing happens).
+
+    Bounding makes and frees arrays of some hundred kilobytes all the time; mapping their pages anew each time costs
+    more than computing what is in them (measured: elementwise steps of the backward walk take half the time with this).
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(-3, 1 << 28)  # M_MMAP_THRESHOLD: map only what is larger
+    mallopt(-1, 1 << 29)  # M_TRIM_THRESHOLD: keep so much at the top of the heap
 
 
 _FIRST = time.monotonic()

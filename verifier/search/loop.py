@@ -113,4 +113,4 @@ def batch_size(query: Query) -> int:
 
 def chunk_size(query: Query) -> int:
     """Numbers in one block of backward rows: what stays in a processor's cache, more on a device."""
-    return 100_000 if query.fast.place.kind == "numpy" else 100_000_000
+    return 65_536 if query.fast.place.kind == "numpy" else 100_000_000

@@ -1,0 +1,46 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from verifier.values.errors import UserError
+
+
+def check_place(path: Path) -> None:
+    """Refuse, before the work, a place where nothing can be written.
+
+    Raises:
+        UserError: the folder is missing or may not be written to, or the path is a folder.
+    """
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise UserError(f"{path}: its folder does not exist; make it first")
+    if not os.access(path if _stays(path) else folder, os.W_OK):
+        raise UserError(f"{path}: its folder may not be written to; choose another place")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file, beside its old version until it is complete.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    target = path if _stays(path) else path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        target.write_text(text)
+        if target != path:
+            os.replace(target, path)
+    except OSError as e:
+        raise UserError(f"{path}: cannot be written ({e.strerror}); choose another place") from None
+    finally:  # also where an interrupt comes in between
+        if target != path:
+            target.unlink(missing_ok=True)
+
+
+def _stays(path: Path) -> bool:
+    """A terminal, a pipe, /dev/null, a link: written to in place, never replaced by a file."""
+    return path.is_symlink() or (path.exists() and not path.is_file())
