@@ -12,6 +12,7 @@ from verifier.bounds.rows import rows_backward
 from verifier.relax import table
 from verifier.relax.relu import Lines
 from verifier.search.branching.gap import Gap
+from verifier.search.clipping.complete import minimise
 from verifier.search.domains import Domains
 from verifier.search.query import Query
 from verifier.values import sparse
@@ -79,6 +80,9 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     uses = query.uses[d.group]
     best = np.where(uses, row[:, None], -np.inf).max(2)  # [B, J] best row of each disjunct; NaN never wins a refutation
     alive = d.alive & ~(best > 0)
+    if _worth_combining(uses):
+        best = _combined(d, A, b, row, uses, alive, best)
+        alive = alive & ~(best > 0)
     nearest = np.where(alive, -best, -np.inf)
     deciding_disjunct = nearest.argmax(1)
     gap = nearest.max(1)
@@ -112,6 +116,33 @@ def _join_sign(net: Network, bounds: Bounds) -> np.ndarray:
         l, u = (to_numpy(a).reshape(a.shape[0], -1) for a in bounds.interval[j])
         parts.append((l >= 0).astype(np.int8) - ((u <= 0) & (l < 0)).astype(np.int8))
     return np.concatenate(parts, axis=1) if parts else np.zeros((0, 0), np.int8)
+
+
+def _worth_combining(uses: np.ndarray) -> bool:
+    """Whether some disjunct has several literals, and not so many that combining them costs more than bounding."""
+    return uses.shape[2] > 1 and uses.shape[1] * uses.shape[2] <= 64 and bool((uses.sum(2) > 1).any())
+
+
+def _combined(
+    d: Domains, A: np.ndarray, b: np.ndarray, row: np.ndarray, uses: np.ndarray, alive: np.ndarray, best: np.ndarray
+) -> np.ndarray:
+    """`best` `[B, J]` improved: each disjunct's best row, minimised where its other rows are not positive.
+
+    Sound because: a point satisfying the disjunct makes all its rows `<= 0`; where that forces one above 0 there is
+    no such point.
+    """
+    at = np.flatnonzero((alive & (uses.sum(2) > 1)).any(1))
+    if not len(at):
+        return best
+    use, planes, constant = uses[at], A[at], b[at]
+    objective = np.where(use, row[at][:, None], -np.inf).argmax(2)  # [B, J]
+    rows = np.take_along_axis(planes, objective[:, :, None], 1)
+    offset = np.take_along_axis(constant, objective, 1)
+    others = use & (np.arange(use.shape[2]) != objective[:, :, None])
+    improved = minimise(rows, offset, d.lower[at], d.upper[at], planes, constant, others)
+    best = best.copy()
+    best[at] = np.maximum(best[at], np.where(use.any(2), improved, -np.inf))
+    return best
 
 
 def _noise(error: np.ndarray, net: Network) -> np.ndarray:
