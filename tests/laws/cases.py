@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verifier.bounds.network import Network, magnitudes, prepare
-from verifier.bounds.propagate import Boxes, boxes, propagate
+from verifier.bounds.propagate import Boxes, Bounds, boxes, propagate
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
@@ -277,26 +277,31 @@ def exact_values(graph: Graph, x: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Ready:
-    """A graph prepared at a place for some boxes, as a search prepares it."""
+    """A graph prepared at a place for some boxes, as a search prepares it.
+
+    `known`: bounds of the sources on the hull of the boxes, at the place.
+    """
 
     graph: Graph
     net: Network
     size: dict[int, np.ndarray]
     box: Boxes
-    dtype: str
+    known: dict[int, Any]
+
+    def walk(self, critical: Any = None, chunk: int = 500, known: bool = True) -> Bounds:
+        keep = set(range(len(self.graph.nodes)))
+        return propagate(self.net, self.box, None, keep, critical, chunk, self.known if known else None)
 
 
 def ready(graph: Graph, place: Place, lower: np.ndarray, upper: np.ndarray, interval: bool = False) -> Ready:
     """`interval`: no input gets a symbol."""
     low, high = lower.min(0), upper.max(0)
     symbols = np.flatnonzero((lower < upper).any(0))[: 0 if interval else None]
-    root = prepare(graph, HOST).with_range(magnitudes(graph, low, high, {}))
     hull = boxes(low[None], high[None], symbols, "float64")
-    bounds = propagate(root, hull, None, set(), {}, 10**6)
-    size = magnitudes(graph, low, high, {i: (l[0], u[0]) for i, (l, u) in bounds.interval.items()})
-    net = prepare(graph, place).with_range(size)
+    sure = propagate(prepare(graph, HOST), hull, None, set(), {}, 10**6).interval
+    known = {j: outward(*pair, place) for j, pair in sure.items()}
     box = boxes(*outward(lower, upper, place), place.array(symbols), place.dtype)
-    return Ready(graph, net, size, box, place.dtype)
+    return Ready(graph, prepare(graph, place), magnitudes(graph, low, high, sure), box, known)
 
 
 # ---- properties, and a network to run ----

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verifier.bounds.propagate import Bounds, propagate
+from verifier.bounds.propagate import Bounds
 from verifier.bounds.rows import make_rows, rows_backward, rows_forward
 from verifier.graph.graph import Graph
 from verifier.values.arrays import Place, to_numpy
@@ -35,11 +35,6 @@ def setting(name: str, kind: str, seed: int) -> tuple[Graph, np.ndarray, np.ndar
     targets = [graph.outputs[0], graph.nodes[graph.outputs[0] - 1].inputs[0]]
     x = [points(rng, lower, upper), *(cases.attacked(rng, graph, t, lower, upper) for t in targets)]
     return graph, lower, upper, np.concatenate(x, 1)
-
-
-def walk(r: Ready, critical: Any, chunk: int = 500) -> Bounds:
-    keep = set(range(len(r.graph.nodes)))
-    return propagate(r.net, r.box, None, keep, critical, chunk)
 
 
 def check_walk(r: Ready, bounds: Bounds, x: np.ndarray) -> None:
@@ -81,7 +76,7 @@ def check_rows(r: Ready, bounds: Bounds, x: np.ndarray, seed: int = 0) -> None:
     size = abs(A_y) @ r.size[r.net.output] + abs(A_x) @ abs(x).max((0, 1)) + abs(d)
     slack = FINE * size[ids][:, None]
     array = r.net.place.array
-    planes = rows_backward(r.net, rows, array(ids), bounds.relaxed)
+    planes = rows_backward(r.net, rows, array(ids), bounds.weights(r.net), bounds.relaxed)
     A, b, error = (ld(a).reshape(B, 8, -1) for a in (planes.A, planes.b, planes.error))
     plane = x @ np.swapaxes(A, 1, 2) + (b - error)[:, :, 0][:, None]
     assert (plane <= truth + slack).all(), "a plane of the backward walk"
@@ -98,6 +93,6 @@ def test_bounds_enclose(place: Place, name: str, kind: str) -> None:
         graph, lower, upper, x = setting(name, kind, seed)
         for interval, critical in ((True, None), (False, None), (False, {})):
             r = ready(graph, place, lower, upper, interval)
-            bounds = walk(r, critical)
+            bounds = r.walk(critical, known=seed == 1)
             check_walk(r, bounds, x)
             check_rows(r, bounds, x, seed)

@@ -67,13 +67,16 @@ class Place:
         """`a` as an array of this place (`dtype` overrides); integers and booleans keep their type."""
         name = dtype or (self.dtype if _is_float(a) else str(a.dtype).removeprefix("torch."))
         if hasattr(a, "tocsr"):
-            return a.astype(name)
+            if self.kind == "numpy":
+                return a.astype(name)
+            a = a.toarray()  # on a device dense products are cheaper than the bookkeeping of sparse ones
         if self.kind == "numpy":
             return np.asarray(to_numpy(a), dtype=name, order="C")
         import torch
 
         if not is_torch(a):
-            a = torch.from_numpy(np.ascontiguousarray(a))
+            a = np.ascontiguousarray(a)
+            a = torch.from_numpy(a if a.flags.writeable else a.copy())
         return a.to(device=self.device, dtype=getattr(torch, name))
 
     @property

@@ -51,12 +51,14 @@ def _full(a: Array, value: float) -> Array:
 
 def outward(lower: Array, upper: Array, place: Place) -> tuple[Array, Array]:
     """A box of doubles as a box at `place` that contains it; sides that are representable stay as they are."""
-    lo, hi = place.array(lower), place.array(upper)
+    double = Place(place.kind, "float64", place.device)
+    lower, upper = double.array(lower), double.array(upper)
     if place.dtype == "float64":
-        return lo, hi
+        return lower, upper
+    lo, hi = place.array(lower), place.array(upper)
     xp = namespace(lo)
-    back_lo, back_hi = (Place(place.kind, "float64", place.device).array(a) for a in (lo, hi))
-    return xp.where(back_lo > lower, below(lo), lo), xp.where(back_hi < upper, above(hi), hi)
+    lo = xp.where(double.array(lo) > lower, below(lo), lo)
+    return lo, xp.where(double.array(hi) < upper, above(hi), hi)
 
 
 def inward(lower: np.ndarray, upper: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
