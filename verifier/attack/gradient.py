@@ -91,6 +91,7 @@ def search(
         rate *= 0.8
 
 
+@np.errstate(all="ignore")  # what overflows is no counterexample
 def _evaluate(graph: Graph, x: np.ndarray):
     """Outputs `[P, m]` in double precision, and the function that pulls rows over the outputs back to the input."""
     dtype = _dtype(graph)

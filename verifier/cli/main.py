@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; the README lists the statuses."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' remarks to programmers are noise to a user
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our own threads share the cores out, read before numpy loads
     try:
         from verifier.cli.app import run
 

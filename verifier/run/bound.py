@@ -18,6 +18,7 @@ from verifier.values.rounding import gamma, outward
 METHODS = ("interval", "forward", "crown")
 
 
+@np.errstate(all="ignore")  # what overflows is refused at the end
 def bound(
     model: Any,
     inputs: Box | Ball,

@@ -30,6 +30,7 @@ def keep_memory() -> None:
         return
     mallopt(-3, 1 << 28)  # M_MMAP_THRESHOLD: map only what is larger
     mallopt(-1, 1 << 29)  # M_TRIM_THRESHOLD: keep so much at the top of the heap
+    mallopt(-8, 1)  # M_ARENA_MAX: one heap for all threads, so that each reuses what another has freed
 
 
 _FIRST = time.monotonic()

@@ -19,11 +19,13 @@ class Strategy:
 
     Attributes:
         place: where bulk bounding runs.
+        threads: on how many of the processor's cores.
         starts, steps: of the first gradient search; it is repeated with more after the root has been bounded.
         reason: why, in one line.
     """
 
     place: Place
+    threads: int
     starts: int
     steps: int
     reason: str
@@ -47,7 +49,16 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
         elif device == "cuda":
             raise UserError("device cuda: torch finds no CUDA device; use --device cpu")
     starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))
-    return Strategy(place, starts, 10, f"{why}: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts")
+    threads = cores() if place.kind == "numpy" else 1
+    return Strategy(place, threads, starts, 10, f"{why}, {threads} threads: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts")
+
+
+def cores() -> int:
+    """Cores this process may use: `OMP_NUM_THREADS` if it is set, else what the system grants."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _may_have_gpu() -> bool:

@@ -106,6 +106,7 @@ def verify(
         budget,
         lambda x, group: replay(x[:8], query.box[group[:8]]),
         (lambda p: watch("searching", p)) if watch else None,
+        threads=plan.threads,
     )
     clock.mark("search")
     p = outcome.progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,7 @@ class Evaluation:
         return np.where(A > 0, d.lower, d.upper)
 
 
+@np.errstate(all="ignore")  # numbers that overflow close nothing: every test below is false for NaN
 def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = False) -> Evaluation:
     """Bound every row of every domain.
 
@@ -167,10 +169,19 @@ def _pick(rows: Array, deciding: np.ndarray, B: int, K: int, place: Place) -> Ar
     return place.array(rows.reshape(B * K, -1)[at])
 
 
+def merge(parts: Sequence[Evaluation], order: np.ndarray) -> Evaluation:
+    """Evaluations of the parts of a batch as one of the whole; domain i of it is the `order[i]`th of the parts'."""
+    return Evaluation(*(np.concatenate([getattr(p, name) for p in parts])[order] for name in _FIELDS))
+
+
 def _replace(a: Evaluation, at: np.ndarray, new: Evaluation) -> Evaluation:
-    fields = {}
-    for name in ("A", "b", "row", "gap", "alive", "score", "deciding", "sign"):
+    """`a` with the domains `at` evaluated anew."""
+    fields = []
+    for name in _FIELDS:
         value = getattr(a, name).copy()
         value[at] = getattr(new, name)
-        fields[name] = value
-    return Evaluation(**fields)
+        fields.append(value)
+    return Evaluation(*fields)
+
+
+_FIELDS = ("A", "b", "row", "gap", "alive", "score", "deciding", "sign")

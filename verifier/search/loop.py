@@ -11,8 +11,9 @@ import numpy as np
 from verifier.search.budget import Budget
 from verifier.search.clipping.relaxed import clip_any
 from verifier.search.domains import Domains, Frontier, roots
-from verifier.search.evaluate import Evaluation, evaluate
+from verifier.search.evaluate import Evaluation
 from verifier.search.query import Query
+from verifier.search.workers import Workers
 from verifier.spec.witness import Witness
 from verifier.values.verdict import Verdict
 
@@ -47,7 +48,12 @@ class Outcome:
 
 
 def search(
-    query: Query, budget: Budget, attempt: Try, watch: Callable[[Progress], None] | None = None, batch: int = 0
+    query: Query,
+    budget: Budget,
+    attempt: Try,
+    watch: Callable[[Progress], None] | None = None,
+    batch: int = 0,
+    threads: int = 1,
 ) -> Outcome:
     """Split boxes until every disjunct is refuted on every one, or a counterexample is found.
 
@@ -57,14 +63,36 @@ def search(
         attempt: tries candidate counterexamples on the original model.
         watch: called after every round.
         batch: domains bounded at once; 0 picks a number by the network's size.
+        threads: on how many the bounding may run.
     """
+    workers = Workers(query, threads)
+    try:
+        return _rounds(query, budget, attempt, watch, workers, batch or batch_size(query) * workers.threads)
+    finally:
+        workers.close()
+
+
+def _rounds(
+    query: Query,
+    budget: Budget,
+    attempt: Try,
+    watch: Callable[[Progress], None] | None,
+    bound: Workers,
+    batch: int,
+) -> Outcome:
     frontier, progress = Frontier(roots(query)), Progress()
-    batch = batch or batch_size(query)
     while len(frontier):
         if budget.spent():
             return Outcome(Verdict.TIMEOUT, None, progress)
         d = frontier.pop(batch)
-        result = evaluate(query, d, effort=1, chunk=chunk_size(query))
+        try:
+            result = bound(d)
+        except MemoryError:
+            if len(d) == 1:
+                raise
+            batch = max(1, len(d) // 2)  # a smaller batch, not a worse answer
+            frontier.push(d)
+            continue
         progress.bounded, progress.rounds = progress.bounded + len(d), progress.rounds + 1
         left = np.flatnonzero(result.alive.any(1))
         if len(left):
@@ -109,8 +137,3 @@ def batch_size(query: Query) -> int:
     total = sum(n.size for n in query.graph.nodes)
     per_domain = (len(query.symbols) + 2) * widest * 3 + 6 * total + prod(query.ids.shape[1:]) * widest * 2
     return int(np.clip(8e6 / per_domain, 1, 1024))
-
-
-def chunk_size(query: Query) -> int:
-    """Numbers in one block of backward rows: what stays in a processor's cache, more on a device."""
-    return 65_536 if query.fast.place.kind == "numpy" else 100_000_000

@@ -1,0 +1,54 @@
+"""Bounding on several cores: a batch in parts, one thread each."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from verifier.search.domains import Domains
+from verifier.search.evaluate import Evaluation, evaluate, merge
+from verifier.search.query import Query
+
+LEAST = 16
+"""Domains below which a part is not worth a thread."""
+
+
+class Workers:
+    """Evaluates domains of one query on `threads` threads: numpy lets them compute side by side."""
+
+    def __init__(self, query: Query, threads: int = 1) -> None:
+        self._query, self.threads = query, max(1, threads)
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    def __call__(self, d: Domains) -> Evaluation:
+        """Bound every domain; the order is kept.
+
+        Raises:
+            MemoryError: also where a device ran out of its memory.
+        """
+        try:
+            return self._bound(d)
+        except RuntimeError as e:
+            if "out of memory" in str(e).lower():  # torch has no common type for all devices
+                raise MemoryError(str(e)) from None
+            raise
+
+    def _bound(self, d: Domains) -> Evaluation:
+        chunk = chunk_size(self._query)
+        parts = min(self.threads, len(d) // LEAST)
+        if self._pool is None or parts < 2:
+            return evaluate(self._query, d, 1, chunk)
+        cuts = [np.arange(p, len(d), parts) for p in range(parts)]  # dealt out: neighbours cost alike
+        results = self._pool.map(lambda at: evaluate(self._query, d.take(at), 1, chunk), cuts)
+        return merge(list(results), np.argsort(np.concatenate(cuts)))
+
+    def close(self) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def chunk_size(query: Query) -> int:
+    """Numbers in one block of backward rows: what stays in a processor's cache, more on a device."""
+    return 262_144 if query.fast.place.kind == "numpy" else 100_000_000
