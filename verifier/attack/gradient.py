@@ -6,7 +6,7 @@ the loss of a disjunct is its largest literal margin, so that literals already s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,29 +18,40 @@ from verifier.spec.property import Property
 
 @dataclass(frozen=True)
 class Targets:
-    """T disjuncts to be reached: boxes and literals, literals padded by repeating one.
+    """P points, each with a disjunct to reach.
 
     Attributes:
-        lower, upper: `[T, n]`.
-        ids: `[T, K]` literals.
-        box: `[T]` box of each.
+        x: `[P, n]` where the search starts.
+        lower, upper: `[P, n]` the disjunct's box.
+        ids: `[P, K]` its literals, filled up with -1.
+        box: `[P]` which box of the property that is.
     """
 
+    x: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     ids: np.ndarray
     box: np.ndarray
 
+    def take(self, index: np.ndarray) -> Targets:
+        """The points at `index`."""
+        return Targets(self.x[index], self.lower[index], self.upper[index], self.ids[index], self.box[index])
 
-def targets(prop: Property, disjuncts: np.ndarray) -> Targets:
-    """The disjuncts as targets."""
+
+def targets(prop: Property, disjuncts: np.ndarray, starts: int, rng: np.random.Generator) -> Targets:
+    """`starts` points for each disjunct: the centre of its box, then corners (a quarter) and uniform points."""
     count = prop.start[disjuncts + 1] - prop.start[disjuncts]
-    K = max(1, int(count.max(initial=1)))
-    at = np.minimum(np.arange(K)[None], np.maximum(count - 1, 0)[:, None]) + prop.start[disjuncts][:, None]
-    ids = prop.literal[np.minimum(at, len(prop.literal) - 1)] if len(prop.literal) else at * 0 - 1
-    ids = np.where(count[:, None] > 0, ids, -1)
+    slot = np.arange(max(1, int(count.max(initial=1))))[None]
+    at = np.minimum(prop.start[disjuncts][:, None] + slot, max(0, len(prop.literal) - 1))
+    ids = np.where(slot < count[:, None], prop.literal[at] if len(prop.literal) else -1, -1)
     box = prop.box[disjuncts]
-    return Targets(prop.lower[box], prop.upper[box], ids, box)
+    lower, upper = (np.repeat(a[box], starts, 0) for a in (prop.lower, prop.upper))
+    u = rng.random(lower.shape)
+    corner = rng.random(len(u)) < 0.25
+    u = np.where(corner[:, None], np.rint(u), u)
+    u[:: starts or 1] = 0.5
+    x = lower + (upper - lower) * u
+    return Targets(x, lower, upper, np.repeat(ids, starts, 0), np.repeat(box, starts))
 
 
 def margins(prop: Property, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -54,45 +65,35 @@ def margins(prop: Property, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np
 
 
 def search(
-    graph: Graph, prop: Property, t: Targets, starts: int, steps: int, rng: np.random.Generator
+    graph: Graph, prop: Property, t: Targets, steps: int, rate: float = 0.25
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield points `[P, n]` and their boxes `[P]` that look like counterexamples, step by step.
 
     Args:
         graph: the network on numpy (its type decides the cost).
-        t: what to reach.
-        starts: points per target; the first is the centre, others are uniform or corners.
+        t: where to start and what to reach.
         steps: gradient steps.
+        rate: length of the first step, as a share of the box's sides; each further one is a fifth shorter.
     """
-    T, n = t.lower.shape
-    lower, upper = (np.repeat(a, starts, 0) for a in (t.lower, t.upper))
-    ids, box = np.repeat(t.ids, starts, 0), np.repeat(t.box, starts, 0)
-    first = np.arange(T) * starts
-    u = rng.random((T * starts, n))
-    corner = rng.random(T * starts) < 0.25
-    u = np.where(corner[:, None], np.rint(u), u)
-    u[first] = 0.5
-    x = lower + (upper - lower) * u
-    rate = 0.25
+    x = t.x
     for step in range(steps + 1):
-        y, pull = _evaluate(graph, x)
-        m = margins(prop, ids, x, y)
-        worst = m.max(1)
-        found = worst <= 0
+        y, pull = evaluate(graph, x)
+        m = margins(prop, t.ids, x, y)
+        found = m.max(1) <= 0
         if found.any():
-            yield x[found], box[found]
+            yield x[found], t.box[found]
         if step == steps:
             break
-        worst_id = ids[np.arange(len(ids)), m.argmax(1)]
-        gradient = pull(prop.A_y[worst_id])
+        worst = t.ids[np.arange(len(x)), m.argmax(1)]
+        gradient = pull(prop.A_y[worst])
         if prop.A_x is not None:
-            gradient = gradient + prop.A_x[worst_id]
-        x = np.clip(x - rate * (upper - lower) * np.sign(gradient), lower, upper)
+            gradient = gradient + prop.A_x[worst]
+        x = np.clip(x - rate * (t.upper - t.lower) * np.sign(gradient), t.lower, t.upper)
         rate *= 0.8
 
 
 @np.errstate(all="ignore")  # what overflows is no counterexample
-def _evaluate(graph: Graph, x: np.ndarray):
+def evaluate(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Outputs `[P, m]` in double precision, and the function that pulls rows over the outputs back to the input."""
     dtype = _dtype(graph)
     (source,), (out,) = graph.inputs, graph.outputs

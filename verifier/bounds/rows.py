@@ -73,7 +73,7 @@ def make_rows(
     u = unit(net.place.dtype)
     for i, A in start.items():  # conversion to the place's type
         error = error + abs(A) @ magnitude[i] * (u + 2 * unit("float64")) * 1.02
-    error = error + abs(constant) * 2 * u
+    error = error + abs(constant) * gamma(len(graph.nodes) + 8, net.place.dtype)  # each node adds to it, and rounds it
     array = net.place.array
     up = np.nextafter(error.astype(net.place.dtype), np.inf, dtype=net.place.dtype)
     return Rows({i: array(A) for i, A in start.items()}, array(constant), array(up))

@@ -10,7 +10,8 @@ from verifier.bounds.network import magnitudes, prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import make_rows, rows_backward, rows_forward
 from verifier.run.model import boundable, load
-from verifier.values.arrays import Place, to_numpy
+from verifier.run.strategy import place_on
+from verifier.values.arrays import to_numpy
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UnsoundBound, UserError
 from verifier.values.rounding import gamma, outward
@@ -48,6 +49,7 @@ def bound(
     """
     if method not in METHODS:
         raise UserError(f"method {method!r}: use one of {', '.join(METHODS)}")
+    place = place_on(device, dtype)
     net = load(model)
     graph = boundable(net)
     ball = inputs if isinstance(inputs, Ball) else None
@@ -58,7 +60,6 @@ def bound(
     C = np.eye(m) if rows is None else np.atleast_2d(np.asarray(rows, np.float64))
     if C.shape[1] != m:
         raise PropertyError(f"rows have {C.shape[1]} entries, the network {m} outputs; give as many")
-    place = Place("torch" if device != "cpu" else "numpy", dtype, device)
     size = magnitudes(graph, box.lower, box.upper)
     prepared = prepare(graph, place)
     both = make_rows(graph, prepared, size, np.concatenate([C, -C]), None, np.zeros(2 * len(C)))

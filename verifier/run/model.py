@@ -66,6 +66,20 @@ def name_of(model: Network) -> str:
     return str(getattr(model, "path", None) or type(getattr(model, "module", model)).__name__)
 
 
+def one_input_one_output(model: Network) -> None:
+    """Refuse a network that has several, or none.
+
+    Raises:
+        ModelError: it has.
+    """
+    for what, shapes in (("input", model.input_shapes), ("output", model.output_shapes)):
+        if len(shapes) != 1:
+            raise ModelError(
+                f"{name_of(model)}: the network has {len(shapes) or 'no'} {what}{'s' * (len(shapes) > 1)}, where exactly "
+                f"one is supported; export it with one {what} tensor"
+            )
+
+
 def boundable(model: Network) -> Graph:
     """The network's graph on numpy in double precision, simplified and checked against the original.
 
@@ -73,9 +87,7 @@ def boundable(model: Network) -> Graph:
         ModelError: several inputs or outputs.
         UnsoundBound: when the simplified graph computes something else.
     """
-    for what, shapes in (("inputs", model.input_shapes), ("outputs", model.output_shapes)):
-        if len(shapes) != 1:
-            raise ModelError(f"{name_of(model)}: the network has {len(shapes)} {what}, where exactly one is supported")
+    one_input_one_output(model)
     graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
     if isinstance(model, from_onnx.Model):
         from_onnx.check(model, graph)

@@ -37,17 +37,11 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
     Raises:
         UserError: an unknown device, or `cuda` where there is none.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device {device!r}: use auto, cpu or cuda")
     work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
-    place, why = Place("numpy", "float32"), "on the processor"
-    if device == "cuda" or (device == "auto" and work >= DEVICE_WORK and _may_have_gpu()):
-        import torch
-
-        if torch.cuda.is_available():
-            place, why = Place("torch", "float32", "cuda"), "on the GPU"
-        elif device == "cuda":
-            raise UserError("device cuda: torch finds no CUDA device; use --device cpu")
+    if device == "auto":
+        device = "cuda" if work >= DEVICE_WORK and _may_have_gpu() and _has_gpu() else "cpu"
+    place = place_on(device, "float32")
+    why = "on the processor" if place.device == "cpu" else "on the GPU"
     starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))
     threads = cores() if place.kind == "numpy" else 1
     return Strategy(place, threads, starts, 10, f"{why}, {threads} threads: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts")
@@ -59,6 +53,36 @@ def cores() -> int:
     if text.isdigit() and int(text) > 0:
         return int(text)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def place_on(device: str, dtype: str) -> Place:
+    """The GPU for `cuda`, else the processor.
+
+    Raises:
+        UserError: an unknown device or type, or `cuda` where there is none.
+    """
+    if dtype not in ("float32", "float64"):
+        raise UserError(f"dtype {dtype!r}: use float32 or float64")
+    check_device(device)
+    return Place("torch", dtype, "cuda") if device == "cuda" else Place("numpy", dtype)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        UserError: it is unknown, or `cuda` where there is none.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device {device!r}: use auto, cpu or cuda")
+    if device == "cuda" and not _has_gpu():
+        raise UserError("device cuda: no CUDA device is found; use the device cpu")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _may_have_gpu() -> bool:

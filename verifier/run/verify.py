@@ -15,15 +15,16 @@ from verifier.attack.gradient import targets
 from verifier.attack.replay import Replay
 from verifier.graph.graph import Graph
 from verifier.run import strategy
-from verifier.run.model import Network, boundable, load, name_of
+from verifier.run.model import Network, boundable, load, name_of, one_input_one_output
 from verifier.search.budget import Budget
+from verifier.search.candidates import Candidates
 from verifier.search.loop import Progress, search
 from verifier.search.query import make_query
 from verifier.spec.property import Property
 from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place
-from verifier.values.errors import PropertyError
+from verifier.values.errors import PropertyError, UserError
 from verifier.values.verdict import Verdict
 
 MOST_TARGETS = 4096
@@ -80,7 +81,11 @@ def verify(
         UserError: input that cannot be used; the message says what, where, and what to do.
         UnsoundBound: a broken invariant; there is no verdict.
     """
-    clock, budget = _Clock(), Budget.seconds(float("inf") if timeout is None else timeout)
+    timeout = float("inf") if timeout is None else timeout
+    if not timeout >= 0:
+        raise UserError(f"timeout {timeout}: give a number of seconds that is not negative")
+    strategy.check_device(device)
+    clock, budget = _Clock(), Budget.seconds(timeout)
     net = load(model)
     question = _property(prop, net)
     fits(net, question)
@@ -88,7 +93,7 @@ def verify(
     if question.n_disjuncts == 0:
         return Result(Verdict.UNSAT, None, "the property contradicts itself: no input satisfies it", clock.stats())
     if budget.spent():
-        return Result(Verdict.TIMEOUT, None, "no time was given", clock.stats())
+        return Result(Verdict.TIMEOUT, None, "out of time before the search began", clock.stats())
     graph = boundable(net)
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
@@ -104,7 +109,7 @@ def verify(
     outcome = search(
         query,
         budget,
-        lambda x, group: replay(x[:8], query.box[group[:8]]),
+        Candidates(query, replay),
         (lambda p: watch("searching", p)) if watch else None,
         threads=plan.threads,
     )
@@ -123,11 +128,11 @@ def verify(
 def attack(
     graph: Graph, prop: Property, replay: Replay, starts: int, steps: int, rng: np.random.Generator, budget: Budget
 ) -> Witness | None:
-    """Gradient search over the disjuncts, each promising point replayed on the original."""
+    """Gradient search over all disjuncts, each promising point replayed on the original."""
     fast = graph.cast(Place("numpy", "float32").array)
     for at in range(0, prop.n_disjuncts, MOST_TARGETS):
-        t = targets(prop, np.arange(at, min(at + MOST_TARGETS, prop.n_disjuncts)))
-        for x, box in gradient_search(fast, prop, t, starts, steps, rng):
+        t = targets(prop, np.arange(at, min(at + MOST_TARGETS, prop.n_disjuncts)), starts, rng)
+        for x, box in gradient_search(fast, prop, t, steps):
             witness = replay(x[:8], box[:8])
             if witness is not None or budget.spent():
                 return witness
@@ -150,19 +155,17 @@ def _property(prop: Any, net: Network) -> Property:
 
 
 def fits(net: Network, prop: Property) -> None:
-    """Refuse a property over other numbers of inputs or outputs than the network has."""
-    if not net.input_shapes:
-        raise PropertyError(f"{name_of(net)}: the network has no input, the property {prop.source} has some")
-    for what, shapes, have in (
-        ("input", net.input_shapes, prop.n_inputs),
-        ("output", net.output_shapes, prop.n_outputs),
+    """Refuse a network without exactly one input and one output, and a property over other numbers of variables."""
+    one_input_one_output(net)
+    for what, shape, have in (
+        ("input", net.input_shapes[0], prop.n_inputs),
+        ("output", net.output_shapes[0], prop.n_outputs),
     ):
-        need = sum(int(np.prod(s)) for s in shapes)
+        need = int(np.prod(shape))
         if need != have:
-            shape = ", ".join(str(list(s)) for s in shapes)
             raise PropertyError(
-                f"{prop.source}: it has {have} {what} variables, but {name_of(net)} has {need} {what}s (shape {shape}); "
-                "use the property and the network that belong together"
+                f"{prop.source}: it has {have} {what} variables, but {name_of(net)} has {need} {what}s "
+                f"(shape {list(shape)}); use the property and the network that belong together"
             )
 
 

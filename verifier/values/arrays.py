@@ -46,7 +46,7 @@ def rows_of(a: Array, index: Array) -> Array:
 
 def to_numpy(a: Array) -> np.ndarray:
     """`a` on the host as numpy; shares memory where it can."""
-    return a if isinstance(a, np.ndarray) else a.detach().cpu().numpy()
+    return np.asarray(a) if isinstance(a, (np.ndarray, np.generic)) else a.detach().cpu().numpy()
 
 
 @dataclass(frozen=True)
