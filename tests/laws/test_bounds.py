@@ -62,15 +62,15 @@ def symbols_at(r: Ready, bounds: Bounds, x: np.ndarray) -> np.ndarray:
     return eps
 
 
-def check_rows(r: Ready, bounds: Bounds, x: np.ndarray, seed: int = 0) -> None:
-    """Planes and forms of rows over outputs and inputs stand below the rows' values."""
+def check_rows(r: Ready, bounds: Bounds, x: np.ndarray, seed: int = 0, evaluated: Graph | None = None) -> None:
+    """Planes and forms of rows over outputs and inputs stand below the rows' values (of `evaluated`, if given)."""
     rng = np.random.default_rng(seed)
     m, n, B = r.graph.nodes[r.net.output].size, x.shape[2], len(x)
     A_y, A_x = rng.normal(size=(4, m)), rng.normal(size=(4, n)) * (np.arange(4)[:, None] % 2)
     A_y, A_x, d = np.concatenate([A_y, -A_y]), np.concatenate([A_x, -A_x]), rng.normal(size=8)
     rows = make_rows(r.graph, r.net, r.size, A_y, A_x, d)
     ids = np.stack([rng.permutation(8) for _ in range(B)])
-    value = wide_values(r.graph, x)[r.net.output]
+    value = wide_values(evaluated or r.graph, x)[r.net.output]
     truth = value @ A_y.T.astype(np.longdouble) + x @ A_x.T.astype(np.longdouble) - d  # [B, P, L]
     truth = np.take_along_axis(truth, ids[:, None], 2)
     size = abs(A_y) @ r.size[r.net.output] + abs(A_x) @ abs(x).max((0, 1)) + abs(d)

@@ -14,7 +14,7 @@ from verifier.bounds.network import Network
 from verifier.graph.graph import Affine
 from verifier.relax.relu import Lines
 from verifier.values.arrays import Array, namespace
-from verifier.values.rounding import gamma, unit
+from verifier.values.rounding import gamma, tiny, unit
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def through_affine(net: Network, i: int, forms: list[Form]) -> Form:
     """The form of an affine node from those of its inputs.
 
     Sound because: `W(c + C ε ± r)` is `Wc + WC ε ± |W|r`; each computed entry errs by at most gamma times the
-    magnitudes behind it, whose sum over the box is |W|(|c| + Σ|C| + r) + |b|, and that goes into r.
+    magnitudes behind it, whose sum over the box is |W|(|c| + Σ|C| + r) + |b|, and that goes into r (a tenth more, for
+    the rounding of r itself).
     """
     xp, op, absolute = namespace(forms[0].C), net.graph.nodes[i].op, net.absolute[i]
     assert isinstance(op, Affine) and absolute is not None
@@ -61,8 +62,9 @@ def through_affine(net: Network, i: int, forms: list[Form]) -> Form:
         C[:, -1] += bias
     if op.exact:
         return Form(C, op.linear(*(f.r for f in forms)), op.linear(*(f.span for f in forms)))
-    g = gamma(net.terms[i] + k1, net.place.dtype)
-    r = absolute.linear(*(f.r * (1 + g) + g * (f.span + xp.abs(f.C[:, -1])) for f in forms))
+    n, dtype = net.terms[i] + k1, net.place.dtype
+    g = 1.1 * gamma(n, dtype)
+    r = absolute.linear(*(f.r * (1 + g) + g * (f.span + xp.abs(f.C[:, -1])) for f in forms)) + n * tiny(dtype)
     magnitude = absolute.bias()
     if magnitude is not None:
         r = r + g * magnitude

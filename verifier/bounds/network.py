@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
@@ -84,6 +85,8 @@ def prepare(graph: Graph, place: Place) -> Network:
 def _terms(graph: Graph, kinks: int) -> tuple[int, ...]:
     """See `Network.terms`."""
     depth = kinks + 1 + sum(isinstance(n.op, Affine) and not n.op.exact for n in graph.nodes)
+    uses = Counter(j for n in graph.nodes for j in n.inputs)  # rows that come from several users are added up
+    depth += max(uses.values(), default=0)
     terms = []
     for i, node in enumerate(graph.nodes):
         n = node.size

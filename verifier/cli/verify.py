@@ -41,8 +41,10 @@ def command(
     watch = Watch(quiet)
     report = _Report(results, json, watch)
     left = None if timeout is None else max(0.0, timeout - since_start() - GRACE)
+    timer = threading.Timer(_due(left), report.late)  # a step that takes too long must not delay the verdict
+    timer.daemon = True
     if left is not None:
-        _start_timer(left + GRACE / 2 if left else LEAST, report)
+        timer.start()
     keep_memory()
     from verifier.run.verify import verify
 
@@ -52,15 +54,14 @@ def command(
         watch.say(f"stopped while {watch.line}")
         raise
     finally:
+        timer.cancel()
         watch.close()
     report.done(result)
 
 
-def _start_timer(seconds: float, report: _Report) -> None:
-    """A step that takes too long must not delay the verdict."""
-    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), report.late)
-    timer.daemon = True
-    timer.start()
+def _due(left: float | None) -> float:
+    """Seconds until the clock takes the word; `done` silences it."""
+    return min(left + GRACE / 2 if left else LEAST, threading.TIMEOUT_MAX)
 
 
 class _Report:
