@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -69,9 +70,10 @@ def hard(folder: Path) -> list[str]:
 
 def start(*arguments: str, **how: Any) -> subprocess.Popen[str]:
     """A fresh process that runs the command line."""
-    pipe = subprocess.PIPE
+    pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "verifier", *arguments]
-    return subprocess.Popen(command, cwd=how.pop("cwd", ROOT), stdout=pipe, stderr=pipe, text=True, **how)
+    cwd = how.pop("cwd", ROOT)
+    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, env=environment, **how)
 
 
 def counterexample(text: str) -> tuple[list[float], list[float]]:

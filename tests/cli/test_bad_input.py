@@ -18,7 +18,7 @@ GOOD = dense([[1.0, -1.0]])
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Run `verify` and check the refusal; returns the line."""
 
     def check(net: Any, prop: Any, *words: str, options: tuple[str, ...] = ()) -> None:
@@ -27,7 +27,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
         if "--results" not in options:
             options += ("--results", str(results))
         assert run(["verify", str(net), str(prop), *options]) == 2
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         assert out == ""
         assert err.startswith("verifier: ") and err.endswith("\n") and err.count("\n") == 1, err
         assert "Traceback" not in err
@@ -156,7 +156,9 @@ def test_unknown_variable(refused: Any, save: Any) -> None:
 
 def test_input_without_bounds(refused: Any, save: Any) -> None:
     text = "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const Y_0 Real)(assert (>= X_0 0))"
-    refused(MODEL, save(text + "(assert (<= X_0 1))(assert (>= Y_0 0))", "p.vnnlib"), "p.vnnlib", "X_1 has no lower bound")
+    refused(
+        MODEL, save(text + "(assert (<= X_0 1))(assert (>= Y_0 0))", "p.vnnlib"), "p.vnnlib", "X_1 has no lower bound"
+    )
 
 
 def test_other_shapes(refused: Any, save: Any) -> None:
@@ -234,34 +236,34 @@ def test_certificates_are_refused_for_now(refused: Any, tmp_path: Path) -> None:
         (["--loud"], ["--loud"]),
     ],
 )
-def test_command_lines(arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_lines(arguments: list[str], words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == "" and err.startswith("verifier: ") and err.count("\n") == 1
     for word in words:
         assert word in err
 
 
-def test_a_name_with_a_line_break_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_with_a_line_break_stays_on_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["info", "a\nb\r.onnx"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a\nb")
 
     monkeypatch.setattr("verifier.run.verify.verify", broken)
     assert run(["verify", MODEL, UNSAT]) == 1
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and "ZeroDivisionError" in err and "report" in err
 
 
-def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_of_memory(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def greedy(*_: Any, **__: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr("verifier.run.verify.verify", greedy)
     assert run(["verify", MODEL, UNSAT]) == 2
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == "" and err == "verifier: out of memory; use a machine with more, or a smaller network\n"

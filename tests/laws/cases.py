@@ -76,12 +76,12 @@ def shifted(rng: Rng) -> Graph:
     return stack([*(n.op for n in g.nodes[1:-1:2]), Dense(W, np.array([1e6 / 3, -1e6 / 7]))])  # type: ignore[misc]
 
 
-def vanishing(rng: Rng) -> Graph:
+def vanishing(rng: Rng, leak: float = 0.0) -> Graph:
     """Weights so small that float32 underflows on the way, and large ones that bring the values back."""
     scales = (1e-16, 1e-16, 1e-12, 1e22)
     widths = (3, 5, 5, 4, 2)
     layers = [layer(rng, m, n, s) for n, m, s in zip(widths, widths[1:], scales, strict=False)]
-    return stack([Dense(a.W, None) for a in layers])
+    return stack([Dense(a.W, None) for a in layers], leak)
 
 
 def deep(rng: Rng) -> Graph:

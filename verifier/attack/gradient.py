@@ -100,7 +100,7 @@ def evaluate(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndar
     values = graph.values(x.astype(dtype).reshape(len(x), *graph.nodes[source].shape))
 
     def pull(rows: np.ndarray) -> np.ndarray:
-        grads = {out: rows.astype(dtype).reshape(values[out].shape)}
+        grads: dict[int, Any] = {out: rows.astype(dtype).reshape(values[out].shape)}
         for i in range(out, source, -1):
             if i not in grads:
                 continue

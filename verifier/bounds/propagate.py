@@ -133,7 +133,7 @@ def _largest(lower: Array, upper: Array) -> Array:
     return xp.maximum(-xp.amin(lower, 0), xp.amax(upper, 0))
 
 
-def tighten(
+def tighten(  # noqa: PLR0913
     net: Network,
     box: Boxes,
     weight: dict[int, Array],

@@ -61,7 +61,9 @@ def _parser() -> _Parser:
     verify.add_argument("--timeout", metavar="S", type=_seconds, help="seconds, counted from the start of the process")
     verify.add_argument("--results", metavar="FILE", type=Path, help="write the verdict in the competition's format")
     verify.add_argument("--certificate", metavar="FILE", type=Path, help="write a proof of unsat (not available yet)")
-    verify.add_argument("--json", metavar="FILE", type=Path, help="write verdict, counterexample and statistics as JSON")
+    verify.add_argument(
+        "--json", metavar="FILE", type=Path, help="write verdict, counterexample and statistics as JSON"
+    )
     verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 

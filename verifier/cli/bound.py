@@ -20,4 +20,3 @@ def command(model: str, spec: str, method: str, device: str) -> None:
     lower, upper = bound(net, box, method, device=device)
     for i, (a, b) in enumerate(zip(lower, upper, strict=True)):
         print(f"Y_{i} {float(a)!r} {float(b)!r}")
-

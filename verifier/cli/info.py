@@ -23,9 +23,7 @@ def command(model: str | None) -> None:
         print(f"output  {name} {list(shape)}")
     graph = boundable(net)
     kinds = Counter(type(n.op).__name__ for n in graph.nodes)
-    neurons = sum(n.size for n in graph.nodes if not isinstance(n.op, Affine)) - sum(
-        prod(s) for s in net.input_shapes
-    )
+    neurons = sum(n.size for n in graph.nodes if not isinstance(n.op, Affine)) - sum(prod(s) for s in net.input_shapes)
     work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
     print(f"after simplification: {', '.join(f'{v} {k}' for k, v in kinds.items())}")
     print(f"neurons {neurons:,}, multiply-adds an evaluation {work:,}")
@@ -35,4 +33,6 @@ def command(model: str | None) -> None:
 
 
 def _layers(graph: Graph) -> list[str]:
-    return [f"  {i:3d} {type(n.op).__name__:10s} {list(n.shape)}  from {list(n.inputs)}" for i, n in enumerate(graph.nodes)]
+    return [
+        f"  {i:3d} {type(n.op).__name__:10s} {list(n.shape)}  from {list(n.inputs)}" for i, n in enumerate(graph.nodes)
+    ]

@@ -24,7 +24,9 @@ class Watch:
         """Take note; draw at most five times a second on a terminal, every ten seconds into a file."""
         self.line = phase
         if progress is not None:
-            self.line += f": {progress.bounded:,} parts bounded, {progress.open:,} open, largest gap {progress.worst:.3g}"
+            self.line += (
+                f": {progress.bounded:,} parts bounded, {progress.open:,} open, largest gap {progress.worst:.3g}"
+            )
         now = time.monotonic()
         if now >= self._next and not self._quiet:
             self._next = now + (0.2 if self._live else 10.0)

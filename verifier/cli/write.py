@@ -14,13 +14,13 @@ def check_place(path: Path) -> None:
     Raises:
         UserError: the folder is missing or may not be written to, or the path is a folder.
     """
-    folder = path.absolute().parent
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
-    if not folder.is_dir():
+    at = path if path.exists() and _stays(path) else path.resolve().parent
+    if not at.exists():
         raise UserError(f"{path}: its folder does not exist; make it first")
-    if not os.access(path if _stays(path) else folder, os.W_OK):
-        raise UserError(f"{path}: its folder may not be written to; choose another place")
+    if not os.access(at, os.W_OK):
+        raise UserError(f"{path}: may not be written to; choose another place")
 
 
 def replace(path: Path, text: str) -> None:

@@ -49,6 +49,8 @@ def bound(
     """
     if method not in METHODS:
         raise UserError(f"method {method!r}: use one of {', '.join(METHODS)}")
+    if not isinstance(inputs, (Box, Ball)):
+        raise UserError(f"{type(inputs).__name__} is not an input set: give a Box or a Ball")
     place = place_on(device, dtype)
     net = load(model)
     graph = boundable(net)
@@ -57,9 +59,7 @@ def bound(
     n, m = graph.nodes[graph.inputs[0]].size, graph.nodes[graph.outputs[0]].size
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, the network {n} inputs; give as many")
-    C = np.eye(m) if rows is None else np.atleast_2d(np.asarray(rows, np.float64))
-    if C.shape[1] != m:
-        raise PropertyError(f"rows have {C.shape[1]} entries, the network {m} outputs; give as many")
+    C = _rows(rows, m)
     size = magnitudes(graph, box.lower, box.upper)
     prepared = prepare(graph, place)
     both = make_rows(graph, prepared, size, np.concatenate([C, -C]), None, np.zeros(2 * len(C)))
@@ -80,11 +80,24 @@ def bound(
         reach = reach * (1 + gamma(n + 8, "float64"))
         value = least + A @ center - reach
     else:
-        coefficients, c, slack = (to_numpy(a[0]).astype(np.float64) for a in rows_forward(
-            prepared, both, ids, bounds.forms
-        ))
+        coefficients, c, slack = (
+            to_numpy(a[0]).astype(np.float64) for a in rows_forward(prepared, both, ids, bounds.forms)
+        )
         reach = abs(coefficients).sum(1) * (1 + gamma(n + 8, dtype))
         value = c - reach - slack
     if not np.isfinite(value).all():
         raise UnsoundBound(f"bounds of {getattr(net, 'path', 'the network')} are not finite; try dtype float64")
     return value[: len(C)], -value[len(C) :]
+
+
+def _rows(rows: Any, m: int) -> np.ndarray:
+    """`rows` as `[R, m]`."""
+    try:
+        C = np.eye(m) if rows is None else np.atleast_2d(np.asarray(rows, np.float64))
+    except (TypeError, ValueError) as e:
+        raise PropertyError(f"rows: not an array of numbers ({e}); correct it") from None
+    if C.ndim != 2 or not np.isfinite(C).all():
+        raise PropertyError("rows: give one row of finite numbers, or a matrix of them")
+    if C.shape[1] != m:
+        raise PropertyError(f"rows have {C.shape[1]} entries, the network {m} outputs; give as many")
+    return C

@@ -53,7 +53,7 @@ def load(model: Any, example: Any = None) -> Network:
     if isinstance(model, (str, Path)):
         return from_onnx.load(model)
     if hasattr(model, "graph") and hasattr(model, "run"):
-        return model  # type: ignore[no-any-return]
+        return model
     if example is None:
         raise ModelError(f"{type(model).__name__}: give a file, or a torch module together with an example input")
     from verifier.graph.from_torch import load_torch
@@ -75,8 +75,8 @@ def one_input_one_output(model: Network) -> None:
     for what, shapes in (("input", model.input_shapes), ("output", model.output_shapes)):
         if len(shapes) != 1:
             raise ModelError(
-                f"{name_of(model)}: the network has {len(shapes) or 'no'} {what}{'s' * (len(shapes) > 1)}, where exactly "
-                f"one is supported; export it with one {what} tensor"
+                f"{name_of(model)}: the network has {len(shapes) or 'no'} {what}{'s' * (len(shapes) > 1)}, where "
+                f"exactly one is supported; export it with one {what} tensor"
             )
 
 

@@ -29,7 +29,7 @@ class Robustness:
         if isinstance(self.inputs, Ball):
             if self.inputs.norm != float("inf"):
                 raise PropertyError(
-                    f"robustness in norm {self.inputs.norm:g} is not supported yet; use norm=inf, whose ball contains it"
+                    f"robustness in norm {self.inputs.norm:g} is not supported yet; use norm=inf, a ball around it"
                 )
             b = self.inputs
             return builders.robustness(b.center, b.eps, self.label, n_outputs, b.lo, b.hi)

@@ -44,7 +44,13 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
     why = "on the processor" if place.device == "cpu" else "on the GPU"
     starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))
     threads = cores() if place.kind == "numpy" else 1
-    return Strategy(place, threads, starts, 10, f"{why}, {threads} threads: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts")
+    return Strategy(
+        place,
+        threads,
+        starts,
+        10,
+        f"{why}, {threads} threads: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts",
+    )
 
 
 def cores() -> int:

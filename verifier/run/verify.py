@@ -150,7 +150,7 @@ def _property(prop: Any, net: Network) -> Property:
     if isinstance(prop, Property):
         return prop
     if hasattr(prop, "property"):
-        return prop.property(sum(int(np.prod(s)) for s in net.output_shapes))  # type: ignore[no-any-return]
+        return prop.property(sum(int(np.prod(s)) for s in net.output_shapes))
     raise PropertyError(f"{type(prop).__name__} is not a property: give a VNN-LIB file or what `robustness` returns")
 
 

@@ -128,7 +128,7 @@ def _split(query: Query, d: Domains, result: Evaluation, left: np.ndarray) -> tu
     lower, upper, alive = clip_any(lower, upper, result.A[both], result.b[both], query.uses[group], alive)
     open_ = alive.any(1)
     children = Domains(lower, upper, group, alive, result.gap[both], result.sign[both])
-    return children.take(open_), int((~can).sum())
+    return children.take(np.flatnonzero(open_)), int((~can).sum())
 
 
 def batch_size(query: Query) -> int:

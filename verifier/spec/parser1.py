@@ -264,15 +264,7 @@ class Parser:
         if len(terms) < (1 if head in "+-" else 2):
             self.fail(frame.at, f"`{head}` with {len(terms)} operands; add the missing ones")
         if head in "+-":
-            if head == "-" and len(terms) == 1:
-                terms.insert(0, (0, {}))
-            constant, row = terms[0]
-            for c, other in terms[1:]:
-                constant = constant + c if head == "+" else constant - c
-                if head == "+" and len(other) > len(row):
-                    row, other = other, row
-                row = _sum(row, other, 1 if head == "+" else -1)
-            result = constant, row
+            result = _total(terms, head)
         elif head == "*":
             varying = [term for term in terms if term[1]]
             if len(varying) > 1:
@@ -339,6 +331,19 @@ class Parser:
 def all_literals(tokens: Tokens, formula: Formula) -> Literals:
     """The plain literals of the tokens, then those of the parser."""
     return Literals.joined([tokens.literals, Literals.of(formula.literals)])
+
+
+def _total(terms: list[Term], head: str) -> Term:
+    """The sum of all terms, or the first less the others; a single one less is its negative."""
+    if head == "-" and len(terms) == 1:
+        terms = [(0, {}), *terms]
+    constant, row = terms[0]
+    for c, other in terms[1:]:
+        constant = constant + c if head == "+" else constant - c
+        if head == "+" and len(other) > len(row):
+            row, other = other, row
+        row = _sum(row, other, 1 if head == "+" else -1)
+    return constant, row
 
 
 def _sum(row: dict[int, Exact], other: dict[int, Exact], factor: int) -> dict[int, Exact]:

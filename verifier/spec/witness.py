@@ -76,7 +76,7 @@ def _literal_holds(prop: Property, i: int, x: Array, y: Array) -> bool:
 
 
 def satisfying(prop: Property, x: Array, y: Array, boxes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Points `x` `[P, n]`, each in its box `boxes` `[P]`, with outputs `y` `[P, m]`, that satisfy a disjunct of that box.
+    """Points `x` `[P, n]` in the boxes `boxes` `[P]`, with outputs `y` `[P, m]`, that satisfy a disjunct of their box.
 
     Yields position and disjunct.
     """

@@ -30,7 +30,7 @@ class Box:
             raise PropertyError(f"box: lower has {lower.size} entries and upper {upper.size}; give as many")
         if (lower > upper).any():
             i = int(np.flatnonzero(lower > upper)[0])
-            raise PropertyError(f"box: lower exceeds upper at entry {i} ({lower[i]} > {upper[i]}); swap or correct them")
+            raise PropertyError(f"box: lower exceeds upper at entry {i} ({lower[i]} > {upper[i]}); correct them")
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
 
@@ -55,6 +55,10 @@ class Ball:
             raise PropertyError(f"ball: eps is {self.eps}; give a finite number that is not negative")
         if self.norm not in (1, 2, float("inf")):
             raise PropertyError(f"ball: norm {self.norm} is not supported; use 1, 2 or float('inf')")
+        for name in ("lo", "hi"):
+            size = np.size(0 if getattr(self, name) is None else getattr(self, name))
+            if size not in (1, len(center)):
+                raise PropertyError(f"ball: {name} has {size} entries, the center {len(center)}; give one, or as many")
         object.__setattr__(self, "center", center)
 
     def box(self) -> Box:

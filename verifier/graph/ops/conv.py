@@ -56,7 +56,7 @@ class Conv(Affine):
         M, g = a.shape[0], self.groups
         a = np.pad(a, ((0, 0), (0, 0), *self.pads)) if any(map(any, self.pads)) else a
         W = self.W.reshape(g, -1, *self.W.shape[1:])
-        y = None
+        y: Array = None
         for tap, window in self._taps(out):
             part = a[(slice(None), slice(None), *window)].reshape(M, g, -1, prod(out[1:]))
             y = W[(..., *tap)] @ part if y is None else y + W[(..., *tap)] @ part

@@ -1,0 +1,92 @@
+"""`verifier info`, `verifier bound`, help and version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import verifier
+from tests.cli.files import MODEL, ROOT, dense, spec
+from verifier.cli.app import run
+from verifier.graph.ops.table import supported
+
+
+def printed(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Standard output of a command that succeeds and says nothing else."""
+    assert run(list(arguments)) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    return out
+
+
+def test_help(capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd)
+    assert text == printed(capfd, "--help")
+    for command in ("verify", "bound", "info"):
+        assert command in text
+        assert command in printed(capfd, command, "--help")
+    for option in ("--timeout", "--results", "--certificate", "--json", "--device", "--quiet"):
+        assert option in printed(capfd, "verify", "-h")
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert printed(capfd, "--version") == f"verifier {verifier.__version__}\n"
+
+
+def test_info_without_a_model_lists_the_operators(capfd: pytest.CaptureFixture[str]) -> None:
+    text = printed(capfd, "info")
+    assert set(text.removeprefix("ONNX operators: ").strip().split(", ")) == set(supported())
+
+
+@pytest.mark.parametrize("name", ["pendulum", "digits_fc", "digits_conv"])
+def test_info(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "models" / f"{name}.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    text = printed(capfd, "info", str(path))
+    for kind, values in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        for value in values:
+            shape = [d if isinstance(d, int) else 1 for d in value.shape]
+            assert any(line.split()[:2] == [kind, value.name] and str(shape) in line for line in text.splitlines())
+    assert "Relu" in text and "neurons" in text and "supported: yes" in text
+
+
+def test_info_counts_neurons(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "n.onnx").write_bytes(dense(rng.normal(size=(7, 3)), rng.normal(size=(5, 7)), rng.normal(size=(2, 5))))
+    text = printed(capfd, "info", str(tmp_path / "n.onnx"))
+    assert "neurons 12, multiply-adds an evaluation 66" in text
+
+
+@pytest.mark.parametrize("method", ["interval", "forward", "crown"])
+def test_bound(method: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(1)
+    weights = [rng.normal(size=(6, 2)), rng.normal(size=(3, 6))]
+    (tmp_path / "n.onnx").write_bytes(dense(*weights))
+    (tmp_path / "p.vnnlib").write_text(spec("(assert (>= Y_0 Y_1))", 2, 3))
+    lines = printed(capfd, "bound", str(tmp_path / "n.onnx"), str(tmp_path / "p.vnnlib"), "--method", method).split(
+        "\n"
+    )
+    assert lines.pop() == "" and [line.split()[0] for line in lines] == ["Y_0", "Y_1", "Y_2"]
+    lower, upper = np.array([[float(v) for v in line.split()[1:]] for line in lines]).T
+    x = rng.uniform(-1, 1, (2000, 2))
+    y = np.maximum(x @ weights[0].T.astype(np.float32), 0) @ weights[1].T.astype(np.float32)
+    assert (lower <= y.min(0)).all() and (y.max(0) <= upper).all()
+
+
+def test_bound_covers_every_box_of_a_property(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    boxes = "(assert (or (and (<= X_0 -0.5) (>= Y_0 0)) (and (>= X_0 0.5) (>= Y_0 0))))"
+    (tmp_path / "n.onnx").write_bytes(dense([[1.0, 0.0]]))
+    (tmp_path / "p.vnnlib").write_text(spec(boxes))
+    text = printed(capfd, "bound", str(tmp_path / "n.onnx"), str(tmp_path / "p.vnnlib"))
+    name, lower, upper = text.split()
+    assert name == "Y_0" and float(lower) == pytest.approx(-1) and float(upper) == pytest.approx(1)
+
+
+def test_bound_of_an_empty_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "p.vnnlib").write_text(spec("(assert (>= X_0 2))(assert (>= Y_0 0))"))
+    assert run(["bound", MODEL, str(tmp_path / "p.vnnlib")]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and "contradicts itself" in err and err.count("\n") == 1
