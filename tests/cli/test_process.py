@@ -70,7 +70,7 @@ def test_a_timeout_bounds_the_whole_process(tmp_path: Path) -> None:
     took = time.monotonic() - begun
     assert (process.returncode, out, results.read_text()) == (0, "timeout\n", "timeout\n")
     assert "out of time" in err
-    assert 2 < took < 3.15
+    assert 2 < took < 3.3
 
 
 def test_interrupt(tmp_path: Path) -> None:

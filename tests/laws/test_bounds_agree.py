@@ -1,4 +1,4 @@
-"""Bounds of one box don't depend on how they are computed: alone or in a batch, with numpy or torch, sparse or dense."""
+"""Bounds of one box don't depend on how they are computed: alone or batched, with numpy or torch, sparse or dense."""
 
 from __future__ import annotations
 

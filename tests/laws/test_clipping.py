@@ -88,7 +88,8 @@ def test_the_hull_of_one_halfspace_is_exact() -> None:
     empties = 0
     for i in range(200):
         a = A[i, 0]
-        least = [min(Fraction(c) * Fraction(p), Fraction(c) * Fraction(q)) for c, p, q in zip(a, lower[i], upper[i], strict=True)]
+        ends = zip(a, lower[i], upper[i], strict=True)
+        least = [min(Fraction(c) * Fraction(p), Fraction(c) * Fraction(q)) for c, p, q in ends]
         room = -Fraction(float(b[i, 0])) - sum(least)
         empty = bool((l[i] > u[i]).any())
         assert not (empty and room >= 0), "an empty box that is not"
@@ -99,7 +100,8 @@ def test_the_hull_of_one_halfspace_is_exact() -> None:
         for j in range(4):
             side = Fraction(float(lower[i, j] if a[j] > 0 else upper[i, j])) + room / Fraction(float(a[j]))
             inner = min(side, Fraction(float(upper[i, j]))) if a[j] > 0 else max(side, Fraction(float(lower[i, j])))
-            assert abs(inner - Fraction(float(u[i, j] if a[j] > 0 else l[i, j]))) < Fraction(1, 10**10) * (1 + abs(inner))
+            found = Fraction(float(u[i, j] if a[j] > 0 else l[i, j]))
+            assert abs(inner - found) < Fraction(1, 10**10) * (1 + abs(inner))
     assert 20 < empties < 180
 
 

@@ -127,7 +127,8 @@ def planes_hold(
     place, m, B = r.net.place, graph.nodes[r.net.output].size, len(x)
     eye = np.concatenate([np.eye(m), -np.eye(m)])
     A = place.array(np.tile(eye, (B, 1)))
-    planes = backward(r.net, weight, relaxed, {r.net.output: A}, A[:, 0] * 0, place.array(np.repeat(np.arange(B), 2 * m)))
+    owner = place.array(np.repeat(np.arange(B), 2 * m))
+    planes = backward(r.net, weight, relaxed, {r.net.output: A}, A[:, 0] * 0, owner)
     together = backward(r.net, weight, relaxed, {r.net.output: A}, A[:, 0] * 0, None)
     for found in (planes, together):
         A, b, error = (fractions(to_numpy(a)).reshape(B, 2 * m, *a.shape[1:]) for a in (found.A, found.b, found.error))
@@ -145,7 +146,8 @@ def test_boxes_enclose(dtype: str) -> None:
     rng = np.random.default_rng(0)
     scale = 10.0 ** rng.integers(-44, 38, 300)
     lower = rng.normal(size=300) * scale
-    upper = lower + np.where(rng.random(300) < 0.3, 0, abs(rng.normal(size=300)) * scale * 10.0 ** -rng.integers(0, 20, 300))
+    width = abs(rng.normal(size=300)) * scale * 10.0 ** -rng.integers(0, 20, 300)
+    upper = lower + np.where(rng.random(300) < 0.3, 0, width)
     lo, hi = outward(lower, upper, Place("numpy", dtype))
     box = boxes(lo[None], hi[None], np.arange(0), dtype)
     c, rad = fractions(box.center[0]), fractions(box.radius[0])

@@ -63,7 +63,7 @@ def check(leak: float, place: Place, alpha: str | None, rng: np.random.Generator
             assert sl * z + tl <= value(leak, z), f"lower line on [{l}, {u}] at {float(z)}"
             assert value(leak, z) <= su * z + tu, f"upper line on [{l}, {u}] at {float(z)}"
         if alpha is None and l < 0 < u:  # tight where it touches: at both ends
-            unseen = 12 * Fraction(unit(place.dtype)) * Fraction(float(max(-l, u))) * 3 + 2 * Fraction(tiny(place.dtype))
+            unseen = 36 * Fraction(unit(place.dtype)) * Fraction(float(max(-l, u))) + 2 * Fraction(tiny(place.dtype))
             for end in (l, u):
                 z = Fraction(float(end))
                 assert su * z + tu <= value(leak, z) + unseen

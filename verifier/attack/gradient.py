@@ -50,7 +50,7 @@ def targets(prop: Property, disjuncts: np.ndarray, starts: int, rng: np.random.G
     corner = rng.random(len(u)) < 0.25
     u = np.where(corner[:, None], np.rint(u), u)
     u[:: starts or 1] = 0.5
-    x = lower + (upper - lower) * u
+    x = np.clip(lower + (upper - lower) * u, lower, upper)  # rounding may lead outside
     return Targets(x, lower, upper, np.repeat(ids, starts, 0), np.repeat(box, starts))
 
 
@@ -100,15 +100,15 @@ def evaluate(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndar
     values = graph.values(x.astype(dtype).reshape(len(x), *graph.nodes[source].shape))
 
     def pull(rows: np.ndarray) -> np.ndarray:
-        grads: dict[int, Any] = {out: rows.astype(dtype).reshape(values[out].shape)}
+        grads = {out: rows.astype(dtype).reshape(values[out].shape)}
         for i in range(out, source, -1):
             if i not in grads:
                 continue
             node = graph.nodes[i]
             for j, g in zip(node.inputs, _adjoint(node.op, grads.pop(i), graph, i, values), strict=True):
                 grads[j] = grads[j] + g if j in grads else g
-        g = grads.get(source)
-        return np.zeros(x.shape) if g is None else g.reshape(len(x), -1).astype(np.float64)
+        total = grads.get(source)
+        return np.zeros(x.shape) if total is None else total.reshape(len(x), -1).astype(np.float64)
 
     return values[out].reshape(len(x), -1).astype(np.float64), pull
 

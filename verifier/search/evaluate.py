@@ -94,7 +94,7 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     A_decides = np.take_along_axis(A, deciding[:, None, None], 1)[:, 0]
     score = Gap().score(net, bounds, picked, net.place.array(A_decides), box.radius)
     noise = _noise(to_numpy(planes.error).reshape(B, K), net)
-    result = Evaluation(A, b, row, gap, alive, to_numpy(score), deciding, _join_sign(net, bounds))
+    result = Evaluation(A, b, row, gap, alive, to_numpy(score), deciding, _join_sign(net, bounds, B))
     blurred = alive.any(1) & (gap < NOISE * noise) if net is not exact else np.zeros(B, bool)
     if blurred.any():
         at = np.flatnonzero(blurred)
@@ -112,13 +112,13 @@ def _split_sign(net: Network, sign: np.ndarray) -> dict[int, Array]:
     return parts
 
 
-def _join_sign(net: Network, bounds: Bounds) -> np.ndarray:
+def _join_sign(net: Network, bounds: Bounds, B: int) -> np.ndarray:
     """What the bounds decide: `[B, N]`."""
-    parts = []
+    parts = [np.zeros((B, 0), np.int8)]
     for j in net.sources:
         l, u = (to_numpy(a).reshape(a.shape[0], -1) for a in bounds.interval[j])
         parts.append((l >= 0).astype(np.int8) - ((u <= 0) & (l < 0)).astype(np.int8))
-    return np.concatenate(parts, axis=1) if parts else np.zeros((0, 0), np.int8)
+    return np.concatenate(parts, axis=1)
 
 
 def _worth_combining(uses: np.ndarray) -> bool:

@@ -70,10 +70,12 @@ def _best(o: np.ndarray, g: np.ndarray, d: np.ndarray, radius: np.ndarray) -> np
     points = np.where(np.isnan(points), -np.inf, points)
     order = points.argsort(2)
     falls = np.take_along_axis(np.broadcast_to(weight[:, None], o.shape), order, 2).cumsum(2)
-    slope_after = (d + weight.sum(1))[:, None, None] - 2 * falls
+    slope = d + weight.sum(1)  # before every breakpoint
+    slope_after = slope[:, None, None] - 2 * falls
     first = (slope_after <= 0).argmax(2)
     never = ~(slope_after <= 0).any(2)  # still rising: no point of the box satisfies the half-space
     best = np.take_along_axis(np.take_along_axis(points, order, 2), first[:, :, None], 2)[:, :, 0]
+    best = np.where(slope[:, None] <= 0, -np.inf, best)  # falling throughout: every point satisfies the half-space
     return np.where(never, np.inf, best)
 
 
