@@ -16,6 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	    echo "Python 3.11 or newer is needed; name one with: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q verifier  # where Python is told not to, it would compile anew at every start
 	@touch $@
 
 test: $(READY)
@@ -48,6 +49,7 @@ check-examples: $(READY)
 
 # Run the benchmark suite where it lies beside this folder; pass options with ARGS='--only acasxu'.
 suite: $(READY)
+	@$(BIN)/python -m compileall -q verifier
 	@if [ -f ../shared/tools/suite.py ]; then \
 	    $(BIN)/python ../shared/tools/suite.py --cores 1 --python $(BIN)/python $(ARGS); \
 	else \

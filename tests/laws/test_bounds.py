@@ -6,6 +6,7 @@ too far is caught, too.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def ld(a: Any) -> np.ndarray:
     return to_numpy(a).astype(np.longdouble)
 
 
+@cache
 def setting(name: str, kind: str, seed: int) -> tuple[Graph, np.ndarray, np.ndarray, np.ndarray]:
     """Graph, boxes, and points in them, some of them attacked."""
     rng = np.random.default_rng([seed, *name.encode(), *kind.encode()])

@@ -64,8 +64,8 @@ def refused(data: bytes, case: Any, error: ModelError) -> None:
         y = session.run(None, {"x": x})
     except Exception:  # onnxruntime has no common type of error
         return
-    if "leave gaps" in str(error):
-        return
+    if "leave gaps" in str(error) or "larger than its input" in str(error):
+        return  # onnxruntime divides a negative size towards zero and reads past the input; we refuse
     sensible = all(a.size and (abs(a) < 1e30).all() for a in y)  # no window of padding only
     assert not sensible, f"onnxruntime accepts what was refused: {error}"
 
