@@ -39,7 +39,7 @@ class Targets:
 
 
 def targets(prop: Property, disjuncts: np.ndarray, starts: int, rng: np.random.Generator) -> Targets:
-    """`starts` points for each disjunct: the centre of its box, then corners (a quarter) and uniform points."""
+    """`starts` points for each disjunct: the centre of its box, corners (all, where they are few), others."""
     count = prop.start[disjuncts + 1] - prop.start[disjuncts]
     slot = np.arange(max(1, int(count.max(initial=1))))[None]
     at = np.minimum(prop.start[disjuncts][:, None] + slot, max(0, len(prop.literal) - 1))
@@ -48,8 +48,13 @@ def targets(prop: Property, disjuncts: np.ndarray, starts: int, rng: np.random.G
     lower, upper = (np.repeat(a[box], starts, 0) for a in (prop.lower, prop.upper))
     u = rng.random(lower.shape)
     corner = rng.random(len(u)) < 0.25
-    u = np.where(corner[:, None], np.rint(u), u)
-    u[:: starts or 1] = 0.5
+    u = np.where(corner[:, None], np.rint(u), u).reshape(len(disjuncts), starts, -1)
+    u[:, 0] = 0.5
+    varying = np.flatnonzero((lower < upper).any(0))
+    if 2 ** len(varying) < starts:  # few inputs: every corner
+        corners = np.arange(1, 2 ** len(varying) + 1)
+        u[:, corners[:, None], varying] = (corners[:, None] >> np.arange(len(varying))) & 1
+    u = u.reshape(lower.shape)
     x = np.clip(lower + (upper - lower) * u, lower, upper)  # rounding may lead outside
     return Targets(x, lower, upper, np.repeat(ids, starts, 0), np.repeat(box, starts))
 

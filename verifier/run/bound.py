@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from verifier.bounds.network import magnitudes, prepare
-from verifier.bounds.propagate import boxes, propagate
-from verifier.bounds.rows import make_rows, rows_backward, rows_forward
+from verifier.bounds.network import Network, magnitudes, prepare
+from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
+from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_forward
 from verifier.run.model import boundable, load
 from verifier.run.strategy import place_on
-from verifier.values.arrays import to_numpy
+from verifier.search.query import MOST_SYMBOLS
+from verifier.values.arrays import Array, to_numpy
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UnsoundBound, UserError
 from verifier.values.rounding import gamma, outward
 
 METHODS = ("interval", "forward", "crown")
+BLOCK = 2e7
+"""Numbers that a block of rows may hold in the widest layer."""
 
 
 @np.errstate(all="ignore")  # what overflows is refused at the end
@@ -62,32 +65,44 @@ def bound(
     C = _rows(rows, m)
     size = magnitudes(graph, box.lower, box.upper)
     prepared = prepare(graph, place)
-    both = make_rows(graph, prepared, size, np.concatenate([C, -C]), None, np.zeros(2 * len(C)))
-    varying = np.flatnonzero(box.lower < box.upper) if method != "interval" else np.arange(0)
+    varying = np.flatnonzero(box.lower < box.upper)
+    if method == "interval" or (method == "crown" and len(varying) > MOST_SYMBOLS):
+        varying = varying[:0]
     lower, upper = outward(box.lower[None], box.upper[None], place)
     b = boxes(lower, upper, place.array(varying), dtype)
-    bounds = propagate(prepared, b, None, set(both.start), {} if method == "crown" else None, 10**6)
-    ids = place.array(np.arange(len(both))[None])
-    if method == "crown":
-        planes = rows_backward(prepared, both, ids, bounds.weights(prepared), bounds.relaxed)
-        A, least = to_numpy(planes.A).astype(np.float64), to_numpy(planes.b - planes.error).astype(np.float64)
-        reach = abs(A) @ to_numpy(b.radius[0]).astype(np.float64)
-        center = to_numpy(b.center[0]).astype(np.float64)
-        if ball is not None and ball.norm != float("inf"):
-            dual = np.inf if ball.norm == 1 else 2
-            off = abs(center - ball.center).max() if n else 0.0
-            reach = np.minimum(reach, (ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1)))
-        reach = reach * (1 + gamma(n + 8, "float64"))
-        value = least + A @ center - reach
-    else:
-        coefficients, c, slack = (
-            to_numpy(a[0]).astype(np.float64) for a in rows_forward(prepared, both, ids, bounds.forms)
-        )
-        reach = abs(coefficients).sum(1) * (1 + gamma(n + 8, dtype))
-        value = c - reach - slack
+    both = np.concatenate([C, -C])
+    block = max(1, int(BLOCK / max(node.size for node in graph.nodes)))
+    bounds, parts = None, []
+    for at in range(0, len(both), block):
+        rows_at = make_rows(graph, prepared, size, both[at : at + block], None, np.zeros(len(both[at : at + block])))
+        if bounds is None:
+            critical: dict[int, Array] | None = {} if method == "crown" else None
+            bounds = propagate(prepared, b, None, set(rows_at.start), critical, 10**6)
+        parts.append(_least(prepared, rows_at, bounds, b, method, ball))
+    value = np.concatenate(parts)
     if not np.isfinite(value).all():
         raise UnsoundBound(f"bounds of {getattr(net, 'path', 'the network')} are not finite; try dtype float64")
     return value[: len(C)], -value[len(C) :]
+
+
+def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, method: str, ball: Ball | None) -> np.ndarray:
+    """Lower bounds of the rows on the one box (or the ball in it)."""
+    ids = net.place.array(np.arange(len(rows))[None])
+    n = int(box.lower.shape[1])
+    if method != "crown":
+        forward = rows_forward(net, rows, ids, bounds.forms)
+        coefficients, c, slack = (to_numpy(a[0]).astype(np.float64) for a in forward)
+        reach = abs(coefficients).sum(1) * (1 + gamma(n + 8, net.place.dtype))
+        return np.asarray(c - reach - slack)
+    planes = rows_backward(net, rows, ids, bounds.weights(net), bounds.relaxed)
+    A, least = to_numpy(planes.A).astype(np.float64), to_numpy(planes.b - planes.error).astype(np.float64)
+    center, radius = (to_numpy(a[0]).astype(np.float64) for a in (box.center, box.radius))
+    reach = abs(A) @ radius
+    if ball is not None and ball.norm != float("inf"):
+        dual = np.inf if ball.norm == 1 else 2
+        off = abs(center - ball.center).max(initial=0.0)
+        reach = np.minimum(reach, ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1))
+    return np.asarray(least + A @ center - reach * (1 + gamma(n + 8, "float64")))
 
 
 def _rows(rows: Any, m: int) -> np.ndarray:
