@@ -47,10 +47,10 @@ def entries(W: Any) -> np.ndarray:
     return W.data if is_sparse(W) else W
 
 
-def compact(W: Any) -> Any:
-    """W as a scipy csr matrix if it is large and mostly zero, else as a numpy array."""
+def compact(W: Any, entries: int = DENSE_ENTRIES, density: float = DENSITY) -> Any:
+    """W as a scipy csr matrix if it has more than `entries` of which less than `density` are not zero, else dense."""
     size = W.shape[0] * W.shape[1]
-    if size <= DENSE_ENTRIES or count(W) >= DENSITY * size:
+    if size <= entries or count(W) >= density * size:
         return W.toarray() if is_sparse(W) else W
     if is_sparse(W):
         return W.tocsr()

@@ -12,7 +12,7 @@ import numpy as np
 
 from verifier.values.arrays import Array
 
-DENSE_ABOVE = 0.1
+DENSE_ABOVE = 0.2
 """Share of non-zeros above which compressed rows cost more than dense ones (index traffic is about ten times)."""
 
 
