@@ -8,6 +8,8 @@ from scipy.optimize import linprog
 
 from verifier.search.clipping.complete import minimise
 
+from .cases import fractions
+
 B, R = 8, 2
 
 
@@ -102,3 +104,16 @@ def test_not_finite_is_no_bound() -> None:
             assert minimise(worse, np.zeros((1, 1)), lower, upper, one, np.zeros((1, 1)))[0, 0] == -np.inf
             for G, h in ((worse, np.zeros((1, 1))), (one, np.full((1, 1), bad))):
                 assert minimise(one, np.zeros((1, 1)), lower, upper, G, h)[0, 0] <= 1e-9
+
+
+def test_its_own_rounding_is_taken_off() -> None:
+    """On boxes that are points the value is known in rational arithmetic, and never below the bound."""
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        A, b, lower, _, G, _ = problems(rng, 4, 2)
+        h = -np.einsum("bsn,bn->bs", G, lower) - abs(rng.normal(size=(B, 2))) * abs(G).max(2)
+        found = minimise(A, b, lower, lower, G, h)
+        for i in range(B):
+            exact = fractions(A[i]) @ fractions(lower[i]) + fractions(b[i])
+            assert (fractions(found[i]) <= exact).all()
+            assert (abs(fractions(found[i]) - exact) <= fractions(1e-13 * (abs(A[i]).sum(1) * 4 + abs(b[i])))).all()
