@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
@@ -16,6 +17,9 @@ from verifier.search.query import Query
 from verifier.search.workers import Workers
 from verifier.spec.witness import Witness
 from verifier.values.verdict import Verdict
+
+LONG = 1.0
+"""Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
 
 Try = Callable[[np.ndarray, np.ndarray], Witness | None]
 """Points `[P, n]` and their groups `[P]` -> a witness, if one of them is a counterexample."""
@@ -78,21 +82,26 @@ def _rounds(
     attempt: Try,
     watch: Callable[[Progress], None] | None,
     bound: Workers,
-    batch: int,
+    most: int,
 ) -> Outcome:
-    frontier, progress = Frontier(roots(query)), Progress()
+    frontier, progress, batch = Frontier(roots(query)), Progress(), most
     while len(frontier):
         if budget.spent():
             return Outcome(Verdict.TIMEOUT, None, progress)
-        d = frontier.pop(batch)
+        d, start = frontier.pop(batch), time.monotonic()
         try:
             result = bound(d)
         except MemoryError:
             if len(d) == 1:
                 raise
-            batch = max(1, len(d) // 2)  # a smaller batch, not a worse answer
+            batch = most = max(1, len(d) // 2)  # a smaller batch, not a worse answer
             frontier.push(d)
             continue
+        seconds = time.monotonic() - start
+        if seconds > LONG:
+            batch = max(1, len(d) // 2)
+        elif seconds < LONG / 4 and len(d) == batch:
+            batch = min(2 * batch, most)
         progress.bounded, progress.rounds = progress.bounded + len(d), progress.rounds + 1
         left = np.flatnonzero(result.alive.any(1))
         if len(left):
