@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from verifier.bounds.backward import backward
+from verifier.bounds.network import UNDERFLOW
 from verifier.bounds.propagate import boxes, lower_bounds, propagate
 from verifier.graph.graph import Graph
 from verifier.graph.ops.affine import Dense
@@ -48,6 +49,7 @@ def test_weights_dominate(place: Place, name: str, kind: str) -> None:
     bounds = r.walk({})
     u = Fraction(unit(place.dtype))
     weights = bounds.weights(r.net)
+    assert float(weights.pop(UNDERFLOW)) > 0
     assert set(weights) == {i for i, n in enumerate(graph.nodes) if isinstance(n.op, Dense)} | {0}
     for p in x.reshape(-1, x.shape[2]):
         value = exact_values(graph, p)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from verifier.bounds.network import Network, absolute_product
+from verifier.bounds.network import UNDERFLOW, Network, absolute_product
 from verifier.graph.graph import Affine
 from verifier.graph.ops.affine import Dense
 from verifier.relax.relu import Lines
@@ -56,7 +56,7 @@ def backward(
     negative the upper line stands above; every affine step is exact up to `error` (see `Network.weight`).
     """
     nodes, rows = net.graph.nodes, dict(start)
-    b, error = constant, constant * 0
+    b, error = constant, constant * 0 + weight[UNDERFLOW]
     for i in range(max(rows), -1, -1):
         if i not in rows or i == net.input:
             continue
@@ -104,21 +104,21 @@ def _through_lines(A: Array, f: Lines, owner: Array | None) -> tuple[Array, Arra
     if sparse.is_sparse(A):
         return sparse.through_lines(A, s_l, s_u, t_u, xp.arange(P) // (P // B) if owner is None else owner)
     flat = A.reshape(P, prod(A.shape[1:]))
-    step = s_u - s_l
+    # Each coefficient takes one of the two slopes, and rounds once: a sum of both could cancel.
     if owner is None:  # rows of one domain stand together: broadcast instead of gathering
         flat = flat.reshape(B, -1, flat.shape[1])
         negative = xp.minimum(flat, 0.0)
         shift = xp.einsum("brn,bn->br", negative, t_u).reshape(P)
-        out = flat * s_l[:, None] + negative * step[:, None]
+        out = (flat - negative) * s_l[:, None] + negative * s_u[:, None]
         return out.reshape(A.shape), shift
-    # Twice the negative part is A − |A|, exactly, and cheaper to find than a minimum; the halves go into the lines.
-    negative = flat - xp.abs(flat)
+    # A − |A| and A + |A| are twice the negative and positive parts, exactly, and cheaper to find than a minimum.
+    size = xp.abs(flat)
+    negative, positive = flat - size, flat + size
     shift = xp.einsum("pn,pn->p", negative, rows_of(t_u * 0.5, owner))
-    negative *= rows_of(step * 0.5, owner)
-    out = rows_of(s_l, owner)
-    out *= flat
-    out += negative
-    return out.reshape(A.shape), shift
+    negative *= rows_of(s_u * 0.5, owner)
+    positive *= rows_of(s_l * 0.5, owner)
+    positive += negative
+    return positive.reshape(A.shape), shift
 
 
 def _dot_bias(A: Array, bias: Array, shape: tuple[int, ...]) -> Array:

@@ -14,6 +14,9 @@ from verifier.values.arrays import Array, Place, namespace
 from verifier.values.rounding import gamma, tiny, unit
 from verifier.values.sparse import is_sparse
 
+UNDERFLOW = -1
+"""Key, among the rounding weights of nodes, of what products too small to be represented may cost a whole walk."""
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -63,6 +66,14 @@ class Network:
         """
         dtype, n = self.place.dtype, self.terms[i]
         return magnitude.reshape(-1) * ((gamma(n, dtype) + unit(dtype)) * 1.03) + n * tiny(dtype)
+
+    def underflow(self, i: int, magnitude: Array) -> Array:
+        """What lost products cost at node `i`, to be added up under `UNDERFLOW`: a number.
+
+        Sound because: an entry of `A·W` loses at most one tiny number a product, and multiplies a value that is at
+        most the magnitude of the node's input; so does each of the slopes behind it.
+        """
+        return magnitude.sum() * (2 * self.terms[i] * tiny(self.place.dtype))
 
 
 def prepare(graph: Graph, place: Place) -> Network:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from verifier.bounds.backward import backward
 from verifier.bounds.forward import Form, concretize, input_form, through_affine, through_lines
-from verifier.bounds.network import Network
+from verifier.bounds.network import UNDERFLOW, Network
 from verifier.graph.graph import Affine, Input
 from verifier.graph.ops.affine import Dense
 from verifier.relax import table
@@ -58,11 +58,13 @@ class Bounds:
 
     def weights(self, net: Network) -> dict[int, Array]:
         """Rounding weights at another network's place (the same graph)."""
-        return {
-            i: net.weight(i, net.place.array(m, net.place.dtype))
-            for i, m in self.magnitude.items()
-            if i == net.input or net.rounds(i)
-        }
+        weight: dict[int, Array] = {UNDERFLOW: 0.0}
+        for i, m in self.magnitude.items():
+            here = net.place.array(m, net.place.dtype)
+            weight[UNDERFLOW] = weight[UNDERFLOW] + net.underflow(i, here)
+            if i == net.input or net.rounds(i):
+                weight[i] = net.weight(i, here)
+        return weight
 
 
 def propagate(
@@ -92,7 +94,7 @@ def propagate(
     interval: dict[int, tuple[Array, Array]] = {}
     relaxed: dict[int, Lines] = {}
     magnitude: dict[int, Array] = {}
-    weight: dict[int, Array] = {}
+    weight: dict[int, Array] = {UNDERFLOW: 0.0}
     for i, node in enumerate(nodes):
         if isinstance(node.op, Input):
             forms[i] = input_form(net, box.center, box.radius, box.symbols)
@@ -121,6 +123,7 @@ def propagate(
             relaxed[i] = table.lines(node.op, *interval[j])
             magnitude[i] = _largest(*table.image(node.op, *interval[j]))[None]
             forms[i] = through_lines(forms[j], relaxed[i], dtype)
+        weight[UNDERFLOW] = weight[UNDERFLOW] + net.underflow(i, magnitude[i])
         for j in set(node.inputs):
             if last[j] == i and j not in keep:
                 forms.pop(j, None)
@@ -161,6 +164,7 @@ def tighten(  # noqa: PLR0913
         p = pairs[at : at + block]
         owner, neuron = p // size, p % size
         lb = lower_bounds(net, box, weight, relaxed, j, neuron, owner)
+        lb = xp.where(xp.isfinite(lb), lb, -xp.inf)  # what has overflowed says nothing
         half = len(p)
         low[p] = xp.maximum(low[p], lb[:half])
         up[p] = xp.minimum(up[p], -lb[half:])

@@ -80,6 +80,7 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     center = d.lower * 0.5 + d.upper * 0.5
     radius = np.maximum(d.upper - center, center - d.lower) * (1 + 4 * unit("float64"))
     row = np.einsum("bkn,bn->bk", A, center) - np.einsum("bkn,bn->bk", abs(A), radius) + b
+    row = np.where(np.isfinite(row), row, -np.inf)  # what has overflowed refutes nothing
     uses = query.uses[d.group]
     best = np.where(uses, row[:, None], -np.inf).max(2)  # [B, J] best row of each disjunct; NaN never wins a refutation
     alive = d.alive & ~(best > 0)

@@ -55,8 +55,7 @@ def through_lines(
     at = owner[row] * n + A.indices
     negative = np.minimum(A.data, 0)
     shift = np.bincount(row, negative * t_u.reshape(-1)[at], minlength=P).astype(A.dtype)
-    low = s_l.reshape(-1)[at]
-    data = A.data * low + negative * (s_u.reshape(-1)[at] - low)
+    data = A.data * np.where(A.data < 0, s_u.reshape(-1)[at], s_l.reshape(-1)[at])
     kept = data != 0
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=P))])
     return type(A)((data[kept], A.indices[kept], indptr), shape=(P, n)), shift
