@@ -112,8 +112,9 @@ def _through_lines(A: Array, f: Lines, owner: Array | None) -> tuple[Array, Arra
         out = (flat - negative) * s_l[:, None] + negative * s_u[:, None]
         return out.reshape(A.shape), shift
     # A − |A| and A + |A| are twice the negative and positive parts, exactly, and cheaper to find than a minimum.
-    size = xp.abs(flat)
-    negative, positive = flat - size, flat + size
+    positive = xp.abs(flat)
+    negative = flat - positive
+    positive += flat
     shift = xp.einsum("pn,pn->p", negative, rows_of(t_u * 0.5, owner))
     negative *= rows_of(s_u * 0.5, owner)
     positive *= rows_of(s_l * 0.5, owner)
