@@ -30,7 +30,7 @@ def frontier(query: Query, least: int) -> Domains:
     d = roots(query)
     best = d
     while 0 < len(d) < least:
-        r = evaluate(query, d, 1, chunk_size(query))
+        r = evaluate(query, d, chunk_size(query))
         d, _ = _split(query, d, r, np.flatnonzero(r.alive.any(1)))
         best = d if len(d) > len(best) else best
     if len(d) < least:
@@ -63,7 +63,7 @@ def main() -> None:
     print("batch  domains/s")
     for batch in (16, 64, 256, 512, 1024, 2048):
         d = frontier(query, batch)
-        seconds = rate(lambda d=d: evaluate(query, d, 1, chunk_size(query)))
+        seconds = rate(lambda d=d: evaluate(query, d, chunk_size(query)))
         print(f"{batch:5d}  {batch / seconds:9.0f}")
     if a.matrix:
         rng = np.random.default_rng(0)

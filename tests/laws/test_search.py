@@ -82,8 +82,8 @@ def test_evaluate_and_split(place: Place, name: str) -> None:
     query, x, value = asked(name, 0, place)
     satisfied = interesting(query, value)
     d, met = roots(query), 0
-    for effort in (1, 0, 1, 1):
-        e = evaluate(query, d, effort, CHUNK)
+    for _ in range(4):
+        e = evaluate(query, d, CHUNK)
         assert np.isfinite(e.gap[e.alive.any(1)]).all() and (e.gap[e.alive.any(1)] >= 0).all()
         assert not (e.alive & ~d.alive).any()
         corner = e.corner(d)
@@ -104,10 +104,10 @@ def test_evaluate_and_split(place: Place, name: str) -> None:
 def test_alone_as_in_the_batch(place: Place) -> None:
     """What is found about a domain does not depend on its neighbours, but for rounding allowances."""
     query, _, _ = asked("residual", 1, place)
-    d, _ = _split(query, roots(query), evaluate(query, roots(query), 1, CHUNK), np.arange(3))
-    whole = evaluate(query, d, 1, CHUNK)
+    d, _ = _split(query, roots(query), evaluate(query, roots(query), CHUNK), np.arange(3))
+    whole = evaluate(query, d, CHUNK)
     for i in range(len(d)):
-        one = evaluate(query, d.take(np.array([i])), 1, CHUNK)
+        one = evaluate(query, d.take(np.array([i])), CHUNK)
         np.testing.assert_allclose(one.row[0], whole.row[i], rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(one.A[0], whole.A[i], rtol=1e-2, atol=1e-3)
 
@@ -118,7 +118,7 @@ def halves(lower: np.ndarray, upper: np.ndarray) -> tuple[Domains, int]:
     graph = cases.chain(np.random.default_rng(0), (n, 3, 1))
     query = make_query(graph, cases.property_of(lower, upper, [[(np.ones(1), np.zeros(n), 0.0)]]), HOST)
     d = roots(query)
-    e = evaluate(query, d, 1, CHUNK)
+    e = evaluate(query, d, CHUNK)
     nothing = Evaluation(e.A * 0, e.b * 0 - 1, e.row, e.gap, d.alive, e.score, e.deciding, e.sign)
     return _split(query, d, nothing, np.array([0]))
 

@@ -16,7 +16,7 @@ from verifier.bounds.forward import Form
 from verifier.bounds.network import Network
 from verifier.graph.graph import Affine, Graph
 from verifier.relax.relu import Lines
-from verifier.values.arrays import Array, namespace, to_numpy
+from verifier.values.arrays import Array, namespace
 from verifier.values.rounding import gamma, unit
 
 
@@ -119,8 +119,3 @@ def rows_forward(net: Network, rows: Rows, ids: Array, forms: dict[int, Form]) -
     assert C is not None
     slack = slack + size * gamma(2 * len(rows.start) + 4, net.place.dtype)
     return C, b, slack
-
-
-def host(a: Array) -> np.ndarray:
-    """Shorthand for tests and reports."""
-    return to_numpy(a)

@@ -55,11 +55,10 @@ class Evaluation:
 
 
 @np.errstate(all="ignore")  # numbers that overflow close nothing: every test below is false for NaN
-def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = False) -> Evaluation:
+def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False) -> Evaluation:
     """Bound every row of every domain.
 
     Args:
-        effort: 0 for forward bounds of the neurons, 1 for the backward walk on every undecided neuron.
         chunk: numbers that one block of backward rows may hold.
         precise: bulk bounding in double precision, too.
     """
@@ -67,7 +66,7 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     lower, upper = outward(d.lower, d.upper, net.place)
     box = boxes(lower, upper, query.symbols, net.place.dtype)
     known = query.sure if net is query.exact else query.known
-    bounds = propagate(net, box, _split_sign(net, d.sign), set(net.sources), {} if effort else None, chunk, known)
+    bounds = propagate(net, box, _split_sign(net, d.sign), set(net.sources), {}, chunk, known)
     exact = query.exact
     relaxed = _in_double(exact, bounds)
     ids = query.ids[d.group]
@@ -99,7 +98,7 @@ def evaluate(query: Query, d: Domains, effort: int, chunk: int, precise: bool = 
     blurred = alive.any(1) & (gap < NOISE * noise) if net is not exact else np.zeros(B, bool)
     if blurred.any():
         at = np.flatnonzero(blurred)
-        result = _replace(result, at, evaluate(query, d.take(at), effort, chunk, precise=True))
+        result = _replace(result, at, evaluate(query, d.take(at), chunk, precise=True))
     return result
 
 

@@ -38,7 +38,7 @@ class Query:
         ids: `[G, K]` the literals of a group (padded by repeating).
         uses: `[G, J, K]` which of them each disjunct of the group has.
         open: `[G, J]` which of the J disjuncts exist.
-        active: `[k]` inputs that vary in some group; symbols: those that forward bounds keep symbols for.
+        symbols: `[k]` the inputs that forward bounds keep symbols for: those that vary in some group, or none.
         known: source -> bounds `[1, *shape]` that hold on all boxes, at the place of `fast`; sure: at that of `exact`.
         cost: multiply-adds of one evaluation of the network.
     """
@@ -54,7 +54,6 @@ class Query:
     ids: np.ndarray
     uses: np.ndarray
     open: np.ndarray
-    active: np.ndarray
     symbols: Array
     known: dict[int, tuple[Array, Array]]
     sure: dict[int, tuple[Array, Array]]
@@ -88,7 +87,7 @@ def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     known = {j: outward(*interval, place) for j, interval in sure.items()}
     symbols = place.array(symbols)
     return Query(
-        prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, active, symbols, known, sure, cost
+        prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, known, sure, cost
     )
 
 

@@ -38,9 +38,9 @@ class Workers:
         chunk = chunk_size(self._query)
         parts = min(self.threads, len(d) // LEAST)
         if self._pool is None or parts < 2:
-            return evaluate(self._query, d, 1, chunk)
+            return evaluate(self._query, d, chunk)
         cuts = [np.arange(p, len(d), parts) for p in range(parts)]  # dealt out: neighbours cost alike
-        results = self._pool.map(lambda at: evaluate(self._query, d.take(at), 1, chunk), cuts)
+        results = self._pool.map(lambda at: evaluate(self._query, d.take(at), chunk), cuts)
         return merge(list(results), np.argsort(np.concatenate(cuts)))
 
     def close(self) -> None:

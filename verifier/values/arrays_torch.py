@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import (  # noqa: F401  (names shared with numpy, re-exported)
     Tensor,
@@ -12,16 +11,9 @@ from torch import (  # noqa: F401  (names shared with numpy, re-exported)
     amax,
     amin,
     arange,
-    argsort,
     broadcast_to,
-    cumsum,
     isfinite,
-    isnan,
-    matmul,
     nextafter,
-    reshape,
-    sign,
-    sqrt,
     where,
 )
 
@@ -57,29 +49,14 @@ def concatenate(arrays: Any, axis: int = 0) -> Tensor:
     return torch.cat(list(arrays), dim=axis)
 
 
-def stack(arrays: Any, axis: int = 0) -> Tensor:
-    """Join along a new axis."""
-    return torch.stack(list(arrays), dim=axis)
-
-
 def zeros(shape: Any, dtype: Any, like: Tensor) -> Tensor:
     """Zeros on the device of `like`."""
     return torch.zeros(shape, dtype=dtype, device=like.device)
 
 
-def take_along_axis(a: Tensor, index: Tensor, axis: int) -> Tensor:
-    """Gather along an axis, the other axes broadcast."""
-    return torch.take_along_dim(a, index, dim=axis)
-
-
 def transpose(a: Tensor, axes: Any) -> Tensor:
     """Permute axes."""
     return a.permute(*axes)
-
-
-def moveaxis(a: Tensor, source: int, destination: int) -> Tensor:
-    """Move one axis."""
-    return torch.movedim(a, source, destination)
 
 
 def einsum(subscripts: str, *arrays: Tensor) -> Tensor:
@@ -90,8 +67,3 @@ def einsum(subscripts: str, *arrays: Tensor) -> Tensor:
 def flatnonzero(a: Tensor) -> Tensor:
     """Indices of what is true."""
     return torch.nonzero(a.reshape(-1)).reshape(-1)
-
-
-def asnumpy(a: Tensor) -> np.ndarray:
-    """To the host."""
-    return a.detach().cpu().numpy()
