@@ -13,7 +13,7 @@ from tests.cli.files import MODEL, ROOT, SAT, UNSAT, counterexample, dense, hold
 from verifier.cli.app import run
 from verifier.cli.progress import Watch
 from verifier.cli.verify import _Report
-from verifier.search.loop import Progress
+from verifier.search.outcome import Progress
 
 EXAMPLES = [
     ("models/pendulum.onnx", "specs/pendulum_pushes_back.vnnlib", "unsat"),

@@ -87,9 +87,7 @@ def prepare(graph: Graph, place: Place) -> Network:
             raise TypeError(f"no bounds for node {node.name} ({type(node.op).__name__})")
     absolute = tuple(n.op.absolute().cast(place.array) if isinstance(n.op, Affine) else None for n in graph.nodes)
     cast = graph.cast(place.array)
-    sources = sorted(
-        {j for n in graph.nodes if not isinstance(n.op, (Affine, Input)) for j in n.inputs}
-    )
+    sources = sorted({j for n in graph.nodes if not isinstance(n.op, (Affine, Input)) for j in n.inputs})
     return Network(cast, place, absolute, tuple(sources), _terms(graph, len(sources)))  # type: ignore[arg-type]
 
 

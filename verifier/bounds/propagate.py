@@ -156,8 +156,10 @@ def tighten(  # noqa: PLR0913
         return l, u
     size = flat_l.shape[1]
     low, up = flat_l.reshape(-1), flat_u.reshape(-1)
-    width = 1 if sparse.is_sparse(getattr(net.graph.nodes[j].op, "W", None)) else max(
-        n.size for n in net.graph.nodes[: j + 1]
+    width = (
+        1
+        if sparse.is_sparse(getattr(net.graph.nodes[j].op, "W", None))
+        else max(n.size for n in net.graph.nodes[: j + 1])
     )
     block = max(64, chunk // (2 * width))
     for at in range(0, len(pairs), block):

@@ -22,10 +22,10 @@ class Lines:
     t_u: Array
 
 
-def chord(op: Relu, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Slope and intercept of an upper line, close to the chord from `lower` to `upper`.
+def chord(leak: float | Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Slope and intercept of an upper line of the (leaky) ReLU, close to the chord from `lower` to `upper`.
 
-    Shapes: lower, upper `[B, *shape]` with lower <= upper; returns two arrays of that shape.
+    Shapes: lower, upper `[B, *shape]` with lower <= upper, `leak` broadcasts; returns two arrays of that shape.
     Sound because: f is convex (`leak <= 1`), so a line above it at both ends lies above it between them; whatever the
     rounded slope is, the intercept is the larger of what the two ends need, rounded up.
     """
@@ -33,11 +33,11 @@ def chord(op: Relu, lower: Array, upper: Array) -> tuple[Array, Array]:
     l_neg, u_pos = xp.minimum(lower, 0.0), xp.maximum(upper, 0.0)
     width = u_pos - l_neg
     flat = width <= 0  # both ends zero
-    s = (u_pos - op.leak * l_neg) / xp.where(flat, width + 1, width)
-    s = xp.where(lower >= 0, s * 0 + 1, xp.where(upper <= 0, s * 0 + op.leak, s))
-    at_lower, at_upper = (op.leak - s) * l_neg, (1 - s) * u_pos
+    s = (u_pos - leak * l_neg) / xp.where(flat, width + 1, width)
+    s = xp.where(lower >= 0, s * 0 + 1, xp.where(upper <= 0, s * 0 + leak, s))
+    at_lower, at_upper = (leak - s) * l_neg, (1 - s) * u_pos
     t = xp.maximum(at_lower, at_upper)
-    slack = 4 * u * (xp.abs(s) + 1 + abs(op.leak)) * xp.maximum(u_pos, -l_neg)
+    slack = 4 * u * (xp.abs(s) + 1 + abs(leak)) * xp.maximum(u_pos, -l_neg)
     unstable = (lower < 0) & (upper > 0)
     return s, xp.where(unstable, t + slack + tiny(dtype_of(lower)), t * 0)
 
@@ -50,7 +50,7 @@ def lines(op: Relu, lower: Array, upper: Array, alpha: Array | None = None) -> L
     Sound because: `f(z) = max(z, leak·z)` is at least `alpha·z` for every alpha between leak and 1.
     """
     xp = namespace(lower)
-    s_u, t_u = chord(op, lower, upper)
+    s_u, t_u = chord(op.leak, lower, upper)
     if alpha is None:
         alpha = xp.where(2 * s_u > 1 + op.leak, s_u * 0 + 1, s_u * 0 + op.leak)
     s_l = xp.where((lower < 0) & (upper > 0), alpha, s_u)

@@ -18,7 +18,8 @@ from verifier.run import strategy
 from verifier.run.model import Network, boundable, load, name_of, one_input_one_output
 from verifier.search.budget import Budget
 from verifier.search.candidates import Candidates
-from verifier.search.loop import Progress, search
+from verifier.search.decide import decide
+from verifier.search.outcome import Progress
 from verifier.search.query import make_query
 from verifier.spec.property import Property
 from verifier.spec.vnnlib import read
@@ -106,7 +107,7 @@ def verify(
         return Result(Verdict.SAT, witness, "found by gradient search", clock.stats(strategy=plan.reason))
     query = make_query(graph, question, plan.place)
     clock.mark("prepare")
-    outcome = search(
+    outcome = decide(
         query,
         budget,
         Candidates(query, replay),

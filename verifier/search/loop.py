@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -13,42 +12,13 @@ from verifier.search.budget import Budget
 from verifier.search.clipping.relaxed import clip_any
 from verifier.search.domains import Domains, Frontier, roots
 from verifier.search.evaluate import Evaluation
+from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.workers import Workers
-from verifier.spec.witness import Witness
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
 """Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
-
-Try = Callable[[np.ndarray, np.ndarray], Witness | None]
-"""Points `[P, n]` and their groups `[P]` -> a witness, if one of them is a counterexample."""
-
-
-@dataclass
-class Progress:
-    """Where a search stands; handed to whoever watches after every round.
-
-    Attributes:
-        bounded: domains bounded so far.  open: domains waiting.  rounds: batches so far.
-        worst: the largest gap seen in the last round.
-        stuck: domains that can be neither closed nor split.
-    """
-
-    bounded: int = 0
-    open: int = 0
-    rounds: int = 0
-    worst: float = float("inf")
-    stuck: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a search ended, and with what."""
-
-    verdict: Verdict
-    witness: Witness | None = None
-    progress: Progress = field(default_factory=Progress)
 
 
 def search(
@@ -58,6 +28,7 @@ def search(
     watch: Callable[[Progress], None] | None = None,
     batch: int = 0,
     threads: int = 1,
+    groups: np.ndarray | None = None,
 ) -> Outcome:
     """Split boxes until every disjunct is refuted on every one, or a counterexample is found.
 
@@ -68,23 +39,27 @@ def search(
         watch: called after every round.
         batch: domains bounded at once; 0 picks a number by the network's size.
         threads: on how many the bounding may run.
+        groups: which groups of the query to search (all, when None).
     """
+    first = roots(query) if groups is None else roots(query).take(groups)
     workers = Workers(query, threads)
     try:
-        return _rounds(query, budget, attempt, watch, workers, batch or batch_size(query) * workers.threads)
+        most = batch or batch_size(query) * workers.threads
+        return _rounds(query, Frontier(first), budget, attempt, watch, workers, most)
     finally:
         workers.close()
 
 
 def _rounds(
     query: Query,
+    frontier: Frontier,
     budget: Budget,
     attempt: Try,
     watch: Callable[[Progress], None] | None,
     bound: Workers,
     most: int,
 ) -> Outcome:
-    frontier, progress, batch = Frontier(roots(query)), Progress(), most
+    progress, batch = Progress(), most
     while len(frontier):
         if budget.spent():
             return Outcome(Verdict.TIMEOUT, None, progress)

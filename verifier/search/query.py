@@ -81,14 +81,13 @@ def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     fast = exact if place.dtype == "float64" else prepare(graph, place)
     effort = sum(graph.nodes[j].size for j in exact.sources) * cost
     hull = boxes(double.array(hull_l[None]), double.array(hull_u[None]), double.array(symbols), "float64")
-    sure = propagate(exact, hull, None, set(), {} if effort < ROOT_EFFORT else None, 10**6).interval
+    thorough = effort < ROOT_EFFORT and len(symbols) == len(active)
+    sure = propagate(exact, hull, None, set(), {} if thorough else None, 10**6).interval
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in sure.items()}
     rows = make_rows(graph, exact, magnitudes(graph, hull_l, hull_u, host), prop.A_y, prop.A_x, prop.d)
     known = {j: outward(*interval, place) for j, interval in sure.items()}
     symbols = place.array(symbols)
-    return Query(
-        prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, known, sure, cost
-    )
+    return Query(prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, known, sure, cost)
 
 
 def _groups(prop: Property, group: np.ndarray, G: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

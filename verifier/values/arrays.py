@@ -44,6 +44,18 @@ def rows_of(a: Array, index: Array) -> Array:
     return a[index]
 
 
+def repeat(a: Array, times: int) -> Array:
+    """Every entry of `[P]` so many times, one after the other."""
+    return a.repeat(times) if isinstance(a, np.ndarray) else a.repeat_interleave(times)
+
+
+def largest(a: Array, count: int) -> Array:
+    """Positions `[P, count]` of the largest entries of each row of `[P, n]`, in no order that matters."""
+    if isinstance(a, np.ndarray):
+        return np.argpartition(a, a.shape[1] - count, axis=1)[:, a.shape[1] - count :]
+    return a.topk(count, dim=1).indices
+
+
 def to_numpy(a: Array) -> np.ndarray:
     """`a` on the host as numpy; shares memory where it can."""
     return np.asarray(a) if isinstance(a, (np.ndarray, np.generic)) else a.detach().cpu().numpy()

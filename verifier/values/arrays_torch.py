@@ -11,9 +11,13 @@ from torch import (  # noqa: F401  (names shared with numpy, re-exported)
     amax,
     amin,
     arange,
+    argmax,
+    argsort,
     broadcast_to,
+    exp,
     isfinite,
     nextafter,
+    sqrt,
     where,
 )
 

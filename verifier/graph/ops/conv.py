@@ -80,9 +80,12 @@ class Conv(Affine):
     def _taps(self, out: Shape) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
         """Every kernel position and the strided window of the padded input that it multiplies."""
         for tap in product(*(range(k) for k in self.W.shape[2:])):
-            yield tap, tuple(
-                slice(i * d, i * d + (n - 1) * t + 1, t)
-                for i, d, n, t in zip(tap, self.dilation, out[1:], self.stride, strict=True)
+            yield (
+                tap,
+                tuple(
+                    slice(i * d, i * d + (n - 1) * t + 1, t)
+                    for i, d, n, t in zip(tap, self.dilation, out[1:], self.stride, strict=True)
+                ),
             )
 
     def _torch(self, a: Array) -> Array:

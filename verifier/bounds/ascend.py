@@ -1,0 +1,154 @@
+"""Climbing the dual: slopes and multipliers improved by Adam with gradients in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from verifier.bounds.dual import Multipliers, Objective, Point, Region, Slopes, Walk, back, forward, slopes
+from verifier.bounds.fold import Folded
+from verifier.values.arrays import Array, namespace, to_numpy
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Step lengths, as shares: of the range of slopes, and of the size of the objective's coefficients."""
+
+    steps: int = 4
+    alpha: float = 0.25
+    beta: float = 0.1
+    decay: float = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Ascent:
+    """What climbing found.
+
+    Attributes:
+        bound: `[B]` the best bound met (as computed: not rounded to the safe side).
+        best: the multipliers that give it.
+        a: `[B, U]` coefficients of the activations in the last walk.
+        point: where the last walk's bound is least, pushed forward.
+        hits: domains whose objectives were all `<= 0` at some minimiser, and those points `[P, k]`.
+    """
+
+    bound: Array
+    best: Multipliers
+    a: Array
+    point: Point
+    hits: list[tuple[np.ndarray, np.ndarray]]
+
+
+def ascend(
+    F: Folded,
+    r: Region,
+    o: Objective,
+    m: Multipliers,
+    rates: Rates,
+    seek: bool = False,
+) -> Ascent:
+    """Improve the bounds of B objectives.
+
+    Args:
+        seek: whether the objectives are rows of a property, so that a point where the network makes all of them
+            `<= 0` is a candidate counterexample.
+    """
+    xp = namespace(r.lower)
+    line = slopes(F, r, m.alpha)
+    moments, best, bound = _Adam(), m, None
+    hits: list[tuple[np.ndarray, np.ndarray]] = []
+    for step in range(rates.steps + 1):
+        walk = back(F, r, line, o, m)
+        better = walk.bound > (bound if bound is not None else -xp.inf)
+        if bound is None:
+            bound = walk.bound
+        else:
+            bound = xp.where(better, walk.bound, bound)
+            best = _choose(better, m, best)
+        point = forward(F, r, line, walk, o.stop)
+        if seek:
+            hits += _hits(F, o, point)
+        if step == rates.steps:
+            break
+        m = moments.step(F, r, line, o, m, walk, point, rates, step)
+        line = line.with_alpha(m.alpha)
+    return Ascent(bound, best, walk.a, point, hits)
+
+
+def _choose(better: Array, new: Multipliers, old: Multipliers) -> Multipliers:
+    """Of two points of the dual, the new one where it is better."""
+    xp, at = namespace(better), better[:, None]
+    mu = None if new.mu is None or old.mu is None else xp.where(at, new.mu, old.mu)
+    return Multipliers(
+        xp.where(at, new.alpha, old.alpha), xp.where(at, new.beta, old.beta), xp.where(at, new.weight, old.weight), mu
+    )
+
+
+def _hits(F: Folded, o: Objective, p: Point) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Domains all of whose rows are `<= 0` at their point (roughly: they are replayed)."""
+    xp = namespace(p.x)
+    rows, worst = o.rows, p.x[:, :1].sum(1) * 0 - xp.inf
+    for k in range(o.ids.shape[1]):
+        at = o.ids[:, k]
+        worst = xp.maximum(worst, (rows.X[at] * p.x).sum(1) + (rows.H[at] * p.real).sum(1) + rows.c[at])
+    found = xp.flatnonzero(worst <= 0)
+    return [(to_numpy(found), to_numpy(p.x[found]))] if len(found) else []
+
+
+class _Adam:
+    """Kingma and Ba, *Adam*, 2015, projected; weights of an objective's rows move on the simplex by mirror steps."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, Array] = {}
+        self._second: dict[str, Array] = {}
+
+    def step(  # noqa: PLR0913
+        self,
+        F: Folded,
+        r: Region,
+        line: Slopes,
+        o: Objective,
+        m: Multipliers,
+        w: Walk,
+        p: Point,
+        rates: Rates,
+        t: int,
+    ) -> Multipliers:
+        """One step up."""
+        xp, shrink = namespace(w.a), rates.decay**t
+        open_ = line.open
+        gradient = xp.where(open_, xp.maximum(w.a, 0.0) * p.z, 0.0)
+        alpha = m.alpha + self._move("alpha", gradient, t) * (rates.alpha * shrink * (1 - F.leak))
+        alpha = xp.minimum(xp.maximum(alpha, F.leak), 1.0)
+        size = _rms(xp.where(open_, w.a, 0.0), open_)[:, None] * (rates.beta * shrink)
+        beta = xp.maximum(m.beta + self._move("beta", -r.sign * p.z, t) * size, 0.0)
+        mu, weight, facts = m.mu, m.weight, o.facts
+        if facts is not None and mu is not None:
+            value = p.x @ facts.X.T + p.z @ facts.Z.T + p.h @ facts.H.T + facts.c
+            mu = xp.maximum(mu + self._move("mu", value, t) * size, 0.0)
+            mu = mu if r.holds is None else mu * r.holds
+        if o.ids.shape[1] > 1:
+            value = xp.einsum("bkn,bn->bk", o.rows.X[o.ids], p.x) + xp.einsum("bku,bu->bk", o.rows.H[o.ids], p.h)
+            value = value + o.rows.c[o.ids]
+            scale = xp.amax(xp.abs(value), 1)[:, None] + 1e-30
+            weight = weight * xp.exp(value / scale * (2 * rates.alpha * shrink))
+            weight = weight / weight.sum(1)[:, None]
+        return replace(m, alpha=alpha, beta=beta, mu=mu, weight=weight)
+
+    def _move(self, name: str, g: Array, t: int) -> Array:
+        """The direction of the step along one group of variables, entries about one in size."""
+        xp = namespace(g)
+        if t == 0:
+            self._first[name], self._second[name] = 0.1 * g, 0.001 * g * g
+        else:
+            self._first[name] = 0.9 * self._first[name] + 0.1 * g
+            self._second[name] = 0.999 * self._second[name] + 0.001 * g * g
+        first, second = self._first[name] / (1 - 0.9 ** (t + 1)), self._second[name] / (1 - 0.999 ** (t + 1))
+        return first / (xp.sqrt(second) + 1e-12)
+
+
+def _rms(a: Array, where: Array) -> Array:
+    """Root mean square over the entries counted, of `[B, U]`: `[B]`."""
+    xp = namespace(a)
+    return xp.sqrt((a * a).sum(1) / xp.maximum(where.sum(1) * 1.0, 1.0)) + 1e-30

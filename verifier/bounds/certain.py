@@ -1,0 +1,40 @@
+"""Bounds on a folded network that account for their rounding: what may decide."""
+
+from __future__ import annotations
+
+from verifier.bounds.dual import Multipliers, Objective, Region, Walk, back, slopes
+from verifier.bounds.fold import Folded
+from verifier.values.arrays import Array, namespace
+from verifier.values.rounding import gamma, tiny
+
+
+def certain(F: Folded, r: Region, o: Objective, m: Multipliers) -> tuple[Array, Walk]:
+    """Lower bounds `[B]` of B objectives, rounded down, and the walk behind them; its planes' `b` are rounded down too.
+
+    Args:
+        F, r, o, m: in double precision; multipliers of any origin.
+
+    Sound because: every sum of at most N products errs by gamma(N) times the sum of their magnitudes, and each kind of
+    sum is bounded over the whole box: a coefficient of a neuron's input stands before the magnitudes of that input's
+    own terms, an objective's and a fact's weight before theirs, offsets and the minimum over the box before their own.
+    What the folded functions do not know exactly (`error`) is weighed the same way.
+    """
+    xp, dtype = namespace(r.lower), F.place.dtype
+    line, facts = slopes(F, r, m.alpha), o.facts
+    walk = back(F, r, line, o, m)
+    U, k = len(F), len(F.varying)
+    N = U + k + o.ids.shape[1] + (0 if facts is None else len(facts)) + 2 * len(F.blocks) + 40
+    g = gamma(N, dtype)
+    x, z, h = F.reach
+    Z = m.beta
+    size = (m.weight * (o.rows.error + g * o.rows.magnitude(x, h))[o.ids]).sum(1)
+    if facts is not None and m.mu is not None:
+        size = size + m.mu @ (g * (xp.abs(facts.X) @ x + xp.abs(facts.Z) @ z + xp.abs(facts.H) @ h + xp.abs(facts.c)))
+        Z = Z + m.mu @ xp.abs(facts.Z)
+    size = size + (xp.abs(walk.y) + 2 * Z) @ (F.z.error + g * F.z.magnitude(x, h))
+    size = size + g * (xp.abs(xp.minimum(walk.a, 0.0)) * line.offset).sum(1)
+    plane = walk.b - (1 + 4 * g) * size - N * tiny(dtype) * (1 + x.sum() + z.sum())
+    least = (walk.A * r.center).sum(1) - (xp.abs(walk.A) * r.radius).sum(1) if k else plane * 0
+    bound = plane + least - 2 * g * (xp.abs(walk.A) @ x + xp.abs(plane))
+    bound = xp.where(xp.isfinite(bound), bound, -xp.inf)
+    return bound, Walk(bound, walk.A, plane, walk.a, walk.y)

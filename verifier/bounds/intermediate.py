@@ -1,0 +1,91 @@
+"""Better bounds of the neurons of a folded network, by optimised slopes of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from verifier.bounds.ascend import Rates, ascend
+from verifier.bounds.certain import certain
+from verifier.bounds.dual import Multipliers, Objective, Region
+from verifier.bounds.fold import Folded, Linear
+from verifier.values.arrays import Array, Place, namespace
+
+
+def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None) -> tuple[Array, Array]:
+    """Bounds `[U]` of the neurons' inputs, layer by layer, each layer from what the earlier ones gained.
+
+    Args:
+        F: in double precision.
+        fast: where slopes are climbed; the bounds that they give are computed in double precision.
+        rates: of the climb.
+        block: how many numbers one block of objectives may hold.
+        wanted: `[U]` which neurons to bound (all that are undecided, when None).
+    """
+    xp, quick = F.place.xp, F.to(fast)
+    lower, upper = F.lower * 1, F.upper * 1
+    for k in range(1, len(F.blocks)):
+        part = F.blocks[k]
+        open_ = (lower[part] < 0) & (upper[part] > 0)
+        at = part.start + xp.flatnonzero(open_ if wanted is None else open_ & wanted[part])
+        here = replace(F, lower=lower, upper=upper).prefix(k)
+        there = quick.prefix(k)
+        step = max(16, block // (2 * (len(here) + len(F.varying))))
+        for i in range(0, len(at), step):
+            some = at[i : i + step]
+            bound = _bound(here, replace(there, **_ends(here, fast)), F, some, rates)
+            P = len(some)
+            lower[some] = xp.maximum(lower[some], bound[:P])
+            upper[some] = xp.minimum(upper[some], -bound[P:])
+    return lower, upper
+
+
+def work(F: Folded, steps: int) -> float:
+    """Multiply-adds of `tighten` for all neurons."""
+    k, total = len(F.varying), 0.0
+    for part in F.blocks[1:]:
+        U = part.start
+        total += 2.0 * (part.stop - part.start) * U * (k + U / 2) * (2 * steps + 3)
+    return total
+
+
+def _ends(F: Folded, place: Place) -> dict[str, Array]:
+    moved = F.to(place)
+    return {"lower": moved.lower, "upper": moved.upper}
+
+
+def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates) -> Array:
+    """Lower bounds `[2P]` of the neurons `some` of F and of their negatives, over the layers before."""
+    xp, U = here.place.xp, len(here)
+    z = F.z.take(some)
+    rows = Linear(
+        xp.concatenate([z.X, -z.X]),
+        xp.concatenate([z.H[:, :U], -z.H[:, :U]]),
+        xp.concatenate([z.c, -z.c]),
+        xp.concatenate([z.error, z.error]),
+    )
+    place, n, stop = there.place, len(rows), len(here.blocks)
+    quick = Objective(rows.to(place), place.array(_arange(rows.c)[:, None], "int64"), stop)
+    m = start(there, region(there), n)
+    best = ascend(there, region(there), quick, m, rates).best
+    double = here.place
+    best = Multipliers(*(double.array(a, double.dtype) for a in (best.alpha, best.beta, best.weight)))
+    return certain(here, region(here), Objective(rows, _arange(rows.c)[:, None], stop), best)[0]
+
+
+def _arange(a: Array) -> Array:
+    xp = namespace(a)
+    return xp.flatnonzero(xp.isfinite(a) | ~xp.isfinite(a))
+
+
+def region(F: Folded) -> Region:
+    """The whole box: one region that all objectives share."""
+    return Region(F.lower[None], F.upper[None], F.lower[None] * 0, F.center[None], F.radius[None])
+
+
+def start(F: Folded, r: Region, n: int, K: int = 1) -> Multipliers:
+    """Where climbing begins for n objectives of K rows: CROWN's slopes, no multipliers, equal weights."""
+    xp = F.place.xp
+    alpha = xp.where(r.upper > -r.lower, r.lower * 0 + 1, F.leak[None])
+    alpha = xp.broadcast_to(alpha, (n, len(F))) * 1
+    weight = xp.broadcast_to(alpha.sum() * 0 + 1, (n, K)) / K
+    return Multipliers(alpha, alpha * 0, weight)

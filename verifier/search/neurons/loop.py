@@ -1,0 +1,205 @@
+"""Branch and bound over the signs of neurons."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from verifier.bounds.ascend import Ascent, Rates, ascend
+from verifier.bounds.dual import Multipliers, Region
+from verifier.search.branching.relaxed import Filtered
+from verifier.search.budget import Budget
+from verifier.search.neurons.splits import Splits, children, join
+from verifier.search.neurons.tree import Tree, certain_bound, climb, improve
+from verifier.search.outcome import Outcome, Progress, Try
+from verifier.spec.witness import Witness
+from verifier.values.arrays import Array, namespace
+from verifier.values.verdict import Verdict
+
+LONG = 1.0
+"""Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a tree is searched.
+
+    Attributes:
+        rates: of the climb in every part; root: of the first one.
+        branching: what picks the neuron to split.
+        steps: climbing steps for the bounds of neurons at the root.
+        batch: parents split at once; 0 picks a number by the network's size.
+    """
+
+    rates: Rates = Rates(4, alpha=0.1, beta=0.05)
+    root: Rates = Rates(20, alpha=0.5)
+    branching: Filtered = field(default_factory=Filtered)
+    steps: int = 4
+    batch: int = 0
+
+
+def grow(
+    tree: Tree,
+    budget: Budget,
+    attempt: Try,
+    progress: Progress,
+    watch: Callable[[Progress], None] | None = None,
+    plan: Plan | None = None,
+) -> Outcome:
+    """Split until every disjunct of the tree is refuted, or a counterexample is found."""
+    return _Search(tree, budget, attempt, progress, watch, plan or Plan()).run()
+
+
+class _Search:
+    """One tree's search."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        budget: Budget,
+        attempt: Try,
+        progress: Progress,
+        watch: Callable[[Progress], None] | None,
+        plan: Plan,
+    ) -> None:
+        self.tree, self.budget, self.attempt, self.progress = tree, budget, attempt, progress
+        self.watch, self.plan = watch, plan
+        self.stack: list[Splits] = []
+
+    def run(self) -> Outcome:
+        """From the root."""
+        for steps in (0, self.plan.steps):
+            if steps:
+                self.tree = improve(self.tree, self.budget, steps)
+            self.tree, m, bound, hits = climb(self.tree, self.plan.root)
+            witness = self._try(hits)
+            if witness is not None:
+                return Outcome(Verdict.SAT, witness, self.progress)
+            if not len(self.tree):
+                return Outcome(Verdict.UNSAT, None, self.progress)
+            if self.budget.spent():
+                return Outcome(Verdict.TIMEOUT, None, self.progress)
+        self._sow(m)
+        return self._rounds()
+
+    def _sow(self, m: Multipliers) -> None:
+        """The root as the first part."""
+        F, J = self.tree.fast, len(self.tree)
+        xp = F.place.xp
+        lower, upper = (xp.broadcast_to(a[None], (J, len(F))) * 1 for a in (F.lower, F.upper))
+        none = lower * 0
+        goal = F.place.array(np.arange(J))
+        root = Splits(lower, upper, none, m.alpha, m.beta, m.weight, goal, none.sum(1) - xp.inf, goal * 0 - 1)
+        self._settle(root, replace(self.plan.rates, steps=2))
+
+    def _rounds(self) -> Outcome:
+        most = batch = self.plan.batch or batch_size(self.tree)
+        while self.stack:
+            if self.budget.spent():
+                return Outcome(Verdict.TIMEOUT, None, self.progress)
+            parents, start = self._pop(batch), time.monotonic()
+            try:
+                witness = self._settle(children(parents), self.plan.rates)
+            except MemoryError:
+                if len(parents) == 1:
+                    raise
+                batch = most = max(1, len(parents) // 2)
+                self.stack.append(parents)
+                continue
+            if witness is not None:
+                return Outcome(Verdict.SAT, witness, self.progress)
+            seconds = time.monotonic() - start
+            if seconds > LONG:
+                batch = max(1, len(parents) // 2)
+            elif seconds < LONG / 4 and len(parents) == batch:
+                batch = min(2 * batch, most)
+            self.progress.rounds += 1
+            self.progress.open = sum(map(len, self.stack))
+            if self.watch is not None:
+                self.watch(self.progress)
+        return Outcome(Verdict.UNKNOWN if self.progress.stuck else Verdict.UNSAT, None, self.progress)
+
+    def _settle(self, s: Splits, rates: Rates) -> Witness | None:
+        """Bound parts; keep those that stay open, with what to split next."""
+        F = self.tree.fast
+        xp = F.place.xp
+        r = Region(s.lower, s.upper, s.sign, F.center[None], F.radius[None])
+        o = self.tree.objective(s.goal)
+        up = ascend(F, r, o, Multipliers(s.alpha, s.beta, s.weight), rates, seek=True)
+        self.progress.bounded += len(s)
+        left = self._left(s, up)
+        witness = self._try(up.hits)
+        if witness is not None or not len(left):
+            return witness
+        s, up = s.take(left), _take(up, left)
+        r, o = Region(s.lower, s.upper, s.sign, F.center[None], F.radius[None]), replace(o, ids=o.ids[left])
+        pick = self.plan.branching.pick(F, r, o, up)
+        bound = xp.maximum(s.bound, up.bound)
+        s = replace(s, alpha=up.best.alpha, beta=up.best.beta, weight=up.best.weight, bound=bound, pick=pick)
+        self.progress.worst = -float(bound.min())
+        able = xp.flatnonzero(pick >= 0)
+        if len(able) < len(s):
+            self.progress.stuck += len(s) - len(able)
+            s = s.take(able)
+        if len(s):
+            # The worst is popped first: if there is a counterexample, it is there.
+            self.stack.append(s.take(xp.argsort(-s.bound)))
+        return None
+
+    def _left(self, s: Splits, up: Ascent) -> Array:
+        """Positions of the parts not refuted: what looks refuted is bounded again, and that decides."""
+        xp = namespace(up.bound)
+        looks = xp.flatnonzero(up.bound > 0)
+        open_ = ~(up.bound > 0)
+        if len(looks):
+            part, E = s.take(looks), self.tree.exact
+            lower, upper, sign = (E.place.array(a, "float64") for a in (part.lower, part.upper, part.sign))
+            r = Region(lower, upper, sign, E.center[None], E.radius[None])
+            best = Multipliers(up.best.alpha[looks], up.best.beta[looks], up.best.weight[looks])
+            open_[looks] = ~(certain_bound(self.tree, r, part.goal, best) > 0)
+        return xp.flatnonzero(open_)
+
+    def _try(self, hits: list[tuple[np.ndarray, np.ndarray]]) -> Witness | None:
+        """Replay candidates on the original."""
+        if not hits:
+            return None
+        x = np.concatenate([h[1] for h in hits])[:32].astype(np.float64)
+        return self.attempt(full(self.tree, x), np.full(len(x), self.tree.group))
+
+    def _pop(self, most: int) -> Splits:
+        """At most `most` parts, the latest first."""
+        taken: list[Splits] = []
+        while self.stack and most > 0:
+            block = self.stack.pop()
+            cut = max(0, len(block) - most)
+            if cut:
+                self.stack.append(block.take(slice(0, cut)))
+                block = block.take(slice(cut, None))
+            taken.append(block)
+            most -= len(block)
+        return join(taken)
+
+
+def full(tree: Tree, x: np.ndarray) -> np.ndarray:
+    """Points `[P, k]` of the inputs that vary as points `[P, n]` of the box."""
+    whole = np.repeat(((tree.lower + tree.upper) * 0.5)[None], len(x), 0)
+    whole[:, tree.exact.varying] = x
+    return np.clip(whole, tree.lower, tree.upper)
+
+
+def _take(up: Ascent, at: Array) -> Ascent:
+    """Some of the domains."""
+    m, p = up.best, up.point
+    best = Multipliers(m.alpha[at], m.beta[at], m.weight[at], None if m.mu is None else m.mu[at])
+    point = type(p)(p.x[at], p.z[at], p.h[at], p.real[at])
+    return Ascent(up.bound[at], best, up.a[at], point, [])
+
+
+def batch_size(tree: Tree) -> int:
+    """Parents whose children's arrays stay in a processor's cache, many more on a device."""
+    U, k = len(tree.fast), len(tree.fast.varying)
+    numbers = 4e5 if tree.fast.place.kind == "numpy" else 4e8
+    return int(np.clip(numbers / (U + k + 1), 16, 256 if tree.fast.place.kind == "numpy" else 16384))

@@ -1,0 +1,166 @@
+"""The root of a neuron-splitting search: a folded network on one box, as well bounded as it pays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from verifier.bounds.ascend import Rates, ascend
+from verifier.bounds.certain import certain
+from verifier.bounds.dual import Multipliers, Objective, Region
+from verifier.bounds.fold import Folded, fold, undecided
+from verifier.bounds.intermediate import region, start, tighten, work
+from verifier.bounds.propagate import Bounds, boxes, propagate
+from verifier.bounds.rows import Rows, rows_backward
+from verifier.search.budget import Budget
+from verifier.search.query import Query
+from verifier.values.arrays import Array, to_numpy
+from verifier.values.rounding import unit
+
+RATE = 2e10
+"""Multiply-adds a second that plans reckon with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """One box and what is still to be refuted on it.
+
+    Attributes:
+        exact: the folded network in double precision; fast: in the type of bulk bounding.
+        ids: `[J, K]` rows of each disjunct (padded by repeating).
+        uses: `[J, K]` which of them count (1 or 0), as starting weights.
+        slot: `[J]` which disjunct of the group that is.
+        lower, upper: `[n]` the box.
+        group: of the query.
+    """
+
+    exact: Folded
+    fast: Folded
+    ids: np.ndarray
+    uses: np.ndarray
+    slot: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    group: int
+
+    def __len__(self) -> int:
+        """J."""
+        return len(self.slot)
+
+    def objective(self, goal: Array, exact: bool = False) -> Objective:
+        """The rows of disjuncts `goal` `[B]`."""
+        F = self.exact if exact else self.fast
+        return Objective(F.rows, F.place.array(self.ids)[goal], len(F.blocks))
+
+    def keep(self, at: np.ndarray) -> Tree:
+        """With some of the disjuncts only."""
+        return replace(self, ids=self.ids[at], uses=self.uses[at], slot=self.slot[at])
+
+    def with_folded(self, exact: Folded) -> Tree:
+        """With another folded network."""
+        return replace(self, exact=exact, fast=exact.to(self.fast.place))
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """What bounding one box found.
+
+    Attributes:
+        bounds: of every node.
+        alive: `[J]` disjuncts of the group not refuted.
+        corner: `[P, n]` where the rows of the living ones are least on their planes.
+    """
+
+    bounds: Bounds
+    alive: np.ndarray
+    corner: np.ndarray
+
+
+def root(query: Query, group: int) -> Root:
+    """CROWN on one box, in double precision: networks of many inputs lose too much to the rounding of single ones."""
+    net, place = query.exact, query.exact.place
+    lower, upper = query.lower[group][None], query.upper[group][None]
+    box = boxes(place.array(lower), place.array(upper), query.symbols, "float64")
+    bounds = propagate(net, box, None, set(), {}, CHUNK, query.sure)
+    ids = np.unique(query.ids[group])
+    planes = rows_backward(net, query.rows, place.array(ids[None]), bounds.weights(net), bounds.relaxed)
+    A, b = to_numpy(planes.A), to_numpy(planes.b - planes.error)
+    center = lower[0] * 0.5 + upper[0] * 0.5
+    radius = np.maximum(upper[0] - center, center - lower[0]) * (1 + 4 * unit("float64"))
+    row = A @ center - abs(A) @ radius + b
+    row = np.where(np.isfinite(row), row, -np.inf)
+    at = np.searchsorted(ids, query.ids[group])
+    best = np.where(query.uses[group], row[at][None], -np.inf).max(1)
+    alive = query.open[group] & ~(best > 0)
+    worst = np.where(query.uses[group][alive], row[at][None], -np.inf).argmax(1)
+    corner = np.where(A[at[worst]] > 0, lower, upper)
+    return Root(bounds, alive, corner)
+
+
+CHUNK = 2_000_000
+"""Numbers in one block of rows."""
+
+
+def plant(query: Query, group: int, found: Root) -> Tree:
+    """Fold the network on the group's box, with the rows of its living disjuncts."""
+    slot = np.flatnonzero(found.alive)
+    uses = query.uses[group][slot]  # [J, K of the group]
+    K = int(uses.sum(1).max())
+    order = np.argsort(~uses, axis=1, kind="stable")[:, :K]
+    used = np.take_along_axis(uses, order, 1)
+    literal = query.ids[group][order]
+    literal = np.where(used, literal, literal[:, :1])
+    ids, inverse = np.unique(literal, return_inverse=True)
+    place, rows = query.exact.place, query.rows
+    at = place.array(ids)
+    some = Rows({i: A[at] for i, A in rows.start.items()}, rows.constant[at], rows.error[at])
+    lower, upper = query.lower[group], query.upper[group]
+    weight = found.bounds.weights(query.exact)
+    exact = fold(query.exact, some, found.bounds.interval, weight, lower, upper)
+    fast = exact.to(query.fast.place)
+    return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group)
+
+
+def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Optimise the rows of every disjunct on the whole box, and drop the disjuncts that this refutes.
+
+    Returns: the tree, multipliers and bounds `[J]` of what is left, and candidate counterexamples.
+    """
+    F, J = tree.fast, len(tree)
+    m = replace(start(F, region(F), J), weight=first_weights(tree))
+    goal = F.place.array(np.arange(J))
+    up = ascend(F, region(F), tree.objective(goal), m, rates, seek=True)
+    bound = to_numpy(certain_bound(tree, region(tree.exact), goal, up.best))
+    left = np.flatnonzero(~(bound > 0))
+    at = F.place.array(left)
+    best = Multipliers(up.best.alpha[at], up.best.beta[at], up.best.weight[at])
+    return tree.keep(left), best, bound[left], up.hits
+
+
+def first_weights(tree: Tree) -> Array:
+    """Equal weights for the rows that count."""
+    return tree.fast.place.array(tree.uses / tree.uses.sum(1)[:, None], tree.fast.place.dtype)
+
+
+def certain_bound(tree: Tree, r: Region, goal: Array, m: Multipliers) -> Array:
+    """Bounds `[B]` that decide, from multipliers found in bulk."""
+    place = tree.exact.place
+    double = [place.array(a, place.dtype) for a in (m.alpha, m.beta, m.weight)]
+    return certain(tree.exact, r, tree.objective(goal, exact=True), Multipliers(*double))[0]
+
+
+def improve(tree: Tree, budget: Budget, steps: int = 4) -> Tree:
+    """Better bounds of all neurons, where they cost a small part of the time that is left."""
+    F = tree.exact
+    while steps and work(F, steps) / RATE > 0.15 * budget.left():
+        steps -= 1
+    if not steps:
+        return tree
+    lower, upper = tighten(F, tree.fast.place, Rates(steps, alpha=0.5), CHUNK)
+    return tree.with_folded(F.settle(lower, upper))
+
+
+def size(query: Query, found: Root) -> int:
+    """How many neurons `plant` would keep."""
+    return undecided(query.exact, found.bounds.interval)
