@@ -28,64 +28,64 @@ class Ascent:
     Attributes:
         bound: `[B]` the best bound met (as computed: not rounded to the safe side).
         best: the multipliers that give it.
-        a: `[B, U]` coefficients of the activations in the last walk.
-        point: where the last walk's bound is least, pushed forward.
-        hits: domains whose objectives were all `<= 0` at some minimiser, and those points `[P, k]`.
+        last: `[P]` the domains that were still climbing at the end; for these
+        walk, line: the last walk back and its lines (`[P, …]`).
+        hits: domains whose objectives were all `<= 0` at some minimiser, and those points `[Q, k]`.
     """
 
     bound: Array
     best: Multipliers
-    a: Array
-    point: Point
+    last: Array
+    walk: Walk
+    line: Slopes
     hits: list[tuple[np.ndarray, np.ndarray]]
 
 
+DROP = 0.2
+"""Share of domains that have reached the goal, from which the others go on alone."""
+
+
 def ascend(
-    F: Folded,
-    r: Region,
-    o: Objective,
-    m: Multipliers,
-    rates: Rates,
-    seek: bool = False,
+    F: Folded, r: Region, o: Objective, m: Multipliers, rates: Rates, goal: float = float("inf"), seek: bool = False
 ) -> Ascent:
     """Improve the bounds of B objectives.
 
     Args:
+        goal: a bound above which there is no need to climb.
         seek: whether the objectives are rows of a property, so that a point where the network makes all of them
             `<= 0` is a candidate counterexample.
     """
-    xp = namespace(r.lower)
-    line = slopes(F, r, m.alpha)
-    moments, best, bound = _Adam(), m, None
+    xp, B = namespace(r.lower), int(o.ids.shape[0])
+    line, adam = slopes(F, r, m.alpha), _Adam()
+    active = xp.arange(B)
+    bound, best = o.rows.c[o.ids[:, 0]] * 0 - xp.inf, m
     hits: list[tuple[np.ndarray, np.ndarray]] = []
     for step in range(rates.steps + 1):
         walk = back(F, r, line, o, m)
-        better = walk.bound > (bound if bound is not None else -xp.inf)
-        if bound is None:
-            bound = walk.bound
+        if step == 0:
+            bound, best = walk.bound * 1, m.copy() if rates.steps else m
         else:
-            bound = xp.where(better, walk.bound, bound)
-            best = _choose(better, m, best)
-        point = forward(F, r, line, walk, o.stop)
-        if seek:
-            hits += _hits(F, o, point)
+            better = xp.flatnonzero(walk.bound > bound[active])
+            bound[active[better]] = walk.bound[better]
+            best.put(active[better], m.take(better))
         if step == rates.steps:
             break
-        m = moments.step(F, r, line, o, m, walk, point, rates, step)
+        left = xp.flatnonzero(~(walk.bound > goal))
+        if len(left) < (1 - DROP) * len(active):
+            if not len(left):
+                break
+            active, r, o = active[left], r.take(left), o.take(left)
+            m, walk, line = m.take(left), walk.take(left), line.take(left)
+            adam = adam.take(left)
+        point = forward(F, r, line, walk, o.stop)
+        if seek:
+            hits += _hits(o, point, active)
+        m = adam.step(F, r, line, o, m, walk, point, rates, step)
         line = line.with_alpha(m.alpha)
-    return Ascent(bound, best, walk.a, point, hits)
+    return Ascent(bound, best, active, walk, line, hits)
 
 
-def _choose(better: Array, new: Multipliers, old: Multipliers) -> Multipliers:
-    """Of two points of the dual, the new one where it is better."""
-    xp, at = namespace(better), better[:, None]
-    mu = None if new.mu is None or old.mu is None else xp.where(at, new.mu, old.mu)
-    return Multipliers(
-        xp.where(at, new.alpha, old.alpha), xp.where(at, new.beta, old.beta), xp.where(at, new.weight, old.weight), mu
-    )
-
-
-def _hits(F: Folded, o: Objective, p: Point) -> list[tuple[np.ndarray, np.ndarray]]:
+def _hits(o: Objective, p: Point, active: Array) -> list[tuple[np.ndarray, np.ndarray]]:
     """Domains all of whose rows are `<= 0` at their point (roughly: they are replayed)."""
     xp = namespace(p.x)
     rows, worst = o.rows, p.x[:, :1].sum(1) * 0 - xp.inf
@@ -93,7 +93,7 @@ def _hits(F: Folded, o: Objective, p: Point) -> list[tuple[np.ndarray, np.ndarra
         at = o.ids[:, k]
         worst = xp.maximum(worst, (rows.X[at] * p.x).sum(1) + (rows.H[at] * p.real).sum(1) + rows.c[at])
     found = xp.flatnonzero(worst <= 0)
-    return [(to_numpy(found), to_numpy(p.x[found]))] if len(found) else []
+    return [(to_numpy(active[found]), to_numpy(p.x[found]))] if len(found) else []
 
 
 class _Adam:
@@ -102,6 +102,13 @@ class _Adam:
     def __init__(self) -> None:
         self._first: dict[str, Array] = {}
         self._second: dict[str, Array] = {}
+
+    def take(self, at: Array) -> _Adam:
+        """For some of the domains."""
+        some = _Adam()
+        some._first = {n: a[at] for n, a in self._first.items()}
+        some._second = {n: a[at] for n, a in self._second.items()}
+        return some
 
     def step(  # noqa: PLR0913
         self,

@@ -11,7 +11,7 @@ Sources: Xu et al., *Fast and Complete* (alpha-CROWN), 2021; Wang et al., *Beta-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from verifier.bounds.fold import Folded, Linear
 from verifier.relax.relu import chord
@@ -50,6 +50,10 @@ class Region:
     radius: Array
     holds: Array | None = None
 
+    def take(self, at: Array) -> Region:
+        """Some of the parts (boxes and bounds that all share stay shared)."""
+        return Region(*(_some(getattr(self, f.name), at) for f in fields(self)))
+
 
 @dataclass(frozen=True, eq=False)
 class Multipliers:
@@ -67,6 +71,20 @@ class Multipliers:
     weight: Array
     mu: Array | None = None
 
+    def take(self, at: Array) -> Multipliers:
+        """Those of some domains."""
+        return Multipliers(self.alpha[at], self.beta[at], self.weight[at], None if self.mu is None else self.mu[at])
+
+    def copy(self) -> Multipliers:
+        """A copy, to be written to."""
+        return Multipliers(self.alpha * 1, self.beta * 1, self.weight * 1, None if self.mu is None else self.mu * 1)
+
+    def put(self, at: Array, new: Multipliers) -> None:
+        """Overwrite those of some domains."""
+        self.alpha[at], self.beta[at], self.weight[at] = new.alpha, new.beta, new.weight
+        if self.mu is not None:
+            self.mu[at] = new.mu
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -79,6 +97,10 @@ class Objective:
     ids: Array
     stop: int
     facts: Facts | None = None
+
+    def take(self, at: Array) -> Objective:
+        """Some of the objectives."""
+        return replace(self, ids=self.ids[at])
 
     def combine(self, weight: Array) -> tuple[Array, Array, Array]:
         """`Σ_k weight_k·row_k`: coefficients of x and h, and constants."""
@@ -98,6 +120,10 @@ class Slopes:
     upper: Array
     offset: Array
     open: Array
+
+    def take(self, at: Array) -> Slopes:
+        """Those of some domains."""
+        return Slopes(*(_some(getattr(self, f.name), at) for f in fields(self)))
 
     def with_alpha(self, alpha: Array) -> Slopes:
         """Other lower slopes where there is a choice."""
@@ -120,6 +146,15 @@ class Walk:
     b: Array
     a: Array
     y: Array
+
+    def take(self, at: Array) -> Walk:
+        """Some of the domains."""
+        return Walk(self.bound[at], self.A[at], self.b[at], self.a[at], self.y[at])
+
+
+def _some(a: Array | None, at: Array) -> Array | None:
+    """`a[at]`, or `a` itself where all share one entry."""
+    return a if a is None or a.shape[0] == 1 else a[at]
 
 
 def slopes(F: Folded, r: Region, alpha: Array) -> Slopes:

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
-from verifier.bounds.dual import Multipliers, Objective, Region
+from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, Linear
 from verifier.values.arrays import Array, Place, namespace
+from verifier.values.rounding import gamma, outward, unit
 
 
-def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None) -> tuple[Array, Array]:
-    """Bounds `[U]` of the neurons' inputs, layer by layer, each layer from what the earlier ones gained.
+@dataclass(frozen=True, eq=False)
+class Hull:
+    """Linear bounds of every neuron's input over the inputs, `low·x + low_b <= z <= up·x + up_b` on the whole box.
+
+    Attributes:
+        low, up: `[U, k]`.  low_b, up_b: `[U]`; rounded outward.
+    """
+
+    low: Array
+    low_b: Array
+    up: Array
+    up_b: Array
+
+    def take(self, at: Array) -> Hull:
+        """Of some neurons."""
+        return Hull(self.low[at], self.low_b[at], self.up[at], self.up_b[at])
+
+    def to(self, F: Folded, place: Place) -> Hull:
+        """The same at another place, the constants covering what conversion changes.
+
+        Sound because: converting moves a coefficient by at most a unit of it, and x is at most F's reach.
+        """
+        xp, g = F.place.xp, 2 * unit(place.dtype)
+        x = F.reach[0]
+        slack = [g * (xp.abs(A) @ x + xp.abs(b)) for A, b in ((self.low, self.low_b), (self.up, self.up_b))]
+        low_b, up_b = outward(self.low_b - slack[0], self.up_b + slack[1], place)
+        return Hull(place.array(self.low, place.dtype), low_b, place.array(self.up, place.dtype), up_b)
+
+
+def first_hull(F: Folded) -> Hull:
+    """What is known without a walk: the neurons of the first layer are functions of the inputs; others are constant."""
+    xp, x = F.place.xp, F.reach[0]
+    linear = (xp.abs(F.z.H).sum(1) if len(F) else F.z.c) == 0
+    zero = F.z.X * 0
+    A = xp.where(linear[:, None], F.z.X, zero)
+    error = F.z.error + gamma(len(F.varying) + 4, F.place.dtype) * F.z.magnitude(x, F.lower * 0)
+    return Hull(A, xp.where(linear, F.z.c - error, F.lower), A * 1, xp.where(linear, F.z.c + error, F.upper))
+
+
+def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None) -> tuple[Array, Array, Hull]:
+    """Bounds `[U]` of the neurons' inputs, layer by layer, each layer from what the earlier ones gained; and planes.
 
     Args:
         F: in double precision.
@@ -22,7 +62,7 @@ def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | No
         wanted: `[U]` which neurons to bound (all that are undecided, when None).
     """
     xp, quick = F.place.xp, F.to(fast)
-    lower, upper = F.lower * 1, F.upper * 1
+    lower, upper, hull = F.lower * 1, F.upper * 1, first_hull(F)
     for k in range(1, len(F.blocks)):
         part = F.blocks[k]
         open_ = (lower[part] < 0) & (upper[part] > 0)
@@ -32,11 +72,15 @@ def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | No
         step = max(16, block // (2 * (len(here) + len(F.varying))))
         for i in range(0, len(at), step):
             some = at[i : i + step]
-            bound = _bound(here, replace(there, **_ends(here, fast)), F, some, rates)
+            bound, walk = _bound(here, replace(there, **_ends(here, fast)), F, some, rates)
             P = len(some)
-            lower[some] = xp.maximum(lower[some], bound[:P])
-            upper[some] = xp.minimum(upper[some], -bound[P:])
-    return lower, upper
+            fine = xp.isfinite(bound)
+            lower[some] = xp.where(fine[:P], xp.maximum(lower[some], bound[:P]), lower[some])
+            upper[some] = xp.where(fine[P:], xp.minimum(upper[some], -bound[P:]), upper[some])
+            if bool(fine.all()):
+                hull.low[some], hull.low_b[some] = walk.A[:P], walk.b[:P]
+                hull.up[some], hull.up_b[some] = -walk.A[P:], -walk.b[P:]
+    return lower, upper, hull
 
 
 def work(F: Folded, steps: int) -> float:
@@ -53,7 +97,7 @@ def _ends(F: Folded, place: Place) -> dict[str, Array]:
     return {"lower": moved.lower, "upper": moved.upper}
 
 
-def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates) -> Array:
+def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates) -> tuple[Array, Walk]:
     """Lower bounds `[2P]` of the neurons `some` of F and of their negatives, over the layers before."""
     xp, U = here.place.xp, len(here)
     z = F.z.take(some)
@@ -69,7 +113,7 @@ def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates) ->
     best = ascend(there, region(there), quick, m, rates).best
     double = here.place
     best = Multipliers(*(double.array(a, double.dtype) for a in (best.alpha, best.beta, best.weight)))
-    return certain(here, region(here), Objective(rows, _arange(rows.c)[:, None], stop), best)[0]
+    return certain(here, region(here), Objective(rows, _arange(rows.c)[:, None], stop), best)
 
 
 def _arange(a: Array) -> Array:

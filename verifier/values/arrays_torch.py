@@ -18,6 +18,7 @@ from torch import (  # noqa: F401  (names shared with numpy, re-exported)
     isfinite,
     nextafter,
     sqrt,
+    stack,
     where,
 )
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from verifier.bounds.ascend import Ascent, Rates, ascend
-from verifier.bounds.dual import Multipliers, Region
+from verifier.bounds.dual import Multipliers, Region, back, slopes
 from verifier.search.branching.relaxed import Filtered
 from verifier.search.budget import Budget
+from verifier.search.neurons.exact import finish
 from verifier.search.neurons.splits import Splits, children, join
-from verifier.search.neurons.tree import Tree, certain_bound, climb, improve
+from verifier.search.neurons.tree import CLEAR, Tree, certain_bound, climb, improve
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Array, namespace
@@ -34,7 +35,7 @@ class Plan:
         batch: parents split at once; 0 picks a number by the network's size.
     """
 
-    rates: Rates = Rates(4, alpha=0.1, beta=0.05)
+    rates: Rates = Rates(2, alpha=0.1, beta=0.5)
     root: Rates = Rates(20, alpha=0.5)
     branching: Filtered = field(default_factory=Filtered)
     steps: int = 4
@@ -128,39 +129,55 @@ class _Search:
         xp = F.place.xp
         r = Region(s.lower, s.upper, s.sign, F.center[None], F.radius[None])
         o = self.tree.objective(s.goal)
-        up = ascend(F, r, o, Multipliers(s.alpha, s.beta, s.weight), rates, seek=True)
+        up = ascend(F, r, o, Multipliers(s.alpha, s.beta, s.weight), rates, CLEAR, seek=True)
         self.progress.bounded += len(s)
-        left = self._left(s, up)
+        refuted = self._refuted(s, up)
         witness = self._try(up.hits)
-        if witness is not None or not len(left):
+        at = xp.flatnonzero(~refuted)
+        if witness is not None or not len(at):
             return witness
-        s, up = s.take(left), _take(up, left)
-        r, o = Region(s.lower, s.upper, s.sign, F.center[None], F.radius[None]), replace(o, ids=o.ids[left])
-        pick = self.plan.branching.pick(F, r, o, up)
-        bound = xp.maximum(s.bound, up.bound)
-        s = replace(s, alpha=up.best.alpha, beta=up.best.beta, weight=up.best.weight, bound=bound, pick=pick)
+        best = up.best.take(at)
+        bound = xp.maximum(s.bound, up.bound)[at]
+        r, s = r.take(at), s.take(at)
+        line = slopes(F, r, best.alpha)
+        pick = self.plan.branching.pick(
+            F, self.tree.hull, r, o.take(at), best, line, back(F, r, line, o.take(at), best)
+        )
+        s = replace(s, alpha=best.alpha, beta=best.beta, weight=best.weight, bound=bound, pick=pick)
         self.progress.worst = -float(bound.min())
         able = xp.flatnonzero(pick >= 0)
         if len(able) < len(s):
-            self.progress.stuck += len(s) - len(able)
+            witness = self._finish(s.take(xp.flatnonzero(pick < 0)))
+            if witness is not None:
+                return witness
             s = s.take(able)
         if len(s):
             # The worst is popped first: if there is a counterexample, it is there.
             self.stack.append(s.take(xp.argsort(-s.bound)))
         return None
 
-    def _left(self, s: Splits, up: Ascent) -> Array:
-        """Positions of the parts not refuted: what looks refuted is bounded again, and that decides."""
+    def _finish(self, s: Splits) -> Witness | None:
+        """Decide parts that have nothing left to split, one by one."""
+        for i in range(len(s)):
+            refuted, x = finish(self.tree, s.take(slice(i, i + 1)))
+            if not refuted:
+                witness = self._try([(np.zeros(1, int), x)])
+                if witness is not None:
+                    return witness
+                self.progress.stuck += 1
+        return None
+
+    def _refuted(self, s: Splits, up: Ascent) -> Array:
+        """`[D]` which parts are refuted: where it looks so, they are bounded again, and that decides."""
         xp = namespace(up.bound)
-        looks = xp.flatnonzero(up.bound > 0)
-        open_ = ~(up.bound > 0)
-        if len(looks):
-            part, E = s.take(looks), self.tree.exact
+        refuted = up.bound > 0
+        at = xp.flatnonzero(refuted)
+        if len(at):
+            part, E = s.take(at), self.tree.exact
             lower, upper, sign = (E.place.array(a, "float64") for a in (part.lower, part.upper, part.sign))
             r = Region(lower, upper, sign, E.center[None], E.radius[None])
-            best = Multipliers(up.best.alpha[looks], up.best.beta[looks], up.best.weight[looks])
-            open_[looks] = ~(certain_bound(self.tree, r, part.goal, best) > 0)
-        return xp.flatnonzero(open_)
+            refuted[at] = certain_bound(self.tree, r, part.goal, up.best.take(at)) > 0
+        return refuted
 
     def _try(self, hits: list[tuple[np.ndarray, np.ndarray]]) -> Witness | None:
         """Replay candidates on the original."""
@@ -188,14 +205,6 @@ def full(tree: Tree, x: np.ndarray) -> np.ndarray:
     whole = np.repeat(((tree.lower + tree.upper) * 0.5)[None], len(x), 0)
     whole[:, tree.exact.varying] = x
     return np.clip(whole, tree.lower, tree.upper)
-
-
-def _take(up: Ascent, at: Array) -> Ascent:
-    """Some of the domains."""
-    m, p = up.best, up.point
-    best = Multipliers(m.alpha[at], m.beta[at], m.weight[at], None if m.mu is None else m.mu[at])
-    point = type(p)(p.x[at], p.z[at], p.h[at], p.real[at])
-    return Ascent(up.bound[at], best, up.a[at], point, [])
 
 
 def batch_size(tree: Tree) -> int:

@@ -10,13 +10,16 @@ from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
 from verifier.bounds.dual import Multipliers, Objective, Region
 from verifier.bounds.fold import Folded, fold, undecided
-from verifier.bounds.intermediate import region, start, tighten, work
+from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
 from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.bounds.rows import Rows, rows_backward
 from verifier.search.budget import Budget
 from verifier.search.query import Query
 from verifier.values.arrays import Array, to_numpy
 from verifier.values.rounding import unit
+
+CLEAR = 1e-4
+"""A bound above this needs no more climbing: it clears what single precision blurs in networks of usual scale."""
 
 RATE = 2e10
 """Multiply-adds a second that plans reckon with."""
@@ -33,6 +36,7 @@ class Tree:
         slot: `[J]` which disjunct of the group that is.
         lower, upper: `[n]` the box.
         group: of the query.
+        hull: linear bounds of the neurons, at the place of `fast`.
     """
 
     exact: Folded
@@ -43,6 +47,7 @@ class Tree:
     lower: np.ndarray
     upper: np.ndarray
     group: int
+    hull: Hull
 
     def __len__(self) -> int:
         """J."""
@@ -57,9 +62,11 @@ class Tree:
         """With some of the disjuncts only."""
         return replace(self, ids=self.ids[at], uses=self.uses[at], slot=self.slot[at])
 
-    def with_folded(self, exact: Folded) -> Tree:
-        """With another folded network."""
-        return replace(self, exact=exact, fast=exact.to(self.fast.place))
+    def tightened(self, lower: Array, upper: Array, hull: Hull) -> Tree:
+        """With better bounds of the neurons, and smaller by what they decide."""
+        place, small = self.fast.place, self.exact.settle(lower, upper)
+        kept = small.place.xp.flatnonzero((lower < 0) & (upper > 0))
+        return replace(self, exact=small, fast=small.to(place), hull=hull.take(kept).to(small, place))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +126,8 @@ def plant(query: Query, group: int, found: Root) -> Tree:
     weight = found.bounds.weights(query.exact)
     exact = fold(query.exact, some, found.bounds.interval, weight, lower, upper)
     fast = exact.to(query.fast.place)
-    return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group)
+    hull = first_hull(exact).to(exact, fast.place)
+    return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group, hull)
 
 
 def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
@@ -130,12 +138,11 @@ def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, np.ndarray, list
     F, J = tree.fast, len(tree)
     m = replace(start(F, region(F), J), weight=first_weights(tree))
     goal = F.place.array(np.arange(J))
-    up = ascend(F, region(F), tree.objective(goal), m, rates, seek=True)
+    up = ascend(F, region(F), tree.objective(goal), m, rates, CLEAR, seek=True)
     bound = to_numpy(certain_bound(tree, region(tree.exact), goal, up.best))
     left = np.flatnonzero(~(bound > 0))
     at = F.place.array(left)
-    best = Multipliers(up.best.alpha[at], up.best.beta[at], up.best.weight[at])
-    return tree.keep(left), best, bound[left], up.hits
+    return tree.keep(left), up.best.take(at), bound[left], up.hits
 
 
 def first_weights(tree: Tree) -> Array:
@@ -157,8 +164,7 @@ def improve(tree: Tree, budget: Budget, steps: int = 4) -> Tree:
         steps -= 1
     if not steps:
         return tree
-    lower, upper = tighten(F, tree.fast.place, Rates(steps, alpha=0.5), CHUNK)
-    return tree.with_folded(F.settle(lower, upper))
+    return tree.tightened(*tighten(F, tree.fast.place, Rates(steps, alpha=0.5), CHUNK))
 
 
 def size(query: Query, found: Root) -> int:

@@ -1,0 +1,63 @@
+"""The last word on a part whose neurons are all decided: a linear program.
+
+There the network is affine, so the part holds a counterexample if and only if
+
+    t* = min over x of max(rows of the disjunct, −sign_i·z_i of the splits)
+
+is at most zero.  HiGHS finds it; what it says is only a proposal.  Its dual solution is a point of the dual of
+`bounds.dual`, and the bound computed there with its rounding decides; its primal solution is replayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from verifier.bounds.dual import Multipliers, Region
+from verifier.bounds.fold import Linear
+from verifier.search.neurons.splits import Splits
+from verifier.search.neurons.tree import Tree, certain_bound
+from verifier.values.arrays import Array, Place, to_numpy
+
+
+def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
+    """Decide one part: whether it is refuted, and where its rows are least, `[1, k]`.
+
+    Args:
+        s: one part with every neuron decided.
+    """
+    from scipy.optimize import linprog
+
+    E, goal = tree.exact.to(Place("numpy", "float64")), int(s.goal[0])
+    lower, upper, sign = (to_numpy(a[0]).astype(np.float64) for a in (s.lower, s.upper, s.sign))
+    split = np.flatnonzero(sign)
+    used = tree.ids[goal][tree.uses[goal] > 0]
+    parts = [E.rows.take(used), _signed(E.z.take(split), -sign[split])]
+    both = Linear(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("X", "H", "c", "error")))
+    affine = replace(E, rows=both).settle(lower, upper).rows
+    A, b = affine.X, affine.c
+    middle = b + A @ E.center
+    size = np.maximum(abs(A) @ E.radius, abs(middle)) + 1e-30  # what each function comes to
+    size[: len(used)] = size[: len(used)].max()
+    # Variables: x as center + radius·v with v in [-1, 1], and t.
+    G = np.concatenate([A * E.radius / size[:, None], -np.ones((len(A), 1))], 1)
+    h = -middle / size
+    ends = [(-1.0, 1.0)] * len(E.radius) + [(None, None)]
+    found = linprog(np.r_[np.zeros(len(E.radius)), 1.0], A_ub=G, b_ub=h, bounds=ends, method="highs")
+    if found.x is None:
+        return False, E.center[None]
+    x = (E.center + E.radius * found.x[:-1])[None]
+    price = np.maximum(-found.ineqlin.marginals, 0.0) / size
+    weight, beta = np.zeros((1, tree.ids.shape[1])), np.zeros((1, len(E)))
+    weight[0, np.flatnonzero(tree.uses[goal] > 0)] = price[: len(used)]
+    beta[0, split] = price[len(used) :]
+    place = tree.exact.place
+    double: list[Array] = [place.array(a) for a in (lower[None], upper[None], sign[None], beta, weight)]
+    r = Region(double[0], double[1], double[2], tree.exact.center[None], tree.exact.radius[None])
+    m = Multipliers(double[3] * 0, double[3], double[4])
+    return bool(certain_bound(tree, r, s.goal, m)[0] > 0), x
+
+
+def _signed(f: Linear, sign: np.ndarray) -> Linear:
+    return Linear(f.X * sign[:, None], f.H * sign[:, None], f.c * sign, f.error)
