@@ -40,6 +40,7 @@ def decide(
     return Outcome(verdict, None, progress)
 
 
+@np.errstate(all="ignore")  # numbers that overflow refute nothing
 def by_neurons(
     query: Query,
     group: int,

@@ -2,7 +2,7 @@
 
 There the network is affine, so the part holds a counterexample if and only if
 
-    t* = min over x of max(rows of the disjunct, −sign_i·z_i of the splits)
+    t* = min over x of max(rows of the disjunct, −sign_i·z_i of the neurons)
 
 is at most zero.  HiGHS finds it; what it says is only a proposal.  Its dual solution is a point of the dual of
 `bounds.dual`, and the bound computed there with its rounding decides; its primal solution is replayed.
@@ -17,8 +17,8 @@ import numpy as np
 from verifier.bounds.dual import Multipliers, Region
 from verifier.bounds.fold import Linear
 from verifier.search.neurons.splits import Splits
-from verifier.search.neurons.tree import Tree, certain_bound
-from verifier.values.arrays import Array, Place, to_numpy
+from verifier.search.neurons.tree import Tree, decisive
+from verifier.values.arrays import Place, to_numpy
 
 
 def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
@@ -30,8 +30,9 @@ def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
     from scipy.optimize import linprog
 
     E, goal = tree.exact.to(Place("numpy", "float64")), int(s.goal[0])
-    lower, upper, sign = (to_numpy(a[0]).astype(np.float64) for a in (s.lower, s.upper, s.sign))
-    split = np.flatnonzero(sign)
+    lower, upper = (to_numpy(a[0]).astype(np.float64) for a in (s.lower, s.upper))
+    sign = np.where(lower >= 0, 1.0, -1.0)  # also where clipping has decided: that holds for counterexamples only
+    split = np.arange(len(sign))
     used = tree.ids[goal][tree.uses[goal] > 0]
     parts = [E.rows.take(used), _signed(E.z.take(split), -sign[split])]
     both = Linear(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("X", "H", "c", "error")))
@@ -52,11 +53,10 @@ def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
     weight, beta = np.zeros((1, tree.ids.shape[1])), np.zeros((1, len(E)))
     weight[0, np.flatnonzero(tree.uses[goal] > 0)] = price[: len(used)]
     beta[0, split] = price[len(used) :]
-    place = tree.exact.place
-    double: list[Array] = [place.array(a) for a in (lower[None], upper[None], sign[None], beta, weight)]
-    r = Region(double[0], double[1], double[2], tree.exact.center[None], tree.exact.radius[None])
-    m = Multipliers(double[3] * 0, double[3], double[4])
-    return bool(certain_bound(tree, r, s.goal, m)[0] > 0), x
+    array = tree.exact.place.array
+    r = Region(s.lower, s.upper, array(sign[None]), tree.fast.center, tree.fast.radius)
+    m = Multipliers(s.alpha, array(beta), array(weight))
+    return bool(decisive(tree, r, s.goal, m)[0][0] > 0), x
 
 
 def _signed(f: Linear, sign: np.ndarray) -> Linear:

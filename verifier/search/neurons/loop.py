@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from verifier.bounds.ascend import Ascent, Rates, ascend
-from verifier.bounds.dual import Multipliers, Region, back, slopes
+from verifier.bounds.ascend import Rates, ascend
+from verifier.bounds.dual import Multipliers, Region, Walk, back, slopes
 from verifier.search.branching.relaxed import Filtered
 from verifier.search.budget import Budget
+from verifier.search.clipping.planes import clipper
 from verifier.search.neurons.exact import finish
 from verifier.search.neurons.splits import Splits, children, join
-from verifier.search.neurons.tree import CLEAR, Tree, certain_bound, climb, improve
+from verifier.search.neurons.tree import CLEAR, Tree, climb, decisive, improve
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.spec.witness import Witness
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import largest
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
@@ -32,6 +33,7 @@ class Plan:
         rates: of the climb in every part; root: of the first one.
         branching: what picks the neuron to split.
         steps: climbing steps for the bounds of neurons at the root.
+        clip: how many neurons of a part are clipped.
         batch: parents split at once; 0 picks a number by the network's size.
     """
 
@@ -39,6 +41,7 @@ class Plan:
     root: Rates = Rates(20, alpha=0.5)
     branching: Filtered = field(default_factory=Filtered)
     steps: int = 4
+    clip: int = 50
     batch: int = 0
 
 
@@ -89,6 +92,7 @@ class _Search:
     def _sow(self, m: Multipliers) -> None:
         """The root as the first part."""
         F, J = self.tree.fast, len(self.tree)
+        self.clipper = clipper(self.tree.exact, F, self.tree.hull)
         xp = F.place.xp
         lower, upper = (xp.broadcast_to(a[None], (J, len(F))) * 1 for a in (F.lower, F.upper))
         none = lower * 0
@@ -127,24 +131,26 @@ class _Search:
         """Bound parts; keep those that stay open, with what to split next."""
         F = self.tree.fast
         xp = F.place.xp
-        r = Region(s.lower, s.upper, s.sign, F.center[None], F.radius[None])
-        o = self.tree.objective(s.goal)
+        r, o = self._region(s), self.tree.objective(s.goal)
         up = ascend(F, r, o, Multipliers(s.alpha, s.beta, s.weight), rates, CLEAR, seek=True)
         self.progress.bounded += len(s)
-        refuted = self._refuted(s, up)
+        bound, plane = decisive(self.tree, r, s.goal, up.best)  # these decide; what was climbed only proposes
         witness = self._try(up.hits)
-        at = xp.flatnonzero(~refuted)
+        at = xp.flatnonzero(~(bound > 0))
         if witness is not None or not len(at):
             return witness
         best = up.best.take(at)
-        bound = xp.maximum(s.bound, up.bound)[at]
-        r, s = r.take(at), s.take(at)
-        line = slopes(F, r, best.alpha)
-        pick = self.plan.branching.pick(
-            F, self.tree.hull, r, o.take(at), best, line, back(F, r, line, o.take(at), best)
-        )
-        s = replace(s, alpha=best.alpha, beta=best.beta, weight=best.weight, bound=bound, pick=pick)
-        self.progress.worst = -float(bound.min())
+        s = replace(s.take(at), alpha=best.alpha, beta=best.beta, weight=best.weight)
+        s = replace(s, bound=xp.maximum(s.bound, F.place.array(bound[at], F.place.dtype)))
+        s = self._clip(s, plane.take(at))
+        if not len(s):
+            return None
+        r, o = self._region(s), self.tree.objective(s.goal)
+        m = Multipliers(s.alpha, s.beta, s.weight)
+        line = slopes(F, r, m.alpha)
+        pick = self.plan.branching.pick(F, self.tree.hull, r, o, m, line, back(F, r, line, o, m))
+        s = replace(s, pick=pick)
+        self.progress.worst = -float(s.bound.min())
         able = xp.flatnonzero(pick >= 0)
         if len(able) < len(s):
             witness = self._finish(s.take(xp.flatnonzero(pick < 0)))
@@ -167,17 +173,31 @@ class _Search:
                 self.progress.stuck += 1
         return None
 
-    def _refuted(self, s: Splits, up: Ascent) -> Array:
-        """`[D]` which parts are refuted: where it looks so, they are bounded again, and that decides."""
-        xp = namespace(up.bound)
-        refuted = up.bound > 0
-        at = xp.flatnonzero(refuted)
-        if len(at):
-            part, E = s.take(at), self.tree.exact
-            lower, upper, sign = (E.place.array(a, "float64") for a in (part.lower, part.upper, part.sign))
-            r = Region(lower, upper, sign, E.center[None], E.radius[None])
-            refuted[at] = certain_bound(self.tree, r, part.goal, up.best.take(at)) > 0
-        return refuted
+    def _region(self, s: Splits) -> Region:
+        """Where the parts are."""
+        F = self.tree.fast
+        return Region(s.lower, s.upper, s.sign, F.center[None], F.radius[None])
+
+    def _clip(self, s: Splits, plane: Walk) -> Splits:
+        """Bounds of the neurons that matter most, improved by the planes behind the parts' bounds.
+
+        Sound because: a counterexample makes the plane `<= 0`, and only counterexamples are of interest.
+        """
+        F, few = self.tree.fast, min(self.plan.clip, len(self.tree.fast))
+        xp = F.place.xp
+        if not few:
+            return s
+        line = slopes(F, self._region(s), s.alpha)
+        worth = -xp.minimum(F.place.array(plane.a, F.place.dtype), 0.0) * line.offset
+        at = largest(worth, few)
+        each = xp.arange(len(s))[:, None]
+        low, up = self.clipper(plane.A, plane.b, at)
+        lower, upper = s.lower * 1, s.upper * 1
+        lower[each, at] = xp.maximum(lower[each, at], low)
+        upper[each, at] = xp.minimum(upper[each, at], up)
+        possible = ~(lower > upper).any(1)
+        left = xp.flatnonzero(possible)
+        return replace(s, lower=lower, upper=upper).take(left)
 
     def _try(self, hits: list[tuple[np.ndarray, np.ndarray]]) -> Witness | None:
         """Replay candidates on the original."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
-from verifier.bounds.dual import Multipliers, Objective, Region
+from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, fold, undecided
 from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
 from verifier.bounds.propagate import Bounds, boxes, propagate
@@ -139,7 +139,7 @@ def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, np.ndarray, list
     m = replace(start(F, region(F), J), weight=first_weights(tree))
     goal = F.place.array(np.arange(J))
     up = ascend(F, region(F), tree.objective(goal), m, rates, CLEAR, seek=True)
-    bound = to_numpy(certain_bound(tree, region(tree.exact), goal, up.best))
+    bound = to_numpy(decisive(tree, region(tree.exact), goal, up.best)[0])
     left = np.flatnonzero(~(bound > 0))
     at = F.place.array(left)
     return tree.keep(left), up.best.take(at), bound[left], up.hits
@@ -150,11 +150,15 @@ def first_weights(tree: Tree) -> Array:
     return tree.fast.place.array(tree.uses / tree.uses.sum(1)[:, None], tree.fast.place.dtype)
 
 
-def certain_bound(tree: Tree, r: Region, goal: Array, m: Multipliers) -> Array:
-    """Bounds `[B]` that decide, from multipliers found in bulk."""
-    place = tree.exact.place
-    double = [place.array(a, place.dtype) for a in (m.alpha, m.beta, m.weight)]
-    return certain(tree.exact, r, tree.objective(goal, exact=True), Multipliers(*double))[0]
+def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers) -> tuple[Array, Walk]:
+    """Bounds `[B]` that decide, and planes that hold, from regions and multipliers found in bulk."""
+    E = tree.exact
+    array = E.place.array
+    lower, upper, sign, alpha, beta, weight = (
+        array(a, E.place.dtype) for a in (r.lower, r.upper, r.sign, m.alpha, m.beta, m.weight)
+    )
+    box = Region(lower, upper, sign, E.center[None], E.radius[None])
+    return certain(E, box, tree.objective(goal, exact=True), Multipliers(alpha, beta, weight))
 
 
 def improve(tree: Tree, budget: Budget, steps: int = 4) -> Tree:
