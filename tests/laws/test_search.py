@@ -91,7 +91,7 @@ def test_evaluate_and_split(place: Place, name: str) -> None:
         met += check(query, d, e, x, value)
         left = np.flatnonzero(e.alive.any(1))
         parents, (d, stuck) = d, _split(query, d, e, left)
-        assert stuck == 0 and d.alive.any(1).all() and (d.lower <= d.upper).all()
+        assert len(stuck) == 0 and d.alive.any(1).all() and (d.lower <= d.upper).all()
         for g, p, j in np.argwhere(satisfied):
             inside = (d.group == g) & d.alive[:, j] & ((x[g, p] >= d.lower) & (x[g, p] <= d.upper)).all(1)
             assert inside.any(), "a point of interest is lost"
@@ -133,7 +133,7 @@ def test_halves_cover_their_parent() -> None:
         d, stuck = halves(lower, upper)
         middle = lower * 0.5 + upper * 0.5
         splittable = ((middle > lower) & (middle < upper)).any()
-        assert (len(d), stuck) == ((2, 0) if splittable else (0, 1))
+        assert (len(d), len(stuck)) == ((2, 0) if splittable else (0, 1))
         if splittable:
             size = [cases.fractions(h) - cases.fractions(l) for l, h in zip(d.lower, d.upper, strict=True)]
             axis = int(np.flatnonzero((d.lower[0] != d.lower[1]) | (d.upper[0] != d.upper[1]))[0])

@@ -18,6 +18,7 @@ class Rates:
     steps: int = 4
     alpha: float = 0.25
     beta: float = 0.1
+    mu: float = 0.3
     decay: float = 0.95
 
 
@@ -133,7 +134,8 @@ class _Adam:
         mu, weight, facts = m.mu, m.weight, o.facts
         if facts is not None and mu is not None:
             value = p.x @ facts.X.T + p.z @ facts.Z.T + p.h @ facts.H.T + facts.c
-            mu = xp.maximum(mu + self._move("mu", value, t) * size, 0.0)
+            reach = (xp.abs(w.A) * r.radius).sum(1)[:, None] * (rates.mu * shrink)
+            mu = xp.maximum(mu + self._move("mu", value, t) * reach, 0.0)
             mu = mu if r.holds is None else mu * r.holds
         if o.ids.shape[1] > 1:
             value = xp.einsum("bkn,bn->bk", o.rows.X[o.ids], p.x) + xp.einsum("bku,bu->bk", o.rows.H[o.ids], p.h)

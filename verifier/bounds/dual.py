@@ -15,12 +15,15 @@ from dataclasses import dataclass, fields, replace
 
 from verifier.bounds.fold import Folded, Linear
 from verifier.relax.relu import chord
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, Place, namespace
 
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """F linear functions `X·x + Z·z + H·h + c` that are `<= 0` at every point of interest (`[F, k]`, `[F, U]`, …)."""
+    """F linear functions `X·x + Z·z + H·h + c` that are `<= 0` at every point of interest (`[F, k]`, `[F, U]`, …).
+
+    They should be scaled to vary by about one over the box: multipliers are climbed in steps of an objective's size.
+    """
 
     X: Array
     Z: Array
@@ -30,6 +33,10 @@ class Facts:
     def __len__(self) -> int:
         """F."""
         return int(self.c.shape[0])
+
+    def to(self, place: Place) -> Facts:
+        """The same at another place (not accounting for what that rounds)."""
+        return Facts(*(place.array(getattr(self, f.name), place.dtype) for f in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)

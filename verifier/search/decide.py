@@ -1,66 +1,175 @@
-"""Which way a question is searched."""
+"""One scheduler for splits of inputs and of neurons: time goes to what has closed more of the question."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 
-from verifier.search import loop
 from verifier.search.budget import Budget
+from verifier.search.domains import roots
+from verifier.search.loop import InputSearch
 from verifier.search.neurons import tree
-from verifier.search.neurons.loop import grow
+from verifier.search.neurons.loop import Grow
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
+from verifier.spec.witness import Witness
 from verifier.values.verdict import Verdict
 
-MOST = 1e9
+MOST = 3e8
 """Numbers that a folded network may hold; a larger one is split at its inputs, whatever that is worth."""
+FIRST = 0.1
+"""Seconds of the first turns."""
+LONGEST = 8.0
+"""Seconds of the longest ones."""
+BEHIND = 0.2
+"""Share of the time for the way of splitting that has closed less, so that it can show that it has caught up."""
+
+Watch = Callable[[Progress], None] | None
 
 
-def decide(
-    query: Query,
-    budget: Budget,
-    attempt: Try,
-    watch: Callable[[Progress], None] | None = None,
-    threads: int = 1,
-) -> Outcome:
+def decide(query: Query, budget: Budget, attempt: Try, watch: Watch = None, threads: int = 1) -> Outcome:
     """Search until every disjunct is refuted, a counterexample is found, or time is up."""
-    if len(query.symbols) or not (query.lower < query.upper).any():
-        return loop.search(query, budget, attempt, watch, threads=threads)
-    progress, verdict = Progress(), Verdict.UNSAT
-    for group in range(len(query.lower)):
+    inputs = InputSearch(query, attempt, watch, threads=threads)
+    neurons = NeuronSearch(query, budget, attempt, watch)
+    try:
+        done = _alternate(query, inputs, neurons, budget)
+    finally:
+        inputs.close()
+    progress = inputs.progress
+    progress.bounded += neurons.progress.bounded
+    progress.open += neurons.progress.open
+    progress.worst = min(progress.worst, neurons.progress.worst)
+    return Outcome(done.verdict, done.witness, progress)
+
+
+def _alternate(query: Query, inputs: InputSearch, neurons: NeuronSearch, budget: Budget) -> Outcome:
+    """Give turns to both; what has closed the larger share of the question gets most of the time.
+
+    Where many inputs vary, halving one of them decides nothing: neurons begin.  Both work on the same question, so
+    whatever part of it one of them has refuted is dropped by the other.
+    """
+    few = bool(len(query.symbols)) or not (query.lower < query.upper).any()
+    spent: dict[InputSearch | NeuronSearch, float] = {inputs: 0.0, neurons: 0.0}
+    while inputs.able or neurons.able:
         if budget.spent():
-            return Outcome(Verdict.TIMEOUT, None, progress)
-        outcome = by_neurons(query, group, budget, attempt, progress, watch, threads)
-        if outcome.verdict in (Verdict.SAT, Verdict.TIMEOUT):
-            return outcome
-        if outcome.verdict is Verdict.UNKNOWN:
-            verdict = Verdict.UNKNOWN
-    return Outcome(verdict, None, progress)
+            return Outcome(Verdict.TIMEOUT)
+        lead, behind = (inputs, neurons) if inputs.closed >= neurons.closed else (neurons, inputs)
+        way, seconds = lead, min(FIRST + 0.5 * sum(spent.values()), LONGEST)
+        due = BEHIND * spent[lead] - spent[behind]
+        if behind.able and due > 0 and behind.ready(max(due, FIRST)):
+            way, seconds = behind, max(due, FIRST)
+        if not few:
+            way, seconds = (neurons if neurons.able else inputs), float("inf")
+        elif not way.able or not way.ready(seconds):
+            way = inputs if way is neurons else neurons
+        start = time.monotonic()
+        done = way.advance(Budget.seconds(min(seconds, budget.left())))
+        spent[way] += time.monotonic() - start
+        if done is not None:
+            return done
+        other = inputs if way is neurons else neurons
+        for group in way.refuted - other.refuted:
+            other.drop(group)
+    return Outcome(Verdict.UNKNOWN)
 
 
-@np.errstate(all="ignore")  # numbers that overflow refute nothing
-def by_neurons(
-    query: Query,
-    group: int,
-    budget: Budget,
-    attempt: Try,
-    progress: Progress,
-    watch: Callable[[Progress], None] | None,
-    threads: int,
-) -> Outcome:
-    """Decide one group of disjuncts (they share a box) by splitting neurons."""
-    found = tree.root(query, group)
-    progress.bounded += 1
-    if watch is not None:
-        watch(progress)
-    if not found.alive.any():
-        return Outcome(Verdict.UNSAT, None, progress)
-    witness = attempt(found.corner, np.full(len(found.corner), group))
-    if witness is not None:
-        return Outcome(Verdict.SAT, witness, progress)
-    U = tree.size(query, found)
-    if U * (U + query.lower.shape[1]) > MOST:
-        return loop.search(query, budget, attempt, watch, threads=threads, groups=np.array([group]))
-    return grow(tree.plant(query, group, found), budget, attempt, progress, watch)
+class NeuronSearch:
+    """Neuron splitting on one group of disjuncts after the other; can be paused."""
+
+    def __init__(self, query: Query, whole: Budget, attempt: Try, watch: Watch = None) -> None:
+        self._query, self._whole, self._attempt, self._watch = query, whole, attempt, watch
+        self._todo = list(range(len(query.lower)))
+        self._found: tree.Root | None = None  # of the first group to do
+        self._search: Grow | None = None
+        self.progress = Progress()
+        self.refuted: set[int] = set()
+        self.given_up: set[int] = set()
+
+    @property
+    def able(self) -> bool:
+        """Whether there is a group that it can go on with."""
+        return bool(self._todo) or self._search is not None
+
+    @property
+    def closed(self) -> float:
+        """How many groups have been refuted, parts of one counted as shares."""
+        return len(self.refuted) + (0.0 if self._search is None else self._search.closed)
+
+    def ready(self, seconds: float) -> bool:
+        """Whether what comes next fits so much time, roughly."""
+        if self._search is not None:
+            return True
+        if self._found is None:
+            return tree.effort(self._query) <= 2 * seconds
+        return tree.planting(self._query, self._found) <= 2 * seconds
+
+    def drop(self, group: int) -> None:
+        """Somebody else has refuted a group."""
+        self.refuted.add(group)
+        self.given_up.discard(group)
+        if group in self._todo:
+            self._found = None if group == self._todo[0] else self._found
+            self._todo.remove(group)
+        if self._search is not None and self._search.tree.group == group:
+            self._search = None
+
+    @np.errstate(all="ignore")  # numbers that overflow refute nothing
+    def advance(self, budget: Budget) -> Outcome | None:
+        """Go on until the question is decided, the budget is spent, or there is nothing left to go on with."""
+        while self.able and not budget.spent():
+            if self._search is None:
+                if not self.ready(max(FIRST, budget.left())):
+                    return None
+                if self._found is not None:
+                    self._plant()
+                    continue
+                witness = self._root()
+                if witness is not None:
+                    return Outcome(Verdict.SAT, witness, self.progress)
+                continue
+            done = self._search.advance(budget)
+            if done is None:
+                return None
+            if done.verdict is Verdict.SAT:
+                return done
+            (self.refuted if done.verdict is Verdict.UNSAT else self.given_up).add(self._search.tree.group)
+            self._search = None
+        if len(self.refuted) == len(self._query.lower):
+            return Outcome(Verdict.UNSAT, None, self.progress)
+        return None
+
+    def _root(self) -> Witness | None:
+        """Bound the box of the first group to do."""
+        group = self._todo[0]
+        found = tree.root(self._query, roots(self._query).take(np.array([group])))
+        self.progress.bounded += 1
+        if self._watch is not None:
+            self._watch(self.progress)
+        if not found.alive.any():
+            self._todo.pop(0)
+            self.refuted.add(group)
+            return None
+        self._found = found
+        return self._attempt(found.corner, np.full(len(found.corner), group))
+
+    def _plant(self) -> None:
+        """Fold the network on that box, where it is not too large."""
+        group, found, self._found = self._todo.pop(0), self._found, None
+        assert found is not None
+        U = tree.size(self._query, found)
+        if U * (U + self._query.lower.shape[1]) > MOST:
+            self.given_up.add(group)
+            return
+        planted = tree.plant(self._query, roots(self._query).take(np.array([group])), found)
+        self._search = Grow(planted, self._whole, self._attempt, self.progress, self._watch)
+
+
+def by_neurons(query: Query, budget: Budget, attempt: Try, watch: Watch = None) -> Outcome:
+    """Decide by splitting neurons alone; `unknown` where a network is too large for that."""
+    search = NeuronSearch(query, budget, attempt, watch)
+    done = search.advance(budget)
+    if done is None:
+        done = Outcome(Verdict.TIMEOUT if search.able else Verdict.UNKNOWN, None, search.progress)
+    return done

@@ -21,6 +21,7 @@ class Domains:
         gap: `[D]` how far the parent was from being closed (0 is closed); infinite at the root.
         sign: `[D, N]` of every neuron, what is known of its input's sign on the domain (+1, -1, or 0 for undecided),
             one source of the network after the other: what an ancestor has decided is never bounded again.
+        share: `[D]` of its root: halved by every split.
     """
 
     lower: np.ndarray
@@ -29,6 +30,7 @@ class Domains:
     alive: np.ndarray
     gap: np.ndarray
     sign: np.ndarray
+    share: np.ndarray
 
     def __len__(self) -> int:
         """D."""
@@ -39,7 +41,7 @@ class Domains:
         return Domains(*(getattr(self, name)[index] for name in FIELDS))
 
 
-FIELDS = ("lower", "upper", "group", "alive", "gap", "sign")
+FIELDS = ("lower", "upper", "group", "alive", "gap", "sign", "share")
 
 
 def join(parts: Sequence[Domains]) -> Domains:
@@ -54,7 +56,7 @@ def roots(query: Query) -> Domains:
     G = len(query.lower)
     neurons = sum(query.graph.nodes[j].size for j in query.fast.sources)
     sign = np.zeros((G, neurons), np.int8)
-    return Domains(query.lower, query.upper, np.arange(G), query.open.copy(), np.full(G, np.inf), sign)
+    return Domains(query.lower, query.upper, np.arange(G), query.open.copy(), np.full(G, np.inf), sign, np.ones(G))
 
 
 class Frontier:
@@ -66,6 +68,20 @@ class Frontier:
     def __len__(self) -> int:
         """Number of open domains."""
         return sum(len(b) for b in self._blocks)
+
+    @property
+    def share(self) -> float:
+        """What the open domains' shares come to."""
+        return float(sum(b.share.sum() for b in self._blocks))
+
+    def groups(self) -> set[int]:
+        """Which groups have open domains."""
+        return {int(g) for b in self._blocks for g in np.unique(b.group)}
+
+    def drop(self, group: int) -> None:
+        """Forget the domains of a group."""
+        blocks = [b.take(np.flatnonzero(b.group != group)) for b in self._blocks]
+        self._blocks = [b for b in blocks if len(b)]
 
     def push(self, domains: Domains) -> None:
         """Add a block; within it the largest gap will be popped first."""

@@ -21,86 +21,108 @@ LONG = 1.0
 """Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
 
 
-def search(
-    query: Query,
-    budget: Budget,
-    attempt: Try,
-    watch: Callable[[Progress], None] | None = None,
-    batch: int = 0,
-    threads: int = 1,
-    groups: np.ndarray | None = None,
-) -> Outcome:
-    """Split boxes until every disjunct is refuted on every one, or a counterexample is found.
+class InputSearch:
+    """Splits boxes until every disjunct is refuted on every one, or a counterexample is found; can be paused.
 
     Args:
         query: what to decide.
-        budget: when to stop.
         attempt: tries candidate counterexamples on the original model.
         watch: called after every round.
         batch: domains bounded at once; 0 picks a number by the network's size.
         threads: on how many the bounding may run.
         groups: which groups of the query to search (all, when None).
     """
-    first = roots(query) if groups is None else roots(query).take(groups)
-    workers = Workers(query, threads)
-    try:
-        most = batch or batch_size(query) * workers.threads
-        return _rounds(query, Frontier(first), budget, attempt, watch, workers, most)
-    finally:
-        workers.close()
+
+    def __init__(
+        self,
+        query: Query,
+        attempt: Try,
+        watch: Callable[[Progress], None] | None = None,
+        batch: int = 0,
+        threads: int = 1,
+        groups: np.ndarray | None = None,
+    ) -> None:
+        self.query, self._attempt, self._watch = query, attempt, watch
+        self.frontier = Frontier(roots(query) if groups is None else roots(query).take(groups))
+        self._groups, self._stuck = self.frontier.groups(), set[int]()
+        self.progress = Progress()
+        self._workers = Workers(query, threads)
+        self._most = self._batch = batch or batch_size(query) * self._workers.threads
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._workers.close()
+
+    @property
+    def able(self) -> bool:
+        """Whether there is something to go on with."""
+        return len(self.frontier) > 0
+
+    def ready(self, seconds: float) -> bool:
+        """Whether what comes next fits so much time: a round always does, roughly."""
+        return self.able
+
+    @property
+    def refuted(self) -> set[int]:
+        """Groups that have no open domain, nor one that was given up."""
+        return self._groups - self.frontier.groups() - self._stuck
+
+    @property
+    def closed(self) -> float:
+        """How many groups have been refuted, parts of one counted as shares."""
+        return len(self._groups) - len(self._stuck) - self.frontier.share
+
+    def drop(self, group: int) -> None:
+        """Somebody else has refuted a group."""
+        self.frontier.drop(group)
+        self._stuck.discard(group)
+
+    def advance(self, budget: Budget) -> Outcome | None:
+        """Go on until the question is decided, or (None) the budget is spent or there is nothing left to split."""
+        progress = self.progress
+        while len(self.frontier):
+            if budget.spent():
+                return None
+            d, start = self.frontier.pop(self._batch), time.monotonic()
+            try:
+                result = self._workers(d)
+            except MemoryError:
+                if len(d) == 1:
+                    raise
+                self._batch = self._most = max(1, len(d) // 2)  # a smaller batch, not a worse answer
+                self.frontier.push(d)
+                continue
+            seconds = time.monotonic() - start
+            if seconds > LONG:
+                self._batch = max(1, len(d) // 2)
+            elif seconds < LONG / 4 and len(d) == self._batch:
+                self._batch = min(2 * self._batch, self._most)
+            progress.bounded, progress.rounds = progress.bounded + len(d), progress.rounds + 1
+            left = np.flatnonzero(result.alive.any(1))
+            if len(left):
+                witness = self._attempt(result.corner(d)[left], d.group[left])
+                if witness is not None:
+                    return Outcome(Verdict.SAT, witness, progress)
+                children, stuck = _split(self.query, d, result, left)
+                self._stuck |= set(d.group[stuck].tolist())
+                progress.stuck += len(stuck)
+                self.frontier.push(children)
+                progress.worst = float(result.gap[left].max())
+            progress.open = len(self.frontier)
+            if self._watch is not None:
+                self._watch(progress)
+        return None if self._stuck else Outcome(Verdict.UNSAT, None, progress)
 
 
-def _rounds(
-    query: Query,
-    frontier: Frontier,
-    budget: Budget,
-    attempt: Try,
-    watch: Callable[[Progress], None] | None,
-    bound: Workers,
-    most: int,
-) -> Outcome:
-    progress, batch = Progress(), most
-    while len(frontier):
-        if budget.spent():
-            return Outcome(Verdict.TIMEOUT, None, progress)
-        d, start = frontier.pop(batch), time.monotonic()
-        try:
-            result = bound(d)
-        except MemoryError:
-            if len(d) == 1:
-                raise
-            batch = most = max(1, len(d) // 2)  # a smaller batch, not a worse answer
-            frontier.push(d)
-            continue
-        seconds = time.monotonic() - start
-        if seconds > LONG:
-            batch = max(1, len(d) // 2)
-        elif seconds < LONG / 4 and len(d) == batch:
-            batch = min(2 * batch, most)
-        progress.bounded, progress.rounds = progress.bounded + len(d), progress.rounds + 1
-        left = np.flatnonzero(result.alive.any(1))
-        if len(left):
-            witness = attempt(result.corner(d)[left], d.group[left])
-            if witness is not None:
-                return Outcome(Verdict.SAT, witness, progress)
-            children, stuck = _split(query, d, result, left)
-            progress.stuck += stuck
-            frontier.push(children)
-            progress.worst = float(result.gap[left].max())
-        progress.open = len(frontier)
-        if watch is not None:
-            watch(progress)
-    return Outcome(Verdict.UNKNOWN if progress.stuck else Verdict.UNSAT, None, progress)
-
-
-def _split(query: Query, d: Domains, result: Evaluation, left: np.ndarray) -> tuple[Domains, int]:
-    """Halve the domains `left`, clip the halves; also how many could not be halved any more."""
+def _split(query: Query, d: Domains, result: Evaluation, left: np.ndarray) -> tuple[Domains, np.ndarray]:
+    """Halve the domains `left`, clip the halves; also which could not be halved any more."""
     lower, upper = d.lower[left], d.upper[left]
     middle = lower * 0.5 + upper * 0.5
     splittable = (middle > lower) & (middle < upper)
     score = np.where(splittable, result.score[left] + 1e-300, -1.0)
     axis = score.argmax(1)
     can = splittable[np.arange(len(left)), axis]
+    stuck = left[~can]
     left, lower, upper, middle, axis = left[can], lower[can], upper[can], middle[can], axis[can]
     at = np.arange(len(left))
     low_half, high_half = upper.copy(), lower.copy()
@@ -111,8 +133,9 @@ def _split(query: Query, d: Domains, result: Evaluation, left: np.ndarray) -> tu
     alive = result.alive[both]
     lower, upper, alive = clip_any(lower, upper, result.A[both], result.b[both], query.uses[group], alive)
     open_ = alive.any(1)
-    children = Domains(lower, upper, group, alive, result.gap[both], result.sign[both])
-    return children.take(np.flatnonzero(open_)), int((~can).sum())
+    share = d.share[both] * 0.5
+    children = Domains(lower, upper, group, alive, result.gap[both], result.sign[both], share)
+    return children.take(np.flatnonzero(open_)), stuck
 
 
 def batch_size(query: Query) -> int:

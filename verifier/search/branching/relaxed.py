@@ -73,6 +73,8 @@ class Filtered:
     def pick(self, F: Folded, hull: Hull, r: Region, o: Objective, m: Multipliers, line: Slopes, w: Walk) -> Array:
         """`[B]` the neuron to split; -1 where everything is decided."""
         xp = namespace(r.lower)
+        if not len(F):
+            return xp.argmax(w.b[:, None], 1) - 1
         score = xp.where(line.open, self.first.score(F, r, line, w) + 1e-30, -1.0)
         few = min(self.few, score.shape[1])
         if few <= 1:

@@ -25,6 +25,10 @@ LONG = 1.0
 """Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
 
 
+ROOT = 0.15
+"""Share of all the time that better bounds at the root may take."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a tree is searched.
@@ -45,49 +49,67 @@ class Plan:
     batch: int = 0
 
 
-def grow(
-    tree: Tree,
-    budget: Budget,
-    attempt: Try,
-    progress: Progress,
-    watch: Callable[[Progress], None] | None = None,
-    plan: Plan | None = None,
-) -> Outcome:
-    """Split until every disjunct of the tree is refuted, or a counterexample is found."""
-    return _Search(tree, budget, attempt, progress, watch, plan or Plan()).run()
+class Grow:
+    """Splits until every disjunct of a tree is refuted, or a counterexample is found; can be paused.
 
-
-class _Search:
-    """One tree's search."""
+    Args:
+        tree: what to decide.
+        whole: all the time there is, by which the root's bounds are planned.
+        attempt: tries candidate counterexamples on the original model.
+        progress: where to count.
+        watch: called after every round.
+        plan: how.
+    """
 
     def __init__(
         self,
         tree: Tree,
-        budget: Budget,
+        whole: Budget,
         attempt: Try,
         progress: Progress,
-        watch: Callable[[Progress], None] | None,
-        plan: Plan,
+        watch: Callable[[Progress], None] | None = None,
+        plan: Plan | None = None,
     ) -> None:
-        self.tree, self.budget, self.attempt, self.progress = tree, budget, attempt, progress
-        self.watch, self.plan = watch, plan
+        self.tree, self.whole, self.attempt, self.progress = tree, whole, attempt, progress
+        self.watch, self.plan = watch, plan or Plan()
         self.stack: list[Splits] = []
+        self._stuck = 0
+        self._root = 0
+        self._goals = len(tree)
+        self._most = self._batch = 0
 
-    def run(self) -> Outcome:
-        """From the root."""
-        for steps in (0, self.plan.steps):
-            if steps:
-                self.tree = improve(self.tree, self.budget, steps)
-            self.tree, m, bound, hits = climb(self.tree, self.plan.root)
-            witness = self._try(hits)
-            if witness is not None:
-                return Outcome(Verdict.SAT, witness, self.progress)
-            if not len(self.tree):
-                return Outcome(Verdict.UNSAT, None, self.progress)
-            if self.budget.spent():
-                return Outcome(Verdict.TIMEOUT, None, self.progress)
-        self._sow(m)
-        return self._rounds()
+    @property
+    def closed(self) -> float:
+        """The share of the tree that has been refuted."""
+        if not self._batch:
+            return 1.0 - len(self.tree) / self._goals
+        return 1.0 - float(sum(s.share.sum() for s in self.stack)) / self._goals
+
+    def advance(self, budget: Budget) -> Outcome | None:
+        """Go on until the tree is decided, or (None) the budget is spent."""
+        while not self._batch:
+            if budget.spent():
+                return None
+            done = self._prepare(budget)
+            if done is not None:
+                return done
+        return self._rounds(budget)
+
+    def _prepare(self, budget: Budget) -> Outcome | None:
+        """The next step at the root."""
+        if self._root == 1:
+            self.tree = improve(self.tree, min(budget.left(), ROOT * self.whole.left()), self.plan.steps)
+        self.tree, m, bound, hits = climb(self.tree, self.plan.root)
+        witness = self._try(hits)
+        if witness is not None:
+            return Outcome(Verdict.SAT, witness, self.progress)
+        if not len(self.tree):
+            return Outcome(Verdict.UNSAT, None, self.progress)
+        self._root += 1
+        if self._root == 2:
+            self._most = self._batch = self.plan.batch or batch_size(self.tree)
+            self._sow(m)
+        return None
 
     def _sow(self, m: Multipliers) -> None:
         """The root as the first part."""
@@ -97,35 +119,35 @@ class _Search:
         lower, upper = (xp.broadcast_to(a[None], (J, len(F))) * 1 for a in (F.lower, F.upper))
         none = lower * 0
         goal = F.place.array(np.arange(J))
-        root = Splits(lower, upper, none, m.alpha, m.beta, m.weight, goal, none.sum(1) - xp.inf, goal * 0 - 1)
+        bound = none.sum(1) - xp.inf
+        root = Splits(lower, upper, none, m.alpha, m.beta, m.weight, goal, bound, goal * 0 - 1, none.sum(1) + 1)
         self._settle(root, replace(self.plan.rates, steps=2))
 
-    def _rounds(self) -> Outcome:
-        most = batch = self.plan.batch or batch_size(self.tree)
+    def _rounds(self, budget: Budget) -> Outcome | None:
         while self.stack:
-            if self.budget.spent():
-                return Outcome(Verdict.TIMEOUT, None, self.progress)
-            parents, start = self._pop(batch), time.monotonic()
+            if budget.spent():
+                return None
+            parents, start = self._pop(self._batch), time.monotonic()
             try:
                 witness = self._settle(children(parents), self.plan.rates)
             except MemoryError:
                 if len(parents) == 1:
                     raise
-                batch = most = max(1, len(parents) // 2)
+                self._batch = self._most = max(1, len(parents) // 2)
                 self.stack.append(parents)
                 continue
             if witness is not None:
                 return Outcome(Verdict.SAT, witness, self.progress)
             seconds = time.monotonic() - start
             if seconds > LONG:
-                batch = max(1, len(parents) // 2)
-            elif seconds < LONG / 4 and len(parents) == batch:
-                batch = min(2 * batch, most)
+                self._batch = max(1, len(parents) // 2)
+            elif seconds < LONG / 4 and len(parents) == self._batch:
+                self._batch = min(2 * self._batch, self._most)
             self.progress.rounds += 1
             self.progress.open = sum(map(len, self.stack))
             if self.watch is not None:
                 self.watch(self.progress)
-        return Outcome(Verdict.UNKNOWN if self.progress.stuck else Verdict.UNSAT, None, self.progress)
+        return Outcome(Verdict.UNKNOWN if self._stuck else Verdict.UNSAT, None, self.progress)
 
     def _settle(self, s: Splits, rates: Rates) -> Witness | None:
         """Bound parts; keep those that stay open, with what to split next."""
@@ -170,6 +192,7 @@ class _Search:
                 witness = self._try([(np.zeros(1, int), x)])
                 if witness is not None:
                     return witness
+                self._stuck += 1
                 self.progress.stuck += 1
         return None
 

@@ -19,6 +19,7 @@ class Splits:
         goal: `[D]` which disjunct is to be refuted.
         bound: `[D]` the best lower bound of its rows so far.
         pick: `[D]` the neuron to split next.
+        share: `[D]` of the root: halved by every split.
     """
 
     lower: Array
@@ -30,6 +31,7 @@ class Splits:
     goal: Array
     bound: Array
     pick: Array
+    share: Array
 
     def __len__(self) -> int:
         """D."""
@@ -59,6 +61,7 @@ def children(s: Splits) -> Splits:
     at = xp.arange(2 * D)
     pick = both.pick
     lower, upper, sign = both.lower, both.upper, both.sign
+    both.share[:] = both.share * 0.5
     lower[at[:D], pick[:D]] = 0
     upper[at[D:], pick[D:]] = 0
     sign[at[:D], pick[:D]] = 1

@@ -13,7 +13,7 @@ from verifier.bounds.fold import Folded, fold, undecided
 from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
 from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.bounds.rows import Rows, rows_backward
-from verifier.search.budget import Budget
+from verifier.search.domains import Domains
 from verifier.search.query import Query
 from verifier.values.arrays import Array, to_numpy
 from verifier.values.rounding import unit
@@ -84,24 +84,23 @@ class Root:
     corner: np.ndarray
 
 
-def root(query: Query, group: int) -> Root:
-    """CROWN on one box, in double precision: networks of many inputs lose too much to the rounding of single ones."""
-    net, place = query.exact, query.exact.place
-    lower, upper = query.lower[group][None], query.upper[group][None]
-    box = boxes(place.array(lower), place.array(upper), query.symbols, "float64")
+def root(query: Query, d: Domains) -> Root:
+    """CROWN on one domain's box, in double precision: networks of many inputs lose too much to single rounding."""
+    net, place, group = query.exact, query.exact.place, int(d.group[0])
+    box = boxes(place.array(d.lower), place.array(d.upper), query.symbols, "float64")
     bounds = propagate(net, box, None, set(), {}, CHUNK, query.sure)
     ids = np.unique(query.ids[group])
     planes = rows_backward(net, query.rows, place.array(ids[None]), bounds.weights(net), bounds.relaxed)
     A, b = to_numpy(planes.A), to_numpy(planes.b - planes.error)
-    center = lower[0] * 0.5 + upper[0] * 0.5
-    radius = np.maximum(upper[0] - center, center - lower[0]) * (1 + 4 * unit("float64"))
+    center = d.lower[0] * 0.5 + d.upper[0] * 0.5
+    radius = np.maximum(d.upper[0] - center, center - d.lower[0]) * (1 + 4 * unit("float64"))
     row = A @ center - abs(A) @ radius + b
     row = np.where(np.isfinite(row), row, -np.inf)
     at = np.searchsorted(ids, query.ids[group])
     best = np.where(query.uses[group], row[at][None], -np.inf).max(1)
-    alive = query.open[group] & ~(best > 0)
+    alive = d.alive[0] & ~(best > 0)
     worst = np.where(query.uses[group][alive], row[at][None], -np.inf).argmax(1)
-    corner = np.where(A[at[worst]] > 0, lower, upper)
+    corner = np.where(A[at[worst]] > 0, d.lower, d.upper)
     return Root(bounds, alive, corner)
 
 
@@ -109,8 +108,9 @@ CHUNK = 2_000_000
 """Numbers in one block of rows."""
 
 
-def plant(query: Query, group: int, found: Root) -> Tree:
-    """Fold the network on the group's box, with the rows of its living disjuncts."""
+def plant(query: Query, d: Domains, found: Root) -> Tree:
+    """Fold the network on a domain's box, with the rows of its living disjuncts."""
+    group = int(d.group[0])
     slot = np.flatnonzero(found.alive)
     uses = query.uses[group][slot]  # [J, K of the group]
     K = int(uses.sum(1).max())
@@ -122,7 +122,7 @@ def plant(query: Query, group: int, found: Root) -> Tree:
     place, rows = query.exact.place, query.rows
     at = place.array(ids)
     some = Rows({i: A[at] for i, A in rows.start.items()}, rows.constant[at], rows.error[at])
-    lower, upper = query.lower[group], query.upper[group]
+    lower, upper = d.lower[0], d.upper[0]
     weight = found.bounds.weights(query.exact)
     exact = fold(query.exact, some, found.bounds.interval, weight, lower, upper)
     fast = exact.to(query.fast.place)
@@ -161,14 +161,26 @@ def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers) -> tuple[Array,
     return certain(E, box, tree.objective(goal, exact=True), Multipliers(alpha, beta, weight))
 
 
-def improve(tree: Tree, budget: Budget, steps: int = 4) -> Tree:
-    """Better bounds of all neurons, where they cost a small part of the time that is left."""
+def improve(tree: Tree, seconds: float, steps: int = 4) -> Tree:
+    """Better bounds of all neurons, with as many steps as fit the time given."""
     F = tree.exact
-    while steps and work(F, steps) / RATE > 0.15 * budget.left():
+    while steps and work(F, steps) / RATE > seconds:
         steps -= 1
     if not steps:
         return tree
     return tree.tightened(*tighten(F, tree.fast.place, Rates(steps, alpha=0.5), CHUNK))
+
+
+def effort(query: Query) -> float:
+    """Seconds that `root` may take, roughly: it pulls back every neuron."""
+    net = query.exact
+    return sum(net.graph.nodes[j].size for j in net.sources) * query.cost / RATE
+
+
+def planting(query: Query, found: Root) -> float:
+    """Seconds that `plant` may take, roughly."""
+    total = sum(n.size for n in query.graph.nodes)
+    return size(query, found) * (2e-8 * total + query.cost / (RATE / 3))
 
 
 def size(query: Query, found: Root) -> int:
