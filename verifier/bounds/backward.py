@@ -115,9 +115,14 @@ def _through_lines(A: Array, f: Lines, owner: Array | None) -> tuple[Array, Arra
     positive = xp.abs(flat)
     negative = flat - positive
     positive += flat
-    shift = xp.einsum("pn,pn->p", negative, rows_of(t_u * 0.5, owner))
-    negative *= rows_of(s_u * 0.5, owner)
-    positive *= rows_of(s_l * 0.5, owner)
+    s_l, s_u, t_u = s_l * 0.5, s_u * 0.5, t_u * 0.5
+    if B == 1:
+        shift = negative @ t_u[0]
+    else:
+        s_l, s_u, t_u = (rows_of(a, owner) for a in (s_l, s_u, t_u))
+        shift = xp.einsum("pn,pn->p", negative, t_u)
+    negative *= s_u
+    positive *= s_l
     positive += negative
     return positive.reshape(A.shape), shift
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from verifier.bounds.backward import backward
 from verifier.bounds.forward import Form, concretize, input_form, through_affine, through_lines
@@ -155,6 +156,8 @@ def tighten(  # noqa: PLR0913
     if len(pairs) == 0:
         return l, u
     size = flat_l.shape[1]
+    if len(shape) > 1:  # neighbours together: their rows see the same part of an image
+        pairs = pairs[xp.argsort(pairs // size * size + pairs % prod(shape[1:]))]
     low, up = flat_l.reshape(-1), flat_u.reshape(-1)
     width = (
         1

@@ -67,24 +67,30 @@ class Conv(Affine):
         (s,) = inputs
         if is_torch(A):
             return (self._torch_adjoint(A, s),)
-        M, g, out = A.shape[0], self.groups, tuple(A.shape[1:])
+        M, g = A.shape[0], self.groups
         padded = tuple(n + p[0] + p[1] for n, p in zip(s[1:], self.pads, strict=True))
         x = np.zeros((M, s[0], *padded), A.dtype)
+        A, first = _window(A)
+        out = tuple(A.shape[1:])
         A = A.reshape(M, g, -1, prod(out[1:]))
         W = np.moveaxis(self.W.reshape(g, -1, *self.W.shape[1:]), 2, 1)  # [g, in, out, *kernel]
-        for tap, window in self._taps(out):
+        for tap, window in self._taps(out, first):
             x[(slice(None), slice(None), *window)] += (W[(..., *tap)] @ A).reshape(M, s[0], *out[1:])
         cut = tuple(slice(p[0], p[0] + n) for n, p in zip(s[1:], self.pads, strict=True))
         return (x[(slice(None), slice(None), *cut)],)
 
-    def _taps(self, out: Shape) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        """Every kernel position and the strided window of the padded input that it multiplies."""
+    def _taps(self, out: Shape, first: Shape = ()) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+        """Every kernel position and the strided window of the padded input that it multiplies.
+
+        `out` may be the shape of a part of the result that starts at position `first`.
+        """
+        first = first or (0,) * len(self.stride)
         for tap in product(*(range(k) for k in self.W.shape[2:])):
             yield (
                 tap,
                 tuple(
-                    slice(i * d, i * d + (n - 1) * t + 1, t)
-                    for i, d, n, t in zip(tap, self.dilation, out[1:], self.stride, strict=True)
+                    slice(f * t + i * d, f * t + i * d + (n - 1) * t + 1, t)
+                    for i, d, n, t, f in zip(tap, self.dilation, out[1:], self.stride, first, strict=True)
                 ),
             )
 
@@ -137,3 +143,17 @@ class Conv(Affine):
             b=None if self.b is None else convert(self.b),
             magnitude=None if self.magnitude is None else self.magnitude.cast(convert),
         )
+
+
+def _window(A: np.ndarray) -> tuple[np.ndarray, Shape]:
+    """The part of rows `[M, channels, *spatial]` outside which all are zero, and where it starts.
+
+    Rows that start at neighbouring neurons see a small part of the image for the first few layers.
+    """
+    cut, first = [], []
+    for axis in range(2, A.ndim):
+        used = np.flatnonzero((A != 0).any(axis=tuple(i for i in range(A.ndim) if i != axis)))
+        low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+        cut.append(slice(low, high))
+        first.append(low)
+    return A[(slice(None), slice(None), *cut)], tuple(first)

@@ -104,7 +104,7 @@ def root(query: Query, d: Domains) -> Root:
     return Root(bounds, alive, corner)
 
 
-CHUNK = 2_000_000
+CHUNK = 500_000
 """Numbers in one block of rows."""
 
 
