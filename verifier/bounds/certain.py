@@ -29,7 +29,9 @@ def certain(F: Folded, r: Region, o: Objective, m: Multipliers) -> tuple[Array, 
     Z = m.beta
     size = (m.weight * (o.rows.error + g * o.rows.magnitude(x, h))[o.ids]).sum(1)
     if facts is not None and m.mu is not None:
-        size = size + m.mu @ (g * (xp.abs(facts.X) @ x + xp.abs(facts.Z) @ z + xp.abs(facts.H) @ h + xp.abs(facts.c)))
+        size = size + m.mu @ (
+            2 * g * (xp.abs(facts.X) @ x + xp.abs(facts.Z) @ z + xp.abs(facts.H) @ h + xp.abs(facts.c))
+        )
         Z = Z + m.mu @ xp.abs(facts.Z)
     size = size + (xp.abs(walk.y) + 2 * Z) @ (F.z.error + g * F.z.magnitude(x, h))
     size = size + g * (xp.abs(xp.minimum(walk.a, 0.0)) * line.offset).sum(1)

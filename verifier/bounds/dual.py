@@ -82,6 +82,11 @@ class Multipliers:
         """Those of some domains."""
         return Multipliers(self.alpha[at], self.beta[at], self.weight[at], None if self.mu is None else self.mu[at])
 
+    def to(self, place: Place) -> Multipliers:
+        """The same at another place."""
+        moved = (None if a is None else place.array(a, place.dtype) for a in vars(self).values())
+        return Multipliers(*moved)
+
     def copy(self) -> Multipliers:
         """A copy, to be written to."""
         return Multipliers(self.alpha * 1, self.beta * 1, self.weight * 1, None if self.mu is None else self.mu * 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
-from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
+from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, Linear
 from verifier.values.arrays import Array, Place, namespace
 from verifier.values.rounding import gamma, outward, unit
@@ -51,9 +51,7 @@ def first_hull(F: Folded) -> Hull:
     return Hull(A, xp.where(linear, F.z.c - error, F.lower), A * 1, xp.where(linear, F.z.c + error, F.upper))
 
 
-def tighten(
-    F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None, plane: Walk | None = None
-) -> tuple[Array, Array, Hull]:
+def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None) -> tuple[Array, Array, Hull]:
     """Bounds `[U]` of the neurons' inputs, layer by layer, each layer from what the earlier ones gained; and planes.
 
     Args:
@@ -62,8 +60,6 @@ def tighten(
         rates: of the climb.
         block: how many numbers one block of objectives may hold.
         wanted: `[U]` which neurons to bound (all that are undecided, when None).
-        plane: a half-space `A·x + b <= 0` (`[1, k]`, `[1]`) that holds at every point of interest; then so do the
-            bounds, and only there.
     """
     xp, quick = F.place.xp, F.to(fast)
     lower, upper, hull = F.lower * 1, F.upper * 1, first_hull(F)
@@ -76,7 +72,7 @@ def tighten(
         step = max(16, block // (2 * (len(here) + len(F.varying))))
         for i in range(0, len(at), step):
             some = at[i : i + step]
-            bound, walk = _bound(here, replace(there, **_ends(here, fast)), F, some, rates, plane)
+            bound, walk = _bound(here, replace(there, **_ends(here, fast)), F, some, rates)
             P = len(some)
             fine = xp.isfinite(bound)
             lower[some] = xp.where(fine[:P], xp.maximum(lower[some], bound[:P]), lower[some])
@@ -101,7 +97,7 @@ def _ends(F: Folded, place: Place) -> dict[str, Array]:
     return {"lower": moved.lower, "upper": moved.upper}
 
 
-def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates, plane: Walk | None) -> tuple[Array, Walk]:
+def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates) -> tuple[Array, Walk]:
     """Lower bounds `[2P]` of the neurons `some` of F and of their negatives, over the layers before."""
     xp, U = here.place.xp, len(here)
     z = F.z.take(some)
@@ -115,17 +111,8 @@ def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates, pl
     ids = _arange(rows.c)[:, None]
     exact, quick = Objective(rows, ids, stop), Objective(rows.to(place), place.array(ids, "int64"), stop)
     m = start(there, region(there), n)
-    if plane is not None:
-        none = here.z.H[:1] * 0 if U else rows.H[:1] * 0
-        size = (xp.abs(plane.A) @ here.radius)[0]  # facts are scaled to vary by about one over the box
-        facts = Facts(plane.A / size, none, none, plane.b / size)
-        exact, quick = replace(exact, facts=facts), replace(quick, facts=facts.to(place))
-        m = replace(m, mu=m.weight[:, :1] * 0)
     best = ascend(there, region(there), quick, m, rates).best
-    moved = [
-        None if a is None else double.array(a, double.dtype) for a in (best.alpha, best.beta, best.weight, best.mu)
-    ]
-    return certain(here, region(here), exact, Multipliers(*moved))
+    return certain(here, region(here), exact, best.to(double))
 
 
 def _arange(a: Array) -> Array:

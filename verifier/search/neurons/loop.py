@@ -13,6 +13,7 @@ from verifier.bounds.dual import Multipliers, Region, Walk, back, slopes
 from verifier.search.branching.relaxed import Filtered
 from verifier.search.budget import Budget
 from verifier.search.clipping.planes import clipper
+from verifier.search.neurons.cuts import Learner
 from verifier.search.neurons.exact import finish
 from verifier.search.neurons.splits import Splits, children, join
 from verifier.search.neurons.tree import CLEAR, Tree, climb, decisive, improve
@@ -38,6 +39,7 @@ class Plan:
         branching: what picks the neuron to split.
         steps: climbing steps for the bounds of neurons at the root.
         clip: how many neurons of a part are clipped.
+        cuts: whether to learn from refuted parts: always, never, or (None) as it pays.
         batch: parents split at once; 0 picks a number by the network's size.
     """
 
@@ -46,6 +48,7 @@ class Plan:
     branching: Filtered = field(default_factory=Filtered)
     steps: int = 4
     clip: int = 50
+    cuts: bool | None = None
     batch: int = 0
 
 
@@ -75,6 +78,7 @@ class Grow:
         self.stack: list[Splits] = []
         self._stuck = 0
         self._root = 0
+        self._learner = Learner(bool(self.plan.cuts))
         self._goals = len(tree)
         self._most = self._batch = 0
 
@@ -153,11 +157,23 @@ class Grow:
         """Bound parts; keep those that stay open, with what to split next."""
         F = self.tree.fast
         xp = F.place.xp
-        r, o = self._region(s), self.tree.objective(s.goal)
-        up = ascend(F, r, o, Multipliers(s.alpha, s.beta, s.weight), rates, CLEAR, seek=True)
+        s = self._learner.imply(s)
+        if not len(s):
+            return None
+        r, m, facts = self._region(s), Multipliers(s.alpha, s.beta, s.weight), None
+        cuts = self._learner.cuts if self._learner.paying else None
+        if cuts is not None:
+            holds = (s.goal[:, None] == cuts.goal[None]) * (s.share[:, None] * 0 + 1)
+            r, m, facts = replace(r, holds=holds), replace(m, mu=holds * 0), cuts.facts(F)
+        o = self.tree.objective(s.goal, facts=facts)
+        up = ascend(F, r, o, m, rates, CLEAR, seek=True)
         self.progress.bounded += len(s)
-        bound, plane = decisive(self.tree, r, s.goal, up.best)  # these decide; what was climbed only proposes
+        # These decide; what was climbed only proposes.
+        bound, plane = decisive(self.tree, r, s.goal, up.best, None if cuts is None else cuts.facts(self.tree.exact))
         witness = self._try(up.hits)
+        if self.plan.cuts is not False:
+            closed = xp.flatnonzero(bound > 0)
+            self._learner.watch(self.tree, s.take(closed), replace(up.best.take(closed), mu=None))
         at = xp.flatnonzero(~(bound > 0))
         if witness is not None or not len(at):
             return witness

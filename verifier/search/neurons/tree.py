@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
-from verifier.bounds.dual import Multipliers, Objective, Region, Walk
+from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, fold, undecided
 from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
 from verifier.bounds.propagate import Bounds, boxes, propagate
@@ -53,10 +53,10 @@ class Tree:
         """J."""
         return len(self.slot)
 
-    def objective(self, goal: Array, exact: bool = False) -> Objective:
+    def objective(self, goal: Array, exact: bool = False, facts: Facts | None = None) -> Objective:
         """The rows of disjuncts `goal` `[B]`."""
         F = self.exact if exact else self.fast
-        return Objective(F.rows, F.place.array(self.ids)[goal], len(F.blocks))
+        return Objective(F.rows, F.place.array(self.ids)[goal], len(F.blocks), facts)
 
     def keep(self, at: np.ndarray) -> Tree:
         """With some of the disjuncts only."""
@@ -150,15 +150,18 @@ def first_weights(tree: Tree) -> Array:
     return tree.fast.place.array(tree.uses / tree.uses.sum(1)[:, None], tree.fast.place.dtype)
 
 
-def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers) -> tuple[Array, Walk]:
-    """Bounds `[B]` that decide, and planes that hold, from regions and multipliers found in bulk."""
+def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers, facts: Facts | None = None) -> tuple[Array, Walk]:
+    """Bounds `[B]` that decide, and planes that hold, from regions and multipliers found in bulk.
+
+    `facts` are in double precision; only those count that hold in a region (`r.holds`).
+    """
     E = tree.exact
     array = E.place.array
-    lower, upper, sign, alpha, beta, weight = (
-        array(a, E.place.dtype) for a in (r.lower, r.upper, r.sign, m.alpha, m.beta, m.weight)
-    )
-    box = Region(lower, upper, sign, E.center[None], E.radius[None])
-    return certain(E, box, tree.objective(goal, exact=True), Multipliers(alpha, beta, weight))
+    lower, upper, sign = (array(a, E.place.dtype) for a in (r.lower, r.upper, r.sign))
+    box, m = Region(lower, upper, sign, E.center[None], E.radius[None]), m.to(E.place)
+    if m.mu is not None:
+        m = replace(m, mu=m.mu * array(r.holds, E.place.dtype))
+    return certain(E, box, tree.objective(goal, exact=True, facts=facts), m)
 
 
 def improve(tree: Tree, seconds: float, steps: int = 4) -> Tree:
