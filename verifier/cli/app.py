@@ -69,7 +69,8 @@ def _parser() -> _Parser:
 
     bound = add("bound", "Bounds of every output on a property's input box, one line an output: name, lower, upper.")
     _add_model_and_spec(bound)
-    bound.add_argument("--method", default="crown", choices=("interval", "forward", "crown"), help="how (crown)")
+    methods = ("interval", "forward", "crown", "alpha-crown")
+    bound.add_argument("--method", default="crown", choices=methods, help="how (crown)")
     bound.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
 
     info = add("info", "What is in a model; without one, which operators are supported.")

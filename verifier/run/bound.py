@@ -6,18 +6,24 @@ from typing import Any
 
 import numpy as np
 
+from verifier.bounds.ascend import Rates, ascend
+from verifier.bounds.certain import certain
+from verifier.bounds.dual import Objective
+from verifier.bounds.fold import fold
+from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_forward
+from verifier.graph.graph import Graph
 from verifier.run.model import boundable, load
 from verifier.run.strategy import place_on
 from verifier.search.query import MOST_SYMBOLS
-from verifier.values.arrays import Array, to_numpy
+from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UnsoundBound, UserError
 from verifier.values.rounding import gamma, outward
 
-METHODS = ("interval", "forward", "crown")
+METHODS = ("interval", "forward", "crown", "alpha-crown")
 BLOCK = 2e7
 """Numbers that a block of rows may hold in the widest layer."""
 
@@ -38,7 +44,7 @@ def bound(
         model: a file, or what `load` returned.
         inputs: a box or ball over the flattened input.
         method: `interval`, `forward` (linear functions of the inputs, pushed forward) or `crown` (rows pulled back,
-            every neuron's bounds first).
+            every neuron's bounds first), or `alpha-crown` (the same with optimised slopes, for every neuron and row).
         rows: `[R, m]` linear functions of the outputs; the outputs themselves when None.
         device: `cpu` or `cuda`.  dtype: `float64` or `float32`.
 
@@ -66,13 +72,19 @@ def bound(
     size = magnitudes(graph, box.lower, box.upper)
     prepared = prepare(graph, place)
     varying = np.flatnonzero(box.lower < box.upper)
-    if method == "interval" or (method == "crown" and len(varying) > MOST_SYMBOLS):
+    if method == "interval" or (method != "forward" and len(varying) > MOST_SYMBOLS):
         varying = varying[:0]
     lower, upper = outward(box.lower[None], box.upper[None], place)
     b = boxes(lower, upper, place.array(varying), dtype)
     both = np.concatenate([C, -C])
     block = max(1, int(BLOCK / max(node.size for node in graph.nodes)))
-    bounds, parts = None, []
+    bounds: Bounds | None = None
+    parts = []
+    if method == "alpha-crown":
+        parts.append(
+            _optimised(graph, prepare(graph, Place(place.kind, "float64", place.device)), place, box, both, ball)
+        )
+        both = both[:0]
     for at in range(0, len(both), block):
         rows_at = make_rows(graph, prepared, size, both[at : at + block], None, np.zeros(len(both[at : at + block])))
         if bounds is None:
@@ -103,6 +115,41 @@ def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, method: str, ba
         off = abs(center - ball.center).max(initial=0.0)
         reach = np.minimum(reach, ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1))
     return np.asarray(least + A @ center - reach * (1 + gamma(n + 8, "float64")))
+
+
+STEPS = 20
+"""Climbing steps for the rows; the neurons' own bounds get fewer."""
+
+
+def _optimised(graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarray, ball: Ball | None) -> np.ndarray:
+    """Lower bounds of rows `[R, m]`: what is decided is folded, then slopes are climbed for neurons and for rows."""
+    zero = np.zeros(len(rows))
+    varying = np.flatnonzero(box.lower < box.upper)
+    symbols = net.place.array(varying if len(varying) <= MOST_SYMBOLS else varying[:0])
+    b = boxes(net.place.array(box.lower[None]), net.place.array(box.upper[None]), symbols, "float64")
+    bounds = propagate(net, b, None, set(), {}, 500_000)
+    host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in bounds.interval.items()}
+    some = make_rows(graph, net, magnitudes(graph, box.lower, box.upper, host), rows, None, zero)
+    F = fold(net, some, bounds.interval, bounds.weights(net), box.lower, box.upper)
+    F = F.settle(*tighten(F, fast, Rates(5, alpha=0.5), 500_000)[:2])
+    quick, parts = F.to(fast), []
+    step = max(16, int(BLOCK / 10) // (len(F) + len(varying) + 1))
+    for at in range(0, len(rows), step):
+        ids = np.arange(at, min(at + step, len(rows)))[:, None]
+        o = Objective(quick.rows, fast.array(ids), len(F.blocks))
+        best = ascend(quick, region(quick), o, start(quick, region(quick), len(ids)), Rates(STEPS, alpha=0.5)).best
+        exact = Objective(F.rows, net.place.array(ids), len(F.blocks))
+        value, walk = certain(F, region(F), exact, best.to(net.place))
+        bound = to_numpy(value)
+        if ball is not None and ball.norm != float("inf"):
+            A, least = to_numpy(walk.A), to_numpy(walk.b)
+            dual, center = np.inf if ball.norm == 1 else 2, to_numpy(F.center)
+            off = abs(center - ball.center[varying]).max(initial=0.0)
+            reach = ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1)
+            error = gamma(len(varying) + 8, "float64") * (abs(A) @ (abs(center) + to_numpy(F.radius)) + abs(least))
+            bound = np.maximum(bound, least + A @ center - reach * (1 + 1e-12) - error)
+        parts.append(bound)
+    return np.concatenate(parts)
 
 
 def _rows(rows: Any, m: int) -> np.ndarray:
