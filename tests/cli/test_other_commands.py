@@ -60,7 +60,7 @@ def test_info_counts_neurons(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert "neurons 12, multiply-adds an evaluation 66" in text
 
 
-@pytest.mark.parametrize("method", ["interval", "forward", "crown"])
+@pytest.mark.parametrize("method", ["interval", "forward", "crown", "alpha-crown"])
 def test_bound(method: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(1)
     weights = [rng.normal(size=(6, 2)), rng.normal(size=(3, 6))]

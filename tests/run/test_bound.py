@@ -11,7 +11,7 @@ import pytest
 import verifier
 from tests.cli.files import MODEL, dense
 
-METHODS = ("interval", "forward", "crown")
+METHODS = ("interval", "forward", "crown", "alpha-crown")
 RNG = np.random.default_rng(5)
 WEIGHTS = [RNG.normal(size=(12, 4)), RNG.normal(size=(12, 12)), RNG.normal(size=(3, 12))]
 
@@ -56,7 +56,7 @@ def test_rows(net: Any, method: str) -> None:
     one = verifier.bound(net, box, method, rows=rows[0])
     assert one[0] == pytest.approx(lower[:1]) and one[1] == pytest.approx(upper[:1])
     l, u = verifier.bound(net, box, method)
-    if method == "crown":  # the difference of two outputs is known better than the outputs
+    if "crown" in method:  # the difference of two outputs is known better than the outputs
         assert upper[0] - lower[0] < (u[0] - l[1]) - (l[0] - u[1])
 
 
@@ -65,7 +65,7 @@ def test_each_method_is_tighter_than_the_one_before(net: Any) -> None:
     for method in METHODS:
         lower, upper = verifier.bound(net, verifier.Box([-0.05] * 4, [0.05] * 4), method)
         widths.append(float((upper - lower).sum()))
-    assert widths[0] > widths[1] >= widths[2] > 0
+    assert widths[0] > widths[1] >= widths[2] > widths[3] > 0
 
 
 @pytest.mark.parametrize("norm", [1, 2])
@@ -79,6 +79,9 @@ def test_balls(net: Any, norm: int, method: str) -> None:
     assert (lower >= box_lower).all() and (upper <= box_upper).all()
     if method == "crown":
         assert (upper - lower < 0.9 * (box_upper - box_lower)).all()
+    if method == "alpha-crown":
+        l, u = verifier.bound(net, ball, "crown")
+        assert (lower >= l - 1e-9).all() and (upper <= u + 1e-9).all()
 
 
 def test_a_smaller_norm_is_a_smaller_ball(net: Any) -> None:

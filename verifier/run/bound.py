@@ -8,8 +8,8 @@ import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
-from verifier.bounds.dual import Objective
-from verifier.bounds.fold import fold
+from verifier.bounds.dual import Objective, Walk
+from verifier.bounds.fold import Folded, fold
 from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
@@ -137,19 +137,26 @@ def _optimised(graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarr
     for at in range(0, len(rows), step):
         ids = np.arange(at, min(at + step, len(rows)))[:, None]
         o = Objective(quick.rows, fast.array(ids), len(F.blocks))
-        best = ascend(quick, region(quick), o, start(quick, region(quick), len(ids)), Rates(STEPS, alpha=0.5)).best
+        first = start(quick, region(quick), len(ids))
+        best = ascend(quick, region(quick), o, first, Rates(STEPS, alpha=0.5)).best
         exact = Objective(F.rows, net.place.array(ids), len(F.blocks))
         value, walk = certain(F, region(F), exact, best.to(net.place))
         bound = to_numpy(value)
-        if ball is not None and ball.norm != float("inf"):
-            A, least = to_numpy(walk.A), to_numpy(walk.b)
-            dual, center = np.inf if ball.norm == 1 else 2, to_numpy(F.center)
-            off = abs(center - ball.center[varying]).max(initial=0.0)
-            reach = ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1)
-            error = gamma(len(varying) + 8, "float64") * (abs(A) @ (abs(center) + to_numpy(F.radius)) + abs(least))
-            bound = np.maximum(bound, least + A @ center - reach * (1 + 1e-12) - error)
+        if ball is not None and ball.norm != float("inf"):  # slopes are climbed for the box: the first may suit better
+            walks = (walk, certain(F, region(F), exact, first.to(net.place))[1])
+            bound = np.maximum(bound, np.maximum(*(_in_ball(F, w, ball) for w in walks)))
         parts.append(bound)
     return np.concatenate(parts)
+
+
+def _in_ball(F: Folded, w: Walk, ball: Ball) -> np.ndarray:
+    """The least values `[R]` of planes on a ball of norm 1 or 2 (Hölder)."""
+    A, b, center = to_numpy(w.A), to_numpy(w.b), to_numpy(F.center)
+    dual = np.inf if ball.norm == 1 else 2
+    off = abs(center - ball.center[F.varying]).max(initial=0.0)
+    reach = ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1)
+    error = gamma(A.shape[1] + 8, "float64") * (abs(A) @ (abs(center) + to_numpy(F.radius)) + abs(b) + reach)
+    return np.asarray(b + A @ center - reach - error)
 
 
 def _rows(rows: Any, m: int) -> np.ndarray:
