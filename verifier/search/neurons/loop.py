@@ -19,13 +19,15 @@ from verifier.search.neurons.splits import Splits, children, join
 from verifier.search.neurons.tree import CLEAR, Tree, climb, decisive, improve
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.spec.witness import Witness
-from verifier.values.arrays import largest
+from verifier.values.arrays import Array, largest, namespace, to_numpy
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
 """Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
 
 
+PROBE, PROBES = 0.1, 8
+"""Share of the time for walks downhill from parts' minimisers, and how many of them at once."""
 ROOT = 0.15
 """Share of all the time that better bounds at the root may take."""
 
@@ -50,6 +52,14 @@ class Plan:
     clip: int = 50
     cuts: bool | None = None
     batch: int = 0
+
+
+class Found(Exception):
+    """A counterexample ends the search, wherever it is found."""
+
+    def __init__(self, witness: Witness) -> None:
+        super().__init__("found a counterexample")
+        self.witness = witness
 
 
 class Grow:
@@ -81,6 +91,7 @@ class Grow:
         self._learner = Learner(bool(self.plan.cuts))
         self._goals = len(tree)
         self._most = self._batch = 0
+        self._rest = 0.0  # no probing before
 
     @property
     def closed(self) -> float:
@@ -91,29 +102,25 @@ class Grow:
 
     def advance(self, budget: Budget) -> Outcome | None:
         """Go on until the tree is decided, or (None) the budget is spent."""
-        while not self._batch:
-            if budget.spent():
-                return None
-            done = self._prepare(budget)
-            if done is not None:
-                return done
-        return self._rounds(budget)
+        try:
+            while not self._batch and not budget.spent():
+                if self._prepare(budget):
+                    return Outcome(Verdict.UNSAT, None, self.progress)
+            return self._rounds(budget) if self._batch else None
+        except Found as found:
+            return Outcome(Verdict.SAT, found.witness, self.progress)
 
-    def _prepare(self, budget: Budget) -> Outcome | None:
-        """The next step at the root."""
+    def _prepare(self, budget: Budget) -> bool:
+        """The next step at the root; whether it refutes everything."""
         if self._root == 1:
             self.tree = improve(self.tree, min(budget.left(), ROOT * self.whole.left()), self.plan.steps)
-        self.tree, m, bound, hits = climb(self.tree, self.plan.root)
-        witness = self._try(hits)
-        if witness is not None:
-            return Outcome(Verdict.SAT, witness, self.progress)
-        if not len(self.tree):
-            return Outcome(Verdict.UNSAT, None, self.progress)
+        self.tree, m, _, hits = climb(self.tree, self.plan.root)
+        self._try(hits)
         self._root += 1
-        if self._root == 2:
+        if self._root == 2 and len(self.tree):
             self._most = self._batch = self.plan.batch or batch_size(self.tree)
             self._sow(m)
-        return None
+        return not len(self.tree)
 
     def _sow(self, m: Multipliers) -> None:
         """The root as the first part."""
@@ -133,15 +140,13 @@ class Grow:
                 return None
             parents, start = self._pop(self._batch), time.monotonic()
             try:
-                witness = self._settle(children(parents), self.plan.rates)
+                self._settle(children(parents), self.plan.rates)
             except MemoryError:
                 if len(parents) == 1:
                     raise
                 self._batch = self._most = max(1, len(parents) // 2)
                 self.stack.append(parents)
                 continue
-            if witness is not None:
-                return Outcome(Verdict.SAT, witness, self.progress)
             seconds = time.monotonic() - start
             if seconds > LONG:
                 self._batch = max(1, len(parents) // 2)
@@ -153,13 +158,13 @@ class Grow:
                 self.watch(self.progress)
         return Outcome(Verdict.UNKNOWN if self._stuck else Verdict.UNSAT, None, self.progress)
 
-    def _settle(self, s: Splits, rates: Rates) -> Witness | None:
+    def _settle(self, s: Splits, rates: Rates) -> None:
         """Bound parts; keep those that stay open, with what to split next."""
         F = self.tree.fast
         xp = F.place.xp
         s = self._learner.imply(s)
         if not len(s):
-            return None
+            return
         r, m, facts = self._region(s), Multipliers(s.alpha, s.beta, s.weight), None
         cuts = self._learner.cuts if self._learner.paying else None
         if cuts is not None:
@@ -170,19 +175,20 @@ class Grow:
         self.progress.bounded += len(s)
         # These decide; what was climbed only proposes.
         bound, plane = decisive(self.tree, r, s.goal, up.best, None if cuts is None else cuts.facts(self.tree.exact))
-        witness = self._try(up.hits)
+        self._try(up.hits)
         if self.plan.cuts is not False:
             closed = xp.flatnonzero(bound > 0)
             self._learner.watch(self.tree, s.take(closed), replace(up.best.take(closed), mu=None))
         at = xp.flatnonzero(~(bound > 0))
-        if witness is not None or not len(at):
-            return witness
+        if not len(at):
+            return
         best = up.best.take(at)
         s = replace(s.take(at), alpha=best.alpha, beta=best.beta, weight=best.weight)
         s = replace(s, bound=xp.maximum(s.bound, F.place.array(bound[at], F.place.dtype)))
+        self._probe(plane.A[at], s.bound)
         s = self._clip(s, plane.take(at))
         if not len(s):
-            return None
+            return
         r, o = self._region(s), self.tree.objective(s.goal)
         m = Multipliers(s.alpha, s.beta, s.weight)
         line = slopes(F, r, m.alpha)
@@ -191,26 +197,20 @@ class Grow:
         self.progress.worst = -float(s.bound.min())
         able = xp.flatnonzero(pick >= 0)
         if len(able) < len(s):
-            witness = self._finish(s.take(xp.flatnonzero(pick < 0)))
-            if witness is not None:
-                return witness
+            self._finish(s.take(xp.flatnonzero(pick < 0)))
             s = s.take(able)
         if len(s):
             # The worst is popped first: if there is a counterexample, it is there.
             self.stack.append(s.take(xp.argsort(-s.bound)))
-        return None
 
-    def _finish(self, s: Splits) -> Witness | None:
+    def _finish(self, s: Splits) -> None:
         """Decide parts that have nothing left to split, one by one."""
         for i in range(len(s)):
             refuted, x = finish(self.tree, s.take(slice(i, i + 1)))
             if not refuted:
-                witness = self._try([(np.zeros(1, int), x)])
-                if witness is not None:
-                    return witness
+                self._try([(np.zeros(1, int), x)])
                 self._stuck += 1
                 self.progress.stuck += 1
-        return None
 
     def _region(self, s: Splits) -> Region:
         """Where the parts are."""
@@ -238,12 +238,24 @@ class Grow:
         left = xp.flatnonzero(possible)
         return replace(s, lower=lower, upper=upper).take(left)
 
-    def _try(self, hits: list[tuple[np.ndarray, np.ndarray]]) -> Witness | None:
-        """Replay candidates on the original."""
-        if not hits:
-            return None
-        x = np.concatenate([h[1] for h in hits])[:32].astype(np.float64)
-        return self.attempt(full(self.tree, x), np.full(len(x), self.tree.group))
+    def _try(self, hits: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Replay candidates on the original; raises `Found` for a counterexample."""
+        if hits:
+            self._attempt(np.concatenate([h[1] for h in hits])[:32].astype(np.float64))
+
+    def _probe(self, A: Array, bound: Array) -> None:
+        """From time to time, walk downhill from where the worst parts' planes are least."""
+        now = time.monotonic()
+        if now >= self._rest:
+            E, worst = self.tree.exact, namespace(bound).argsort(bound)[:PROBES]
+            self._attempt(to_numpy(E.center - namespace(A).sign(A[worst]) * E.radius))
+            self._rest = time.monotonic() + (time.monotonic() - now) / PROBE
+
+    def _attempt(self, x: np.ndarray) -> None:
+        """Points `[P, k]`; an exception, so that no way back can lose a counterexample."""
+        witness = self.attempt(full(self.tree, x), np.full(len(x), self.tree.group))
+        if witness is not None:
+            raise Found(witness)
 
     def _pop(self, most: int) -> Splits:
         """At most `most` parts, the latest first."""
