@@ -16,7 +16,7 @@ from verifier.search.clipping.planes import clipper
 from verifier.search.neurons.cuts import Learner
 from verifier.search.neurons.exact import finish
 from verifier.search.neurons.splits import Splits, children, join
-from verifier.search.neurons.tree import CLEAR, Tree, climb, decisive, improve
+from verifier.search.neurons.tree import CLEAR, HELD, Tree, at_once, climb, decisive, improve
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Array, largest, namespace, to_numpy
@@ -114,7 +114,7 @@ class Grow:
         """The next step at the root; whether it refutes everything."""
         if self._root == 1:
             self.tree = improve(self.tree, min(budget.left(), ROOT * self.whole.left()), self.plan.steps)
-        self.tree, m, _, hits = climb(self.tree, self.plan.root)
+        self.tree, m, hits = climb(self.tree, self.plan.root)
         self._try(hits)
         self._root += 1
         if self._root == 2 and len(self.tree):
@@ -126,13 +126,17 @@ class Grow:
         """The root as the first part."""
         F, J = self.tree.fast, len(self.tree)
         self.clipper = clipper(self.tree.exact, F, self.tree.hull)
-        xp = F.place.xp
-        lower, upper = (xp.broadcast_to(a[None], (J, len(F))) * 1 for a in (F.lower, F.upper))
-        none = lower * 0
-        goal = F.place.array(np.arange(J))
-        bound = none.sum(1) - xp.inf
-        root = Splits(lower, upper, none, m.alpha, m.beta, m.weight, goal, bound, goal * 0 - 1, none.sum(1) + 1)
-        self._settle(root, replace(self.plan.rates, steps=2))
+        xp, step = F.place.xp, 2 * self._most
+        for first in range(0, J, step):
+            goal = F.place.array(np.arange(first, min(first + step, J)))
+            n = len(goal)
+            lower, upper = (xp.broadcast_to(a[None], (n, len(F))) * 1 for a in (F.lower, F.upper))
+            none, some = lower * 0, m.take(goal)
+            one = some.weight.sum(1) * 0 + 1
+            root = Splits(
+                lower, upper, none, some.alpha, some.beta, some.weight, goal, one * -xp.inf, goal * 0 - 1, one
+            )
+            self._settle(root, replace(self.plan.rates, steps=2))
 
     def _rounds(self, budget: Budget) -> Outcome | None:
         while self.stack:
@@ -280,6 +284,6 @@ def full(tree: Tree, x: np.ndarray) -> np.ndarray:
 
 def batch_size(tree: Tree) -> int:
     """Parents whose children's arrays stay in a processor's cache, many more on a device."""
-    U, k = len(tree.fast), len(tree.fast.varying)
-    numbers = 4e5 if tree.fast.place.kind == "numpy" else 4e8
-    return int(np.clip(numbers / (U + k + 1), 16, 256 if tree.fast.place.kind == "numpy" else 16384))
+    numpy = tree.fast.place.kind == "numpy"
+    least = min(16, at_once(tree, HELD))
+    return int(np.clip(at_once(tree, 4e5 if numpy else 4e8), least, 256 if numpy else 16384))

@@ -15,7 +15,7 @@ from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.bounds.rows import Rows, rows_backward
 from verifier.search.domains import Domains
 from verifier.search.query import Query
-from verifier.values.arrays import Array, to_numpy
+from verifier.values.arrays import Array, namespace, to_numpy
 from verifier.values.rounding import unit
 
 CLEAR = 1e-4
@@ -130,19 +130,42 @@ def plant(query: Query, d: Domains, found: Root) -> Tree:
     return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group, hull)
 
 
-def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, list[tuple[np.ndarray, np.ndarray]]]:
     """Optimise the rows of every disjunct on the whole box, and drop the disjuncts that this refutes.
 
-    Returns: the tree, multipliers and bounds `[J]` of what is left, and candidate counterexamples.
+    Returns: the tree, multipliers of what is left, and candidate counterexamples.
     """
     F, J = tree.fast, len(tree)
-    m = replace(start(F, region(F), J), weight=first_weights(tree))
-    goal = F.place.array(np.arange(J))
-    up = ascend(F, region(F), tree.objective(goal), m, rates, CLEAR, seek=True)
-    bound = to_numpy(decisive(tree, region(tree.exact), goal, up.best)[0])
-    left = np.flatnonzero(~(bound > 0))
-    at = F.place.array(left)
-    return tree.keep(left), up.best.take(at), bound[left], up.hits
+    step, left, best = at_once(tree, HELD), [], []
+    hits: list[tuple[np.ndarray, np.ndarray]] = []
+    weight = first_weights(tree)
+    for first in range(0, J, step):
+        some = np.arange(first, min(first + step, J))
+        goal = F.place.array(some)
+        m = replace(start(F, region(F), len(some)), weight=weight[goal])
+        up = ascend(F, region(F), tree.objective(goal), m, rates, CLEAR, seek=True)
+        bound = to_numpy(decisive(tree, region(tree.exact), goal, up.best)[0])
+        open_ = np.flatnonzero(~(bound > 0))
+        left.append(some[open_])
+        best.append(up.best.take(F.place.array(open_)))
+        hits += up.hits
+    return tree.keep(np.concatenate(left)), join_multipliers(best), hits
+
+
+HELD = 2e7
+"""Numbers that the objectives climbed at once may hold."""
+
+
+def at_once(tree: Tree, numbers: float) -> int:
+    """How many objectives hold so many numbers."""
+    each = (len(tree.fast) + len(tree.fast.varying) + 1) * tree.ids.shape[1]
+    return max(1, int(numbers / each))
+
+
+def join_multipliers(parts: list[Multipliers]) -> Multipliers:
+    """All of them, in order (without those of facts)."""
+    xp = namespace(parts[0].alpha)
+    return Multipliers(*(xp.concatenate([getattr(p, n) for p in parts]) for n in ("alpha", "beta", "weight")))
 
 
 def first_weights(tree: Tree) -> Array:
