@@ -57,11 +57,12 @@ class Violation:
 
 @dataclass(frozen=True)
 class Filtered:
-    """The best few candidates of a score, and what both halves of each would bring.
+    """The best few candidates of a score in the layer of the best one, and what both halves of each would bring.
 
     A half changes the line of one neuron, so only the coefficient of its own input changes, by some d, besides
     constants; d·z is at least d times one of the neuron's planes over the input.  That is a bound of the half for the
-    price of a vector instead of a walk, and exact for neurons of the first layer.
+    price of a vector instead of a walk, and exact for neurons of the first layer.  In deeper layers planes are looser,
+    so that looks do not compare across layers.
 
     Attributes:
         first: the score that selects.  few: how many candidates.
@@ -83,7 +84,10 @@ class Filtered:
             at = largest(score, few)  # [B, few]
             each = xp.arange(int(at.shape[0]))[:, None]
             left = xp.minimum(halves(F, hull, r, line, w, at), 0.0).sum(2)  # what is left to prove
-            fine = score[each, at] >= 0
+            score = score[each, at]
+            layer = F.place.array(F.source)[at]
+            same = layer == layer[each, xp.argmax(score, 1)[:, None]]
+            fine = same & (score >= 0)
             best = at[each[:, 0], xp.argmax(xp.where(fine, left, -xp.inf), 1)]
         return xp.where(line.open.any(1), best, best * 0 - 1)
 
