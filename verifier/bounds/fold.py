@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from verifier.bounds.network import UNDERFLOW, Network, absolute_product
+from verifier.bounds.propagate import Tick, nothing
 from verifier.bounds.rows import Rows
 from verifier.graph.graph import Affine
 from verifier.values import sparse
@@ -164,6 +165,7 @@ def fold(
     lower: np.ndarray,
     upper: np.ndarray,
     block: int = 2_000_000,
+    tick: Tick = nothing,
 ) -> Folded:
     """Fold a network and rows on one box.
 
@@ -174,6 +176,7 @@ def fold(
         weight: rounding weights of the nodes on the box (see `Network.weight`).
         lower, upper: `[n]` the box, in double precision on the host.
         block: how many numbers one block of rows may hold in the widest layer.
+        tick: called between blocks; whoever has run out of time raises there.
 
     Sound because: decided neurons are affine on the box, and every other step is affine; each function's error is
     accounted for as in `backward`, as the coefficients of h multiply values that the weights cover.
@@ -187,6 +190,7 @@ def fold(
     for i, entries in neurons.items():
         (j,) = nodes[i].inputs
         for at in range(0, len(entries), step):
+            tick()
             some = entries[at : at + step]
             one_hot = np.zeros((len(some), nodes[j].size))
             one_hot[np.arange(len(some)), some] = 1

@@ -8,6 +8,7 @@ from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
 from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, Linear
+from verifier.bounds.propagate import Tick, nothing
 from verifier.values.arrays import Array, Place, namespace
 from verifier.values.rounding import gamma, outward, unit
 
@@ -51,7 +52,9 @@ def first_hull(F: Folded) -> Hull:
     return Hull(A, xp.where(linear, F.z.c - error, F.lower), A * 1, xp.where(linear, F.z.c + error, F.upper))
 
 
-def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None) -> tuple[Array, Array, Hull]:
+def tighten(
+    F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | None = None, tick: Tick = nothing
+) -> tuple[Array, Array, Hull]:
     """Bounds `[U]` of the neurons' inputs, layer by layer, each layer from what the earlier ones gained; and planes.
 
     Args:
@@ -60,6 +63,7 @@ def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | No
         rates: of the climb.
         block: how many numbers one block of objectives may hold.
         wanted: `[U]` which neurons to bound (all that are undecided, when None).
+        tick: called between blocks; whoever has run out of time raises there.
     """
     xp, quick = F.place.xp, F.to(fast)
     lower, upper, hull = F.lower * 1, F.upper * 1, first_hull(F)
@@ -71,6 +75,7 @@ def tighten(F: Folded, fast: Place, rates: Rates, block: int, wanted: Array | No
         there = quick.prefix(k)
         step = max(16, block // (2 * (len(here) + len(F.varying))))
         for i in range(0, len(at), step):
+            tick()
             some = at[i : i + step]
             bound, walk = _bound(here, replace(there, **_ends(here, fast)), F, some, rates)
             P = len(some)

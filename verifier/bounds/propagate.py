@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -15,6 +16,12 @@ from verifier.relax.relu import Lines
 from verifier.values import sparse
 from verifier.values.arrays import Array, namespace
 from verifier.values.rounding import gamma
+
+Tick = Callable[[], None]
+
+
+def nothing() -> None:
+    """For those who have all the time in the world."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def propagate(
     critical: dict[int, Array] | None,
     chunk: int,
     known: dict[int, tuple[Array, Array]] | None = None,
+    tick: Tick = nothing,
 ) -> Bounds:
     """Bound every source and relax every nonlinear node, in topological order.
 
@@ -88,6 +96,7 @@ def propagate(
             source that is missing); None for the forward walk only.
         chunk: how many numbers one block of backward rows may hold.
         known: source -> bounds `[1, *shape]` that hold on every domain.
+        tick: called between blocks of rows; whoever has run out of time raises there.
     """
     xp, nodes, dtype = namespace(box.lower), net.graph.nodes, net.place.dtype
     last = {j: i for i, n in enumerate(nodes) for j in n.inputs}
@@ -119,7 +128,7 @@ def propagate(
                     l = xp.where(sign[j] > 0, xp.maximum(l, 0.0), l)
                     u = xp.where(sign[j] < 0, xp.minimum(u, 0.0), u)
                 if critical is not None and relaxed:
-                    l, u = tighten(net, box, weight, relaxed, j, l, u, critical.get(j), chunk)
+                    l, u = tighten(net, box, weight, relaxed, j, l, u, critical.get(j), chunk, tick)
                 interval[j] = (l, u)
             relaxed[i] = table.lines(node.op, *interval[j])
             magnitude[i] = _largest(*table.image(node.op, *interval[j]))[None]
@@ -147,6 +156,7 @@ def tighten(  # noqa: PLR0913
     u: Array,
     wanted: Array | None,
     chunk: int,
+    tick: Tick = nothing,
 ) -> tuple[Array, Array]:
     """Bounds of node `j` with every undecided entry bounded by the backward walk on both sides."""
     xp, (B, *shape) = namespace(l), l.shape
@@ -166,6 +176,7 @@ def tighten(  # noqa: PLR0913
     )
     block = max(64, chunk // (2 * width))
     for at in range(0, len(pairs), block):
+        tick()
         p = pairs[at : at + block]
         owner, neuron = p // size, p % size
         lb = lower_bounds(net, box, weight, relaxed, j, neuron, owner)

@@ -6,6 +6,10 @@ import time
 from dataclasses import dataclass
 
 
+class OutOfTime(Exception):
+    """The deadline has passed in the middle of something that is of no use unless it is finished."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """A deadline on the monotonic clock (seconds), infinite by default."""
@@ -24,3 +28,8 @@ class Budget:
     def spent(self) -> bool:
         """Whether the deadline has passed."""
         return self.left() <= 0
+
+    def check(self) -> None:
+        """Raise `OutOfTime` if the deadline has passed."""
+        if self.spent():
+            raise OutOfTime

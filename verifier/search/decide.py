@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.search.domains import roots
 from verifier.search.loop import InputSearch
 from verifier.search.neurons import tree
@@ -35,6 +35,8 @@ def decide(query: Query, budget: Budget, attempt: Try, watch: Watch = None, thre
     neurons = NeuronSearch(query, budget, attempt, watch)
     try:
         done = _alternate(query, inputs, neurons, budget)
+    except OutOfTime:
+        done = Outcome(Verdict.TIMEOUT)
     finally:
         inputs.close()
     progress = inputs.progress
@@ -120,8 +122,8 @@ class NeuronSearch:
         """Go on until the question is decided, the budget is spent, or there is nothing left to go on with."""
         while self.able and not budget.spent():
             if self._search is None:
-                if not self.ready(max(FIRST, budget.left())):
-                    return None
+                if not self.ready(max(FIRST, budget.left())) and budget.deadline < self._whole.deadline:
+                    return None  # another turn may be longer
                 if self._found is not None:
                     self._plant()
                     continue
@@ -143,7 +145,7 @@ class NeuronSearch:
     def _root(self) -> Witness | None:
         """Bound the box of the first group to do."""
         group = self._todo[0]
-        found = tree.root(self._query, roots(self._query).take(np.array([group])))
+        found = tree.root(self._query, roots(self._query).take(np.array([group])), self._whole.check)
         self.progress.bounded += 1
         if self._watch is not None:
             self._watch(self.progress)
@@ -162,14 +164,18 @@ class NeuronSearch:
         if U * (U + self._query.lower.shape[1]) > MOST:
             self.given_up.add(group)
             return
-        planted = tree.plant(self._query, roots(self._query).take(np.array([group])), found)
+        d = roots(self._query).take(np.array([group]))
+        planted = tree.plant(self._query, d, found, self._whole.check)
         self._search = Grow(planted, self._whole, self._attempt, self.progress, self._watch)
 
 
 def by_neurons(query: Query, budget: Budget, attempt: Try, watch: Watch = None) -> Outcome:
     """Decide by splitting neurons alone; `unknown` where a network is too large for that."""
     search = NeuronSearch(query, budget, attempt, watch)
-    done = search.advance(budget)
+    try:
+        done = search.advance(budget)
+    except OutOfTime:
+        return Outcome(Verdict.TIMEOUT, None, search.progress)
     if done is None:
         done = Outcome(Verdict.TIMEOUT if search.able else Verdict.UNKNOWN, None, search.progress)
     return done

@@ -113,7 +113,8 @@ class Grow:
     def _prepare(self, budget: Budget) -> bool:
         """The next step at the root; whether it refutes everything."""
         if self._root == 1:
-            self.tree = improve(self.tree, min(budget.left(), ROOT * self.whole.left()), self.plan.steps)
+            seconds = min(budget.left(), ROOT * self.whole.left())
+            self.tree = improve(self.tree, seconds, self.plan.steps, self.whole.check)
         self.tree, m, hits = climb(self.tree, self.plan.root)
         self._try(hits)
         self._root += 1

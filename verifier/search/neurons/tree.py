@@ -11,8 +11,9 @@ from verifier.bounds.certain import certain
 from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, fold, undecided
 from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
-from verifier.bounds.propagate import Bounds, boxes, propagate
+from verifier.bounds.propagate import Bounds, Tick, boxes, nothing, propagate
 from verifier.bounds.rows import Rows, rows_backward
+from verifier.graph.graph import Affine
 from verifier.search.domains import Domains
 from verifier.search.query import Query
 from verifier.values.arrays import Array, namespace, to_numpy
@@ -84,11 +85,11 @@ class Root:
     corner: np.ndarray
 
 
-def root(query: Query, d: Domains) -> Root:
+def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
     """CROWN on one domain's box, in double precision: networks of many inputs lose too much to single rounding."""
     net, place, group = query.exact, query.exact.place, int(d.group[0])
     box = boxes(place.array(d.lower), place.array(d.upper), query.symbols, "float64")
-    bounds = propagate(net, box, None, set(), {}, CHUNK, query.sure)
+    bounds = propagate(net, box, None, set(), {}, CHUNK, query.sure, tick)
     ids = np.unique(query.ids[group])
     planes = rows_backward(net, query.rows, place.array(ids[None]), bounds.weights(net), bounds.relaxed)
     A, b = to_numpy(planes.A), to_numpy(planes.b - planes.error)
@@ -108,7 +109,7 @@ CHUNK = 500_000
 """Numbers in one block of rows."""
 
 
-def plant(query: Query, d: Domains, found: Root) -> Tree:
+def plant(query: Query, d: Domains, found: Root, tick: Tick = nothing) -> Tree:
     """Fold the network on a domain's box, with the rows of its living disjuncts."""
     group = int(d.group[0])
     slot = np.flatnonzero(found.alive)
@@ -124,7 +125,7 @@ def plant(query: Query, d: Domains, found: Root) -> Tree:
     some = Rows({i: A[at] for i, A in rows.start.items()}, rows.constant[at], rows.error[at])
     lower, upper = d.lower[0], d.upper[0]
     weight = found.bounds.weights(query.exact)
-    exact = fold(query.exact, some, found.bounds.interval, weight, lower, upper)
+    exact = fold(query.exact, some, found.bounds.interval, weight, lower, upper, tick=tick)
     fast = exact.to(query.fast.place)
     hull = first_hull(exact).to(exact, fast.place)
     return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group, hull)
@@ -187,20 +188,26 @@ def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers, facts: Facts | 
     return certain(E, box, tree.objective(goal, exact=True, facts=facts), m)
 
 
-def improve(tree: Tree, seconds: float, steps: int = 4) -> Tree:
+def improve(tree: Tree, seconds: float, steps: int = 4, tick: Tick = nothing) -> Tree:
     """Better bounds of all neurons, with as many steps as fit the time given."""
     F = tree.exact
     while steps and work(F, steps) / RATE > seconds:
         steps -= 1
     if not steps:
         return tree
-    return tree.tightened(*tighten(F, tree.fast.place, Rates(steps, alpha=0.5), CHUNK))
+    return tree.tightened(*tighten(F, tree.fast.place, Rates(steps, alpha=0.5), CHUNK, None, tick))
 
 
 def effort(query: Query) -> float:
-    """Seconds that `root` may take, roughly: it pulls back every neuron."""
-    net = query.exact
-    return sum(net.graph.nodes[j].size for j in net.sources) * query.cost / RATE
+    """Seconds that `root` may take, roughly: it pulls back what plain bounds leave undecided, for both signs."""
+    nodes, work, total = query.graph.nodes, 0.0, 0.0
+    for i, node in enumerate(nodes):
+        if isinstance(node.op, Affine):
+            work += node.op.work(*query.graph.shapes_in(i))
+        if i in query.sure:
+            l, u = query.sure[i]
+            total += 2 * int(((l < 0) & (u > 0)).sum()) * work
+    return total / (RATE / 4)
 
 
 def planting(query: Query, found: Root) -> float:
