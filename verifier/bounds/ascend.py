@@ -129,7 +129,7 @@ class _Adam:
         gradient = xp.where(open_, xp.maximum(w.a, 0.0) * p.z, 0.0)
         alpha = m.alpha + self._move("alpha", gradient, t) * (rates.alpha * shrink * (1 - F.leak))
         alpha = xp.minimum(xp.maximum(alpha, F.leak), 1.0)
-        size = _rms(xp.where(open_, w.a, 0.0), open_)[:, None] * (rates.beta * shrink)
+        size = _rms(w.a, w.a != 0)[:, None] * (rates.beta * shrink)
         beta = xp.maximum(m.beta + self._move("beta", -r.sign * p.z, t) * size, 0.0)
         mu, weight, facts = m.mu, m.weight, o.facts
         if facts is not None and mu is not None:

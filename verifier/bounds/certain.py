@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from verifier.bounds.dual import Multipliers, Objective, Region, Walk, back, slopes
 from verifier.bounds.fold import Folded
 from verifier.values.arrays import Array, namespace
@@ -20,6 +22,8 @@ def certain(F: Folded, r: Region, o: Objective, m: Multipliers) -> tuple[Array, 
     What the folded functions do not know exactly (`error`) is weighed the same way.
     """
     xp, dtype = namespace(r.lower), F.place.dtype
+    # Slopes found in single precision may lie beyond the leak of double precision.
+    m = replace(m, alpha=xp.minimum(xp.maximum(m.alpha, F.leak), 1.0))
     line, facts = slopes(F, r, m.alpha), o.facts
     walk = back(F, r, line, o, m)
     U, k = len(F), len(F.varying)

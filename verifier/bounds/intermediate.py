@@ -10,7 +10,7 @@ from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, Linear
 from verifier.bounds.propagate import Tick, nothing
 from verifier.values.arrays import Array, Place, namespace
-from verifier.values.rounding import gamma, outward, unit
+from verifier.values.rounding import gamma, outward, tiny, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,10 @@ class Hull:
         """
         xp, g = F.place.xp, 2 * unit(place.dtype)
         x = F.reach[0]
-        slack = [g * (xp.abs(A) @ x + xp.abs(b)) for A, b in ((self.low, self.low_b), (self.up, self.up_b))]
+        slack = [
+            g * (xp.abs(A) @ x + xp.abs(b)) + tiny(place.dtype) * x.sum()
+            for A, b in ((self.low, self.low_b), (self.up, self.up_b))
+        ]
         low_b, up_b = outward(self.low_b - slack[0], self.up_b + slack[1], place)
         return Hull(place.array(self.low, place.dtype), low_b, place.array(self.up, place.dtype), up_b)
 

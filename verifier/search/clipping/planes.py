@@ -20,7 +20,7 @@ import numpy as np
 from verifier.bounds.fold import Folded
 from verifier.bounds.intermediate import Hull
 from verifier.values.arrays import Array, namespace
-from verifier.values.rounding import gamma, outward, unit
+from verifier.values.rounding import gamma, outward, tiny, unit
 
 GROUP = 32
 """Entries that are summed in the type of the planes, before double precision takes over."""
@@ -108,7 +108,7 @@ def _minimise(s: Side, a: Array, m: Array, at: Array) -> Array:
     cross = (o @ a[:, :, None])[:, :, 0]
     spread = xp.sqrt(xp.maximum(s.square[at] * square - cross * cross, 0.0))
     level = m[:, None] / (total + 1e-37)  # what the signs' average should be
-    best, slack_unit = mid - _up(size, o), (GROUP + 8) * unit(_dtype(o))
+    best, slack_unit = mid - _up(size, o) - o.shape[-1] * tiny(_dtype(o)), (GROUP + 8) * unit(_dtype(o))
     most = MOST * (size + 1e-37) / (total + 1e-37)
     for turn in range(2):
         e = xp.minimum(xp.maximum(level, -0.999), 0.999)
@@ -122,7 +122,7 @@ def _minimise(s: Side, a: Array, m: Array, at: Array) -> Array:
         B, K, n = w.shape
         sums = _double(xp.abs(w).reshape(B, K, GROUP, n // GROUP).sum(2)).sum(2)
         times = _double(beta)
-        slack = slack_unit * 1.01 * (_double(size) + times * _double(total))
+        slack = slack_unit * 1.01 * (_double(size) + times * _double(total)) + (2 + times) * n * tiny(_dtype(o))
         bound = mid + times * m[:, None] - sums - slack - 1e-12 * (xp.abs(mid) + times * xp.abs(m[:, None]))
         best = xp.maximum(best, xp.where(xp.isfinite(bound), bound, -xp.inf))
     return best
