@@ -8,7 +8,12 @@ import pytest
 import verifier
 from tests.laws.cases import Net, chain
 from verifier.search import workers
+from verifier.search.budget import Budget
+from verifier.search.decide import NeuronSearch, by_neurons
 from verifier.search.domains import Domains
+from verifier.search.neurons import loop, tree
+from verifier.search.query import Query, make_query
+from verifier.values.arrays import Place
 
 
 def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +35,40 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "evaluate", short)
     result = verifier.verify(net, question)
     assert refused and result.verdict == "unsat" and result.stats["domains"] >= expected.stats["domains"] // 2
+
+
+def question() -> Query:
+    """Something that neuron splitting refutes in many parts."""
+    graph = chain(np.random.default_rng(3), (4, 20, 20, 20, 2))
+    values = Net(graph).run(np.random.default_rng(0).uniform(-1, 1, (4000, 4)))[:, 0]
+    top = values.max() + 0.6 * np.ptp(values)
+    prop = verifier.output_property(-np.ones(4), np.ones(4), [[([-1.0, 0.0], -top)]])
+    return make_query(graph, prop.property(2) if hasattr(prop, "property") else prop, Place("numpy", "float32"))
+
+
+def test_out_of_memory_while_splitting_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = question()
+    expected = by_neurons(query, Budget(), lambda x, group: None)
+    assert expected.verdict == "unsat" and expected.progress.rounds > 3
+    ascend, refused = loop.ascend, []
+
+    def short(F: object, r: object, o: object, *rest: object, **named: object) -> object:
+        if len(o.ids) > 4:  # type: ignore[attr-defined]
+            refused.append(len(o.ids))  # type: ignore[attr-defined]
+            raise RuntimeError("CUDA out of memory") if len(refused) % 2 else MemoryError
+        return ascend(F, r, o, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "ascend", short)
+    result = by_neurons(query, Budget(), lambda x, group: None)
+    assert refused and result.verdict == "unsat" and result.progress.bounded >= expected.progress.bounded // 2
+
+
+@pytest.mark.parametrize("stage", ["root", "plant", "climb"])
+def test_a_network_that_does_not_fit_is_given_up(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(loop if stage == "climb" else tree, stage, full)
+    search = NeuronSearch(question(), Budget(), lambda x, group: None)
+    assert search.advance(Budget()) is None
+    assert search.given_up == {0} and not search.able and not search.refuted

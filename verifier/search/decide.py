@@ -10,11 +10,11 @@ import numpy as np
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.domains import roots
 from verifier.search.loop import InputSearch
+from verifier.search.memory import one_memory_error
 from verifier.search.neurons import tree
 from verifier.search.neurons.loop import Grow
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
-from verifier.spec.witness import Witness
 from verifier.values.verdict import Verdict
 
 MOST = 3e8
@@ -40,9 +40,11 @@ def decide(query: Query, budget: Budget, attempt: Try, watch: Watch = None, thre
     finally:
         inputs.close()
     progress = inputs.progress
-    progress.bounded += neurons.progress.bounded
-    progress.open += neurons.progress.open
+    for name in ("bounded", "open", "rounds", "stuck"):
+        setattr(progress, name, getattr(progress, name) + getattr(neurons.progress, name))
     progress.worst = min(progress.worst, neurons.progress.worst)
+    if done.verdict is Verdict.UNSAT:
+        progress.open = 0  # what one way had left, the other has refuted
     return Outcome(done.verdict, done.witness, progress)
 
 
@@ -121,29 +123,33 @@ class NeuronSearch:
     def advance(self, budget: Budget) -> Outcome | None:
         """Go on until the question is decided, the budget is spent, or there is nothing left to go on with."""
         while self.able and not budget.spent():
-            if self._search is None:
-                if not self.ready(max(FIRST, budget.left())) and budget.deadline < self._whole.deadline:
-                    return None  # another turn may be longer
-                if self._found is not None:
-                    self._plant()
-                    continue
-                witness = self._root()
-                if witness is not None:
-                    return Outcome(Verdict.SAT, witness, self.progress)
+            search = self._search
+            if search is None and not self.ready(max(FIRST, budget.left())) and budget.deadline < self._whole.deadline:
+                return None  # another turn may be longer
+            try:
+                with one_memory_error():
+                    done = self._begin() if search is None else search.advance(budget)
+            except MemoryError:  # not even one part fits
+                self.given_up.add(self._todo.pop(0) if search is None else search.tree.group)
+                self._search = self._found = None
                 continue
-            done = self._search.advance(budget)
+            if done is not None and done.verdict is Verdict.SAT:
+                return done
+            if search is None:
+                continue
             if done is None:
                 return None
-            if done.verdict is Verdict.SAT:
-                return done
-            (self.refuted if done.verdict is Verdict.UNSAT else self.given_up).add(self._search.tree.group)
+            (self.refuted if done.verdict is Verdict.UNSAT else self.given_up).add(search.tree.group)
             self._search = None
         if len(self.refuted) == len(self._query.lower):
             return Outcome(Verdict.UNSAT, None, self.progress)
         return None
 
-    def _root(self) -> Witness | None:
-        """Bound the box of the first group to do."""
+    def _begin(self) -> Outcome | None:
+        """Bound the box of the first group to do; the next time, fold the network on it."""
+        if self._found is not None:
+            self._plant(self._found)
+            return None
         group = self._todo[0]
         found = tree.root(self._query, roots(self._query).take(np.array([group])), self._whole.check)
         self.progress.bounded += 1
@@ -154,19 +160,22 @@ class NeuronSearch:
             self.refuted.add(group)
             return None
         self._found = found
-        return self._attempt(found.corner, np.full(len(found.corner), group))
+        witness = self._attempt(found.corner, np.full(len(found.corner), group))
+        return None if witness is None else Outcome(Verdict.SAT, witness, self.progress)
 
-    def _plant(self) -> None:
-        """Fold the network on that box, where it is not too large."""
-        group, found, self._found = self._todo.pop(0), self._found, None
-        assert found is not None
-        U = tree.size(self._query, found)
+    def _plant(self, found: tree.Root) -> None:
+        """Fold the network on the box of the first group to do, where it is not too large."""
+        group, U = self._todo[0], tree.size(self._query, found)
         if U * (U + self._query.lower.shape[1]) > MOST:
             self.given_up.add(group)
+            self._todo.pop(0)
+            self._found = None
             return
         d = roots(self._query).take(np.array([group]))
         planted = tree.plant(self._query, d, found, self._whole.check)
         self._search = Grow(planted, self._whole, self._attempt, self.progress, self._watch)
+        self._todo.pop(0)
+        self._found = None
 
 
 def by_neurons(query: Query, budget: Budget, attempt: Try, watch: Watch = None) -> Outcome:

@@ -8,6 +8,7 @@ import numpy as np
 
 from verifier.search.domains import Domains
 from verifier.search.evaluate import Evaluation, evaluate, merge
+from verifier.search.memory import one_memory_error
 from verifier.search.query import Query
 
 LEAST = 16
@@ -27,12 +28,8 @@ class Workers:
         Raises:
             MemoryError: also where a device ran out of its memory.
         """
-        try:
+        with one_memory_error():
             return self._bound(d)
-        except RuntimeError as e:
-            if "out of memory" in str(e).lower():  # torch has no common type for all devices
-                raise MemoryError(str(e)) from None
-            raise
 
     def _bound(self, d: Domains) -> Evaluation:
         chunk = chunk_size(self._query)

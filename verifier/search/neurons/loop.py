@@ -13,6 +13,7 @@ from verifier.bounds.dual import Multipliers, Region, Walk, back, slopes
 from verifier.search.branching.relaxed import Filtered
 from verifier.search.budget import Budget
 from verifier.search.clipping.planes import clipper
+from verifier.search.memory import one_memory_error
 from verifier.search.neurons.cuts import Learner
 from verifier.search.neurons.exact import finish
 from verifier.search.neurons.splits import Splits, children, join
@@ -145,7 +146,8 @@ class Grow:
                 return None
             parents, start = self._pop(self._batch), time.monotonic()
             try:
-                self._settle(children(parents), self.plan.rates)
+                with one_memory_error():
+                    self._settle(children(parents), self.plan.rates)
             except MemoryError:
                 if len(parents) == 1:
                     raise
