@@ -19,8 +19,8 @@ from verifier.values.verdict import Verdict
 
 MOST = 3e8
 """Numbers that a folded network may hold; a larger one is split at its inputs, whatever that is worth."""
-FIRST = 0.1
-"""Seconds of the first turns."""
+FIRST, TRIAL = 0.4, 0.1
+"""Seconds of the first turn, and of the first one of the other way."""
 LONGEST = 8.0
 """Seconds of the longest ones."""
 BEHIND = 0.2
@@ -62,8 +62,8 @@ def _alternate(query: Query, inputs: InputSearch, neurons: NeuronSearch, budget:
         lead, behind = (inputs, neurons) if inputs.closed >= neurons.closed else (neurons, inputs)
         way, seconds = lead, min(FIRST + 0.5 * sum(spent.values()), LONGEST)
         due = BEHIND * spent[lead] - spent[behind]
-        if behind.able and due > 0 and behind.ready(max(due, FIRST)):
-            way, seconds = behind, max(due, FIRST)
+        if behind.able and due > 0 and behind.ready(max(due, TRIAL)):
+            way, seconds = behind, max(due, TRIAL)
         if not few:
             way, seconds = (neurons if neurons.able else inputs), float("inf")
         elif not way.able or not way.ready(seconds):
@@ -124,7 +124,7 @@ class NeuronSearch:
         """Go on until the question is decided, the budget is spent, or there is nothing left to go on with."""
         while self.able and not budget.spent():
             search = self._search
-            if search is None and not self.ready(max(FIRST, budget.left())) and budget.deadline < self._whole.deadline:
+            if search is None and not self.ready(max(TRIAL, budget.left())) and budget.deadline < self._whole.deadline:
                 return None  # another turn may be longer
             try:
                 with one_memory_error():
