@@ -99,7 +99,7 @@ def _minimise(s: Side, a: Array, m: Array, at: Array) -> Array:
     """Lower bounds `[B, K]` in double precision.
 
     Sound because: beta >= 0.  Products with the radius, with beta, and the sum of both err by a unit each; groups are
-    summed in the type of the planes, their sums in double precision: together less than (GROUP + 8) units of the
+    summed in the type of the planes, their sums in double precision: together less than `_terms` units of the
     magnitudes, which are at most size + beta·Σ|a|.
     """
     xp = namespace(a)
@@ -108,7 +108,7 @@ def _minimise(s: Side, a: Array, m: Array, at: Array) -> Array:
     cross = (o @ a[:, :, None])[:, :, 0]
     spread = xp.sqrt(xp.maximum(s.square[at] * square - cross * cross, 0.0))
     level = m[:, None] / (total + 1e-37)  # what the signs' average should be
-    best, slack_unit = mid - _up(size, o) - o.shape[-1] * tiny(_dtype(o)), (GROUP + 8) * unit(_dtype(o))
+    best, slack_unit = mid - _up(size, o) - o.shape[-1] * tiny(_dtype(o)), _terms(o) * unit(_dtype(o))
     most = MOST * (size + 1e-37) / (total + 1e-37)
     for turn in range(2):
         e = xp.minimum(xp.maximum(level, -0.999), 0.999)
@@ -126,6 +126,11 @@ def _minimise(s: Side, a: Array, m: Array, at: Array) -> Array:
         bound = mid + times * m[:, None] - sums - slack - 1e-12 * (xp.abs(mid) + times * xp.abs(m[:, None]))
         best = xp.maximum(best, xp.where(xp.isfinite(bound), bound, -xp.inf))
     return best
+
+
+def _terms(o: Array) -> int:
+    """How often one entry is rounded, in units of the planes' type, until it is part of the sum."""
+    return GROUP + 8 + (o.shape[-1] // GROUP if _dtype(o) == "float64" else 1)
 
 
 def _up(size: Array, o: Array) -> Array:
