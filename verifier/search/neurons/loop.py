@@ -87,7 +87,7 @@ class Grow:
         self.tree, self.whole, self.attempt, self.progress = tree, whole, attempt, progress
         self.watch, self.plan = watch, plan or Plan()
         self.stack: list[Splits] = []
-        self._stuck = 0
+        self._stuck, self._lost = 0, 0.0
         self._root = 0
         self._learner = Learner(bool(self.plan.cuts))
         self._goals = len(tree)
@@ -99,7 +99,7 @@ class Grow:
         """The share of the tree that has been refuted."""
         if not self._batch:
             return 1.0 - len(self.tree) / self._goals
-        return 1.0 - float(sum(s.share.sum() for s in self.stack)) / self._goals
+        return 1.0 - (float(sum(s.share.sum() for s in self.stack)) + self._lost) / self._goals
 
     def advance(self, budget: Budget) -> Outcome | None:
         """Go on until the tree is decided, or (None) the budget is spent."""
@@ -217,6 +217,7 @@ class Grow:
             if not refuted:
                 self._try([(np.zeros(1, int), x)])
                 self._stuck += 1
+                self._lost += float(s.share[i])
                 self.progress.stuck += 1
 
     def _region(self, s: Splits) -> Region:
