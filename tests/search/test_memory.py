@@ -10,8 +10,9 @@ from tests.laws.cases import Net, chain
 from verifier.search import workers
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, by_neurons
-from verifier.search.domains import Domains
+from verifier.search.domains import Domains, roots
 from verifier.search.neurons import loop, tree
+from verifier.search.outcome import Progress
 from verifier.search.query import Query, make_query
 from verifier.values.arrays import Place
 
@@ -72,3 +73,24 @@ def test_a_network_that_does_not_fit_is_given_up(monkeypatch: pytest.MonkeyPatch
     search = NeuronSearch(question(), Budget(), lambda x, group: None)
     assert search.advance(Budget()) is None
     assert search.given_up == {0} and not search.able and not search.refuted
+
+
+def test_parts_that_were_not_sown_are_not_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = question()
+    d = roots(query)
+    planted = tree.plant(query, d, tree.root(query, d))
+    grow = loop.Grow(planted, Budget(), lambda x, group: None, Progress())
+    pick, refused = loop.Grow._settle, []
+
+    def once(self: loop.Grow, *rest: object) -> None:
+        if not refused:
+            refused.append(1)
+            raise MemoryError
+        pick(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop.Grow, "_settle", once)
+    with pytest.raises(MemoryError):
+        grow.advance(Budget())
+    assert grow.closed < 1
+    done = grow.advance(Budget())
+    assert done is not None and done.verdict == "unsat" and grow.progress.rounds > 3

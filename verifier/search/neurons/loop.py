@@ -119,15 +119,16 @@ class Grow:
         self.tree, m, hits = climb(self.tree, self.plan.root)
         self._try(hits)
         self._root += 1
-        if self._root == 2 and len(self.tree):
-            self._most = self._batch = self.plan.batch or batch_size(self.tree)
+        if self._root >= 2 and len(self.tree):
+            self._most = self.plan.batch or batch_size(self.tree)
             self._sow(m)
+            self._batch = self._most  # only now: parts that were not sown must not count as refuted
         return not len(self.tree)
 
     def _sow(self, m: Multipliers) -> None:
         """The root as the first part."""
         F, J = self.tree.fast, len(self.tree)
-        self.clipper = clipper(self.tree.exact, F, self.tree.hull)
+        self.clipper, self.stack = clipper(self.tree.exact, F, self.tree.hull), []
         xp, step = F.place.xp, 2 * self._most
         for first in range(0, J, step):
             goal = F.place.array(np.arange(first, min(first + step, J)))
