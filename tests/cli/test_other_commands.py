@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 import verifier
 from tests.cli.files import MODEL, ROOT, dense, spec
@@ -33,7 +35,7 @@ def test_help(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_version(capfd: pytest.CaptureFixture[str]) -> None:
-    assert printed(capfd, "--version") == f"verifier {verifier.__version__}\n"
+    assert printed(capfd, "--version") == f"{verifier.__version__}\n"
 
 
 def test_info_without_a_model_lists_the_operators(capfd: pytest.CaptureFixture[str]) -> None:
@@ -48,9 +50,28 @@ def test_info(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     text = printed(capfd, "info", str(path))
     for kind, values in (("input", session.get_inputs()), ("output", session.get_outputs())):
         for value in values:
-            shape = [d if isinstance(d, int) else 1 for d in value.shape]
-            assert any(line.split()[:2] == [kind, value.name] and str(shape) in line for line in text.splitlines())
+            shape = "[" + ", ".join(str(d) for d in value.shape) + "]"
+            assert any(line.split()[:2] == [kind, value.name] and shape in line for line in text.splitlines())
     assert "Relu" in text and "neurons" in text and "supported: yes" in text
+
+
+def test_info_names_what_is_not_supported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Every node of an unknown operator that depends on the input, not only the first, before the one-line error."""
+    nodes = [
+        helper.make_node("Range", ["zero", "two", "one"], ["constant"]),
+        helper.make_node("Det", ["x"], ["a"]),
+        helper.make_node("Hardmax", ["x"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    info = helper.make_tensor_value_info
+    stored = [helper.make_tensor(n, TensorProto.FLOAT, (), [v]) for n, v in (("zero", 0), ("one", 1), ("two", 2))]
+    io = [info("x", TensorProto.FLOAT, [2, 2])], [info("y", TensorProto.FLOAT, [2, 2])]
+    graph = helper.make_graph(nodes, "g", *io, stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "n.onnx")
+    assert run(["info", str(tmp_path / "n.onnx")]) == 2
+    out, err = capfd.readouterr()
+    assert "node 'a' (Det)" in out and "node 'b' (Hardmax)" in out and "Range)" not in out
+    assert err.count("\n") == 1 and "(Det)" in err
 
 
 def test_info_counts_neurons(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -104,12 +104,18 @@ def test_every_truncation_is_refused(save: Any) -> None:
 
 def test_unsupported_operators_are_named(save: Any) -> None:
     node = helper.make_node
-    refused(save(make([node("Erf", ["x"], ["y"])], {})), "'y'", "Erf", "verifier info")
-    refused(save(make([node("Mul", ["x", "x"], ["y"])], {})), "'y'", "Mul of two activations", "verifier info")
-    refused(save(make([node("Div", ["x", "x"], ["y"])], {})), "Div by an activation")
-    refused(save(make([node("MatMul", ["x", "x"], ["y"])], {}, shape=(2, 2))), "MatMul of two activations")
-    refused(save(make([node("Gemm", ["x", "x"], ["y"])], {}, shape=(2, 2))), "Gemm of two activations")
-    refused(save(make([node("Cast", ["x"], ["y"], to=TensorProto.INT64)], {})), "Cast")
+    masked = {"c": np.array([0, -np.inf], np.float32)}
+    refused(save(make([node("Add", ["x", "c"], ["h"]), node("Relu", ["h"], ["y"])], masked)), "minus infinity", "'h'")
+    refused(save(make([node("Add", ["x", "c"], ["y"])], {"c": np.array([0, np.inf], np.float32)})), "infinite")
+    refused(save(make([node("Asinh", ["x"], ["y"])], {})), "'y'", "Asinh", "verifier info")
+    refused(save(make([node("Cast", ["x"], ["y"], to=TensorProto.INT8)], {})), "Cast")
+    refused(save(make([node("Pow", ["c", "x"], ["y"])], {"c": -np.ones(1, np.float32)})), "not positive")
+    whole = [node("Cast", ["x"], ["h"], to=TensorProto.INT64), node("Div", ["h", "c"], ["y"])]
+    refused(save(make(whole, {"c": np.array([2])})), "Div of whole numbers")
+    refused(save(make([node("Gather", ["c", "h"], ["y"], axis=0)], {"c": np.zeros(3, np.float32)})), "'h'")
+    refused(save(make([whole[0], node("Gather", ["c", "h"], ["y"])], {"c": np.zeros(3, np.float32)})), "is constant")
+    refused(save(make([node("Resize", ["x", "", "", "s"], ["y"], keep_aspect_ratio_policy="not_larger")],
+                      {"s": np.array([1, 3])}, opset=18)), "aspect ratio")  # fmt: skip
     refused(save(make([node("Dropout", ["x"], ["h", "m"]), node("Add", ["h", "m"], ["y"])], {})), "first output")
     refused(save(make([node("Foo", ["x"], ["y"], domain="com.example")], {})), "com.example")
     refused(save(make([node("Relu", ["z"], ["y"])], {})), "'z'")
@@ -271,6 +277,35 @@ def test_check_finds_a_wrong_graph(save: Any) -> None:
     for graph in (short, twice):
         with pytest.raises(UnsoundBound):
             check(model, graph)
+
+
+def test_check_is_sharp_in_deep_networks(save: Any) -> None:
+    """The bound on rounding grows with every layer; what rounding usually does does not."""
+    rng = np.random.default_rng(0)
+    nodes, tensors, x = [], {}, "x"
+    for k in range(12):
+        tensors[f"W{k}"] = (rng.standard_normal((30, 30)) * 0.25).astype(np.float32)
+        nodes += [helper.make_node("MatMul", [x, f"W{k}"], [f"z{k}"]), helper.make_node("Relu", [f"z{k}"], [f"a{k}"])]
+        x = f"a{k}"
+    nodes.append(helper.make_node("Neg", [x], ["y"]))
+    model = load(save(make(nodes, tensors, shape=(1, 30))))
+    check(model)
+    wrong = list(model.graph.nodes)
+    k = next(i for i, n in enumerate(wrong) if isinstance(n.op, Dense))
+    wrong[k] = replace(wrong[k], op=Dense(wrong[k].op.W * 1.001))  # type: ignore[attr-defined]
+    with pytest.raises(UnsoundBound):
+        check(model, replace(model.graph, nodes=tuple(wrong)))
+
+
+def test_functions_are_inlined(save: Any) -> None:
+    node = helper.make_node
+    model = make([node("Twice", ["x"], ["y"], domain="mine")], {})
+    body = [node("Add", ["a", "a"], ["b"])]
+    model.functions.append(helper.make_function("mine", "Twice", ["a"], ["b"], body, [helper.make_opsetid("", 13)]))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    read = load(save(model))
+    check(read)
+    np.testing.assert_array_equal(read.graph.evaluate(np.ones((1, 1, 2)))[0], [[[2, 2]]])
 
 
 def test_several_outputs_are_joined(save: Any) -> None:

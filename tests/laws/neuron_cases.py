@@ -16,7 +16,8 @@ import numpy as np
 from scipy.optimize import linprog
 
 from verifier.bounds.dual import Facts, Multipliers, Objective, Region, slopes
-from verifier.bounds.fold import Folded, fold
+from verifier.bounds.fold import Folded
+from verifier.bounds.folding import fold
 from verifier.bounds.intermediate import start
 from verifier.bounds.propagate import Bounds
 from verifier.bounds.rows import Rows, make_rows

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from . import onnx_composed as composed
+from . import onnx_entries as entries
+from . import onnx_layers as layers
 from . import onnx_moves as moves
 from .onnx_models import Case, Draw, ints, numbers, shapes, smaller
 
@@ -225,31 +228,33 @@ def _clip(draw: Draw) -> Case:
 
 
 CASES: dict[str, Callable[[Draw], Case]] = {
+    **entries.CASES,
+    **layers.CASES,
+    **composed.CASES,
     "Add": _two("Add"),
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,
-    "Cast": moves.cast,
-    "Clip": _clip,
+    "Clip": entries.either(_clip, entries.clip),
     "Concat": moves.concat,
     "Constant": moves.shape_arithmetic("Constant"),
     "ConstantOfShape": moves.shape_arithmetic("ConstantOfShape"),
     "Conv": _conv,
     "DepthToSpace": moves.depth_to_space,
-    "Div": _binary("Div"),
+    "Div": entries.either(_binary("Div"), entries.div),
     "Dropout": moves.dropout,
     "Expand": moves.expand,
     "Flatten": moves.flatten,
     "Gather": moves.gather,
-    "Gemm": _gemm,
+    "Gemm": entries.either(_gemm, layers.gemm),
     "GlobalAveragePool": _global("GlobalAveragePool"),
     "GlobalMaxPool": _global("GlobalMaxPool"),
     "Identity": _simple("Identity"),
     "LeakyRelu": _simple("LeakyRelu", alpha=[None, 0.0, 0.1, 1.0, 2.0, -0.5]),
-    "MatMul": _matmul,
+    "MatMul": entries.either(_matmul, layers.matmul),
     "Max": _extreme("Max"),
     "MaxPool": _max_pool,
     "Min": _extreme("Min"),
-    "Mul": _binary("Mul"),
+    "Mul": entries.either(_binary("Mul"), entries.mul, entries.gated),
     "Neg": _neg,
     "PRelu": _prelu,
     "Pad": moves.pad,

@@ -52,6 +52,7 @@ class Case:
         for o in graph.output:
             o.type.tensor_type.elem_type = TensorProto.FLOAT
         opsets = [helper.make_opsetid("", self.opset)]
+        opsets += [helper.make_opsetid(d, 1) for d in {n.domain for n in self.nodes} if d]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
 
 

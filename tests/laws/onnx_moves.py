@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import numpy_helper
 
 from .onnx_models import Case, Draw, ints, numbers, shapes, smaller
 
@@ -164,13 +164,6 @@ def depth_to_space(draw: Draw) -> Case:
 def dropout(draw: Draw) -> Case:
     m = Case([2, 3], draw(st.sampled_from([7, 13])))
     m.node("Dropout", "x", outputs=draw(ints(1, 2)))
-    return m
-
-
-def cast(draw: Draw) -> Case:
-    m = Case([2, 3])
-    (y,) = m.node("Cast", "x", to=TensorProto.DOUBLE)
-    m.node("Cast", y, to=TensorProto.FLOAT)
     return m
 
 

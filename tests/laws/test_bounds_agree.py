@@ -53,7 +53,8 @@ def test_batch_independence(place: Place, name: str) -> None:
         for order in ([0], [1], [2], [2, 1, 0]):
             part = type(box)(*(a[order] for a in (box.lower, box.upper, box.center, box.radius)), box.symbols)
             got = propagate(r.net, part, None, set(), critical, 500, r.known)
-            picked = Bounds({j: (l[order], u[order]) for j, (l, u) in whole.interval.items()}, {}, {}, box.symbols, {})
+            some = {j: (l[order], u[order]) for j, (l, u) in whole.interval.items()}
+            picked = Bounds(some, {}, {}, {}, box.symbols, {})
             close(got, picked, r.size, SHARE[place.dtype])
 
 

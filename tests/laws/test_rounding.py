@@ -16,7 +16,8 @@ from verifier.graph.graph import Graph
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.relu import Relu
 from verifier.relax import relu, table
-from verifier.relax.relu import Lines, alpha_range
+from verifier.relax.lines import Lines
+from verifier.relax.relu import alpha_range
 from verifier.values.arrays import Place, to_numpy
 from verifier.values.rounding import inward, outward, unit
 

@@ -10,7 +10,7 @@ import pytest
 
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.relu import Relu
-from verifier.relax import table
+from verifier.relax import relu, table
 from verifier.relax.relu import alpha_range
 from verifier.values.arrays import Place, to_numpy
 from verifier.values.rounding import tiny, unit
@@ -52,7 +52,7 @@ def check(leak: float, place: Place, alpha: str | None, rng: np.random.Generator
     low, high = alpha_range(op)
     given = {None: None, "least": low, "most": high, "between": low + (high - low) * rng.random(len(lower))}[alpha]
     slope: Any = None if given is None else place.array(np.broadcast_to(np.asarray(given, place.dtype), lower.shape))
-    f = table.lines(op, place.array(lower)[None], place.array(upper)[None], None if slope is None else slope[None])
+    f = relu.lines(op, place.array(lower)[None], place.array(upper)[None], None if slope is None else slope[None])
     s_l, s_u, t_u = (to_numpy(a)[0] for a in (f.s_l, f.s_u, f.t_u))
     t_l = s_l * 0 if f.t_l is None else to_numpy(f.t_l)[0]
     assert all(a.dtype == place.dtype and np.isfinite(a).all() for a in (s_l, s_u, t_u, t_l))

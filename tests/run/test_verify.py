@@ -173,7 +173,6 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: verifier.verify(DIGITS, verifier.robustness(verifier.Ball(X, 0.1), 10)), "label 10 of 10"),
     (lambda: verifier.verify(DIGITS, verifier.robustness(verifier.Box(X, X), -1)), "label -1 of 10"),
     (lambda: verifier.verify(DIGITS, verifier.robustness(verifier.Ball(X[:3], 0.1), 1)), "3 input variables"),
-    (lambda: verifier.verify(DIGITS, verifier.robustness(verifier.Ball(X, 0.1, norm=2), 1)), "norm 2 is not supported"),
     (lambda: verifier.Box([0, 0], [1]), "lower has 2 entries and upper 1"),
     (lambda: verifier.Box([0, 2], [1, 1]), "lower exceeds upper at entry 1"),
     (lambda: verifier.Box([0, np.nan], [1, 1]), "lower: it must hold finite numbers"),

@@ -27,11 +27,11 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert expected.verdict == "unsat" and expected.stats["rounds"] > 3
     evaluate, refused = workers.evaluate, []
 
-    def short(query: object, d: Domains, *rest: object) -> object:
+    def short(query: object, d: Domains, *rest: object, **named: object) -> object:
         if len(d) > 2:
             refused.append(len(d))
             raise RuntimeError("CUDA out of memory") if len(refused) % 2 else MemoryError
-        return evaluate(query, d, *rest)  # type: ignore[arg-type]
+        return evaluate(query, d, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(workers, "evaluate", short)
     result = verifier.verify(net, question)

@@ -101,7 +101,7 @@ def test_files(tmp_path: Path) -> None:
     cases = {
         "folder": tmp_path,
         "no such file": tmp_path / "none",
-        "2.0 is not supported yet": tmp_path / "two",
+        "two:3: unexpected": tmp_path / "two",
         "damaged gzip": tmp_path / "cut.gz",
         "cannot be read": "a\0b",
         "a NUL byte": tmp_path / "binary",

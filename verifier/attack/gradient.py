@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.graph.graph import Affine, Elementwise, Graph, Operator
+from verifier.attack.ball import towards
+from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise
 from verifier.graph.ops.pool import MaxOf
 from verifier.spec.property import Property
+from verifier.values.ball import into
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def search(
         steps: gradient steps.
         rate: length of the first step, as a share of the box's sides; each further one is a fifth shorter.
     """
-    x = t.x
+    x = t.x if prop.ball is None else into(prop.ball, t.x)
     for step in range(steps + 1):
         y, pull = evaluate(graph, x)
         m = margins(prop, t.ids, x, y)
@@ -93,6 +95,9 @@ def search(
         gradient = pull(prop.A_y[worst])
         if prop.A_x is not None:
             gradient = gradient + prop.A_x[worst]
+        if prop.ball is not None:
+            x = towards(prop.ball, x, gradient, t.lower, t.upper, step)
+            continue
         x = np.clip(x - rate * (t.upper - t.lower) * np.sign(gradient), t.lower, t.upper)
         rate *= 0.8
 
@@ -122,8 +127,8 @@ def _adjoint(op: Operator, g: np.ndarray, graph: Graph, i: int, values: list) ->
     if isinstance(op, Affine):
         return op.adjoint(g, *graph.shapes_in(i))
     (v,) = (values[j] for j in graph.nodes[i].inputs)
-    if isinstance(op, Elementwise):
-        return (g * op.slope(v),)
+    if isinstance(op, (Elementwise, Rowwise)):
+        return (op.gradient(g, v),)
     if isinstance(op, MaxOf):
         flat = v.reshape(len(v), -1)
         best = flat[:, op.windows].argmax(2)

@@ -9,6 +9,7 @@ import numpy as np
 
 from verifier.spec.property import Property
 from verifier.spec.witness import Witness, admissible, satisfies, satisfying
+from verifier.values import ball
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -42,7 +43,8 @@ class Replay:
             return None
         lower, upper, boxes = lower[kept], upper[kept], boxes[kept]
         with np.errstate(over="ignore"):
-            point = np.clip(x[kept].astype(self.dtype).astype(np.float64), lower, upper)
+            near = x[kept] if self.prop.ball is None else ball.rounded(self.prop.ball, x[kept], self.dtype)
+            point = np.clip(near.astype(self.dtype).astype(np.float64), lower, upper)
         for i, _ in satisfying(self.prop, point, self.run(point), boxes):
             one, box = point[i : i + 1], boxes[i : i + 1]
             y = self.run(one)  # alone, as a checker will run it: a batch may round differently

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.bounds.dual import Multipliers, Objective, Point, Region, Slopes, Walk, back, forward, slopes
+from verifier.bounds import general
+from verifier.bounds.dual import Bends, Multipliers, Objective, Point, Region, Slopes, Walk, back, forward, slopes
 from verifier.bounds.fold import Folded
 from verifier.values.arrays import Array, namespace, to_numpy
 
@@ -38,7 +39,7 @@ class Ascent:
     best: Multipliers
     last: Array
     walk: Walk
-    line: Slopes
+    line: Slopes | Bends
     hits: list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -57,7 +58,7 @@ def ascend(
             `<= 0` is a candidate counterexample.
     """
     xp, B = namespace(r.lower), int(o.ids.shape[0])
-    line, adam = slopes(F, r, m.alpha), _Adam()
+    line, adam = slopes(F, r, m.alpha, m.second), _Adam()
     active = xp.arange(B)
     bound, best = o.rows.c[o.ids[:, 0]] * 0 - xp.inf, m
     hits: list[tuple[np.ndarray, np.ndarray]] = []
@@ -82,7 +83,7 @@ def ascend(
         if seek:
             hits += _hits(o, point, active)
         m = adam.step(F, r, line, o, m, walk, point, rates, step)
-        line = line.with_alpha(m.alpha)
+        line = line.with_alpha(m.alpha) if isinstance(line, Slopes) else slopes(F, r, m.alpha, m.second)
     return Ascent(bound, best, active, walk, line, hits)
 
 
@@ -103,19 +104,24 @@ class _Adam:
     def __init__(self) -> None:
         self._first: dict[str, Array] = {}
         self._second: dict[str, Array] = {}
+        self._span: tuple[Array, Array] | None = None
+        self._pace: Array = None
 
     def take(self, at: Array) -> _Adam:
         """For some of the domains."""
         some = _Adam()
         some._first = {n: a[at] for n, a in self._first.items()}
         some._second = {n: a[at] for n, a in self._second.items()}
+        if self._span is not None:
+            some._pace = self._pace
+            some._span = tuple(a if a.shape[0] == 1 else a[at] for a in self._span)
         return some
 
     def step(  # noqa: PLR0913
         self,
         F: Folded,
         r: Region,
-        line: Slopes,
+        line: Slopes | Bends,
         o: Objective,
         m: Multipliers,
         w: Walk,
@@ -125,12 +131,10 @@ class _Adam:
     ) -> Multipliers:
         """One step up."""
         xp, shrink = namespace(w.a), rates.decay**t
-        open_ = line.open
-        gradient = xp.where(open_, xp.maximum(w.a, 0.0) * p.z, 0.0)
-        alpha = m.alpha + self._move("alpha", gradient, t) * (rates.alpha * shrink * (1 - F.leak))
-        alpha = xp.minimum(xp.maximum(alpha, F.leak), 1.0)
+        alpha, second = self._lines(F, r, line, o, m, w, p, rates.alpha * shrink, t)
         size = _rms(w.a, w.a != 0)[:, None] * (rates.beta * shrink)
-        beta = xp.maximum(m.beta + self._move("beta", -r.sign * p.z, t) * size, 0.0)
+        beta = m.beta + self._move("beta", _pull(F, r, m.beta, p.z), t) * size
+        beta = xp.maximum(beta, 0.0) if F.plain else xp.where(r.sign == 2, beta, xp.maximum(beta, 0.0))
         mu, weight, facts = m.mu, m.weight, o.facts
         if facts is not None and mu is not None:
             value = p.x @ facts.X.T + p.z @ facts.Z.T + p.h @ facts.H.T + facts.c
@@ -143,7 +147,36 @@ class _Adam:
             scale = xp.amax(xp.abs(value), 1)[:, None] + 1e-30
             weight = weight * xp.exp(value / scale * (2 * rates.alpha * shrink))
             weight = weight / weight.sum(1)[:, None]
-        return replace(m, alpha=alpha, beta=beta, mu=mu, weight=weight)
+        return replace(m, alpha=alpha, beta=beta, mu=mu, weight=weight, second=second)
+
+    def _lines(  # noqa: PLR0913
+        self,
+        F: Folded,
+        r: Region,
+        line: Slopes | Bends,
+        o: Objective,
+        m: Multipliers,
+        w: Walk,
+        p: Point,
+        rate: float,
+        t: int,
+    ) -> tuple[Array, Array | None]:
+        """One step of what may be chosen about lines."""
+        xp = namespace(w.a)
+        if isinstance(line, Slopes):
+            gradient = xp.where(line.open, xp.maximum(w.a, 0.0) * p.z, 0.0)
+            alpha = m.alpha + self._move("alpha", gradient, t) * (rate * (1 - F.leak))
+            return xp.minimum(xp.maximum(alpha, F.leak), 1.0), None
+        assert m.second is not None
+        if t == 0 or self._span is None or self._span[0].shape[0] not in (1, w.a.shape[0]):
+            self._span, self._pace = general.spans(F, r), general.paces(F)
+        low, up = self._span
+        gradients = general.gradients(F, r, line, w.a, p.z, o.stop)
+        moved = []
+        for name, old, g in zip(("alpha", "second"), (m.alpha, m.second), gradients, strict=True):
+            new = old + self._move(name, g, t) * (rate * self._pace * (up - low))
+            moved.append(xp.minimum(xp.maximum(new, low), up))
+        return moved[0], moved[1]
 
     def _move(self, name: str, g: Array, t: int) -> Array:
         """The direction of the step along one group of variables, entries about one in size."""
@@ -155,6 +188,16 @@ class _Adam:
             self._second[name] = 0.999 * self._second[name] + 0.001 * g * g
         first, second = self._first[name] / (1 - 0.9 ** (t + 1)), self._second[name] / (1 - 0.999 ** (t + 1))
         return first / (xp.sqrt(second) + 1e-12)
+
+
+def _pull(F: Folded, r: Region, beta: Array, z: Array) -> Array:
+    """How a bound moves with the multipliers of splits."""
+    if F.plain:
+        return -r.sign * z
+    xp = namespace(z)
+    low, up = r.lower - z, z - r.upper  # positive where a side is violated
+    both = xp.where(beta > 0, low, xp.where(beta < 0, -up, xp.maximum(low, 0.0) - xp.maximum(up, 0.0)))
+    return xp.where(r.sign == 2, both, xp.where(r.sign > 0, low, xp.where(r.sign < 0, up, 0.0)))
 
 
 def _rms(a: Array, where: Array) -> Array:

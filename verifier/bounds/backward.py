@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from math import prod
 
 from verifier.bounds.network import UNDERFLOW, Network, absolute_product
+from verifier.bounds.through import through
 from verifier.graph.graph import Affine
 from verifier.graph.ops.affine import Dense
-from verifier.relax.relu import Lines
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes as Softmax
 from verifier.values import sparse
 from verifier.values.arrays import Array, namespace, rows_of
 from verifier.values.rounding import gamma
@@ -35,7 +37,7 @@ class Planes:
 def backward(
     net: Network,
     weight: dict[int, Array],
-    relaxed: dict[int, Lines],
+    relaxed: dict[int, Lines | Softmax],
     start: dict[int, Array],
     constant: Array,
     owner: Array | None,
@@ -46,7 +48,7 @@ def backward(
     Args:
         net: the network.
         weight: rounding weights of the nodes (see `Network.weight`), for the domains at hand.
-        relaxed: for each nonlinear operator's node, its lines `[B, *shape]` on every domain.
+        relaxed: for each nonlinear operator's node, its linear bounds on every domain.
         start: node -> `[P, *shape]`: the rows are Σ start[i]·value(i) + constant.
         constant: `[P]`.
         owner: `[P]` the domain of each row; None when P = B·R and rows of one domain stand together.
@@ -64,8 +66,15 @@ def backward(
         if i in relaxed:
             if seen is not None:
                 seen[i] = A
-            A, shift = _through_lines(A, relaxed[i], owner)
-            b = b + shift * (1 + gamma(net.terms[i], net.place.dtype))
+            f = relaxed[i]
+            if isinstance(f, Lines) and f.t_l is None:
+                A, shift = _through_lines(A, f, owner)
+                b = b + shift * (1 + gamma(net.terms[i], net.place.dtype))
+            else:
+                A = sparse.dense(A).reshape(-1, *node.shape)
+                error = error + absolute_product(A, weight[i])
+                A, shift = through(A, f, owner)
+                b = b + shift
             parts: tuple[Array, ...] = (A,)
         else:
             op = node.op

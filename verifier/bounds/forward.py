@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from verifier.bounds.network import Network
 from verifier.graph.graph import Affine
-from verifier.relax.relu import Lines
-from verifier.values.arrays import Array, namespace
+from verifier.relax.lines import Lines
+from verifier.values.arrays import Array, namespace, total
 from verifier.values.rounding import gamma, tiny, unit
 
 
@@ -64,7 +64,14 @@ def through_affine(net: Network, i: int, forms: list[Form]) -> Form:
         return Form(C, op.linear(*(f.r for f in forms)), op.linear(*(f.span for f in forms)))
     n, dtype = net.terms[i] + k1, net.place.dtype
     g = 1.1 * gamma(n, dtype)
-    r = absolute.linear(*(f.r * (1 + g) + g * (f.span + xp.abs(f.C[:, -1])) for f in forms)) + n * tiny(dtype)
+    spread = net.spread[i]
+    if spread is absolute:
+        r = absolute.linear(*(f.r * (1 + g) + g * (f.span + xp.abs(f.C[:, -1])) for f in forms))
+    else:
+        assert spread is not None
+        r = spread.linear(*(f.r for f in forms))
+        r = r + absolute.linear(*(g * (f.r + f.span + xp.abs(f.C[:, -1])) for f in forms))
+    r = r + n * tiny(dtype)
     magnitude = absolute.bias()
     if magnitude is not None:
         r = r + g * magnitude
@@ -80,15 +87,35 @@ def concretize(form: Form, dtype: str) -> tuple[Array, Array]:
 
 
 def through_lines(form: Form, f: Lines, dtype: str) -> Form:
-    """The form of a convex activation from that of its input, with the slope of the upper line on both sides.
+    """The form of a nonlinear node from that of its input, with the slope of the upper line on both sides.
 
-    Sound because: `s z <= act(z) <= s z + t` with s the chord's slope, which lies in the range of lower slopes.
+    Sound because: `s z + t_l <= f(z) <= s z + t_u`.  (For rectifiers s is the chord's slope, which lies in the range
+    of lower slopes, and `t_l = 0`.)
     """
     s, half = f.s_u, 0.5 * f.t_u
-    xp, u = namespace(s), unit(dtype)
+    xp, u, middle = namespace(s), unit(dtype), half
+    if f.t_l is not None:
+        half, middle = 0.5 * (f.t_u - f.t_l), 0.5 * (f.t_u + f.t_l)
+        middle = xp.where(xp.isfinite(middle), middle, 0.0)
+        half = half + 2 * u * xp.abs(middle)
     C = form.C * s[:, None]
-    C[:, -1] += half
-    span = form.span * xp.abs(s)
-    r = form.r * xp.abs(s) + half
+    span, r = form.span * xp.abs(s), form.r * xp.abs(s)
+    if s.ndim > f.t_u.ndim:
+        size = total(xp.abs(form.C[:, -1]) * xp.abs(s))
+        C, span, r = total(C), total(span), total(r)
+        r = r + gamma(int(s.shape[-1]) + 2, dtype) * (span + size + r)
+    C[:, -1] += middle
+    r = r + half
     r = r + 6 * u * (span + xp.abs(C[:, -1]) + r)
     return Form(C, r, span)
+
+
+def through_interval(form: Form, lower: Array, upper: Array, dtype: str) -> Form:
+    """The form of a node that is known to lie between `lower` and `upper` `[B, *shape]`: without symbols."""
+    xp, (B, k1) = namespace(lower), form.C.shape[:2]
+    middle = 0.5 * lower + 0.5 * upper
+    middle = xp.where(xp.isfinite(middle), middle, 0.0)
+    r = xp.maximum(upper - middle, middle - lower) * (1 + 2 * unit(dtype)) + tiny(dtype)
+    C = xp.broadcast_to((middle * 0)[:, None], (B, k1, *middle.shape[1:])) * 1
+    C[:, -1] = middle
+    return Form(C, r, middle * 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from verifier.bounds import general
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
 from verifier.bounds.dual import Multipliers, Objective, Region, Walk
@@ -51,7 +52,7 @@ def first_hull(F: Folded) -> Hull:
     linear = (xp.abs(F.z.H).sum(1) if len(F) else F.z.c) == 0
     zero = F.z.X * 0
     A = xp.where(linear[:, None], F.z.X, zero)
-    error = F.z.error + gamma(len(F.varying) + 4, F.place.dtype) * F.z.magnitude(x, F.lower * 0)
+    error = F.z.error + gamma(len(F.varying) + 4, F.place.dtype) * F.z.magnitude(x, F.leak * 0)
     return Hull(A, xp.where(linear, F.z.c - error, F.lower), A * 1, xp.where(linear, F.z.c + error, F.upper))
 
 
@@ -70,13 +71,14 @@ def tighten(
     """
     xp, quick = F.place.xp, F.to(fast)
     lower, upper, hull = F.lower * 1, F.upper * 1, first_hull(F)
-    for k in range(1, len(F.blocks)):
-        part = F.blocks[k]
-        open_ = (lower[part] < 0) & (upper[part] > 0)
+    for part, k in F.stages:
+        if k == 0:
+            continue
+        open_ = F.open(lower, upper)[part]
         at = part.start + xp.flatnonzero(open_ if wanted is None else open_ & wanted[part])
         here = replace(F, lower=lower, upper=upper).prefix(k)
         there = quick.prefix(k)
-        step = max(16, block // (2 * (len(here) + len(F.varying))))
+        step = max(16, block // (2 * (len(here) + len(here.z) + len(F.varying))))
         for i in range(0, len(at), step):
             tick()
             some = at[i : i + step]
@@ -94,9 +96,10 @@ def tighten(
 def work(F: Folded, steps: int) -> float:
     """Multiply-adds of `tighten` for all neurons."""
     k, total = len(F.varying), 0.0
-    for part in F.blocks[1:]:
-        U = part.start
-        total += 2.0 * (part.stop - part.start) * U * (k + U / 2) * (2 * steps + 3)
+    for part, stop in F.stages:
+        some = F.prefix(stop)
+        U, N = len(some), len(some.z)
+        total += 2.0 * (part.stop - part.start) * N * (k + U / (2 if F.plain else 1)) * (2 * steps + 3)
     return total
 
 
@@ -135,8 +138,13 @@ def region(F: Folded) -> Region:
 
 def start(F: Folded, r: Region, n: int, K: int = 1) -> Multipliers:
     """Where climbing begins for n objectives of K rows: CROWN's slopes, no multipliers, equal weights."""
-    xp = F.place.xp
-    alpha = xp.where(r.upper > -r.lower, r.lower * 0 + 1, F.leak[None])
+    xp, second = F.place.xp, None
+    if F.plain:
+        alpha = xp.where(r.upper > -r.lower, r.lower * 0 + 1, F.leak[None])
+    else:
+        alpha, second = general.start(F, r)
+        second = xp.broadcast_to(second, (n, len(F))) * 1
     alpha = xp.broadcast_to(alpha, (n, len(F))) * 1
-    weight = xp.broadcast_to(alpha.sum() * 0 + 1, (n, K)) / K
-    return Multipliers(alpha, alpha * 0, weight)
+    weight = xp.broadcast_to(r.center.sum() * 0 + 1, (n, K)) / K
+    beta = xp.broadcast_to(r.lower * 0, (n, len(F.z))) * 1
+    return Multipliers(alpha, beta, weight, None, second)

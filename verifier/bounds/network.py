@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from verifier.graph.graph import Affine, Graph, Input
+from verifier.graph.graph import Affine, Elementwise, Graph, Input, Operator
+from verifier.graph.ops.affine import Dense, Scale
+from verifier.graph.ops.conv import Conv
+from verifier.graph.ops.moves import Concat, Move, Reshape
+from verifier.graph.ops.product import Difference
+from verifier.graph.ops.relu import Relu
 from verifier.relax import table
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes
 from verifier.values.arrays import Array, Place, namespace
 from verifier.values.rounding import gamma, tiny, unit
 from verifier.values.sparse import is_sparse
@@ -25,8 +32,15 @@ class Network:
     Attributes:
         graph: one input node; parameters at `place`.
         place: where and how precisely bounds are computed.
-        absolute: for each affine node the operator of magnitudes (None elsewhere).
-        sources: nodes whose value feeds a nonlinear operator, in topological order: these need bounds.
+        absolute: for each affine node the operator of magnitudes (None elsewhere).  spread: that of |W| itself, where
+            magnitudes are larger because W was rounded; the same operator elsewhere.
+        feeds: nodes whose value feeds a nonlinear operator.  sources: the same, looked for behind what only moves
+            numbers: these need bounds.  Both in topological order.
+        by_sign: sources of which only the sign matters: they feed nothing but kinks and jumps at zero.
+        pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
+        curved: whether some nonlinear operator is no rectifier.
+        mixed: sources for which interval arithmetic is not exact, though no nonlinear node lies before them: sums of
+            sums of inputs.
         terms: for each node, products behind one entry of it or of its adjoint, plus what relaxing and adding up the
             constant of a row costs.
     """
@@ -34,7 +48,13 @@ class Network:
     graph: Graph
     place: Place
     absolute: tuple[Affine | None, ...]
+    spread: tuple[Affine | None, ...]
+    feeds: tuple[int, ...]
     sources: tuple[int, ...]
+    by_sign: frozenset[int]
+    pair: dict[int, tuple[int, int]]
+    mixed: frozenset[int]
+    curved: bool
     terms: tuple[int, ...]
 
     @property
@@ -46,6 +66,10 @@ class Network:
     def output(self) -> int:
         """Position of the output node."""
         return self.graph.outputs[0]
+
+    def open(self, j: int, lower: Array, upper: Array) -> Array:
+        """Which entries of a source `[B, *shape]` are worth bounding better."""
+        return (lower < 0) & (upper > 0) if j in self.by_sign else lower < upper
 
     def rounds(self, i: int) -> bool:
         """Whether node `i` is affine and evaluating it rounds."""
@@ -67,6 +91,30 @@ class Network:
         dtype, n = self.place.dtype, self.terms[i]
         return magnitude.reshape(-1) * ((gamma(n, dtype) + unit(dtype)) * 1.03) + n * tiny(dtype)
 
+    def relaxing(self, i: int, relaxed: Lines | Planes, magnitude: Array) -> Array | None:
+        """The rounding weight of a nonlinear node, as of `weight`; None for rectifiers.
+
+        Args:
+            relaxed: its linear bounds on the domains at hand.
+            magnitude: `[1, *input shape]` at least the magnitude of its input there.
+
+        Sound because: a row's coefficient is multiplied by slopes (of which, for softmax, as many are added up as the
+        axis is long) and by intercepts, and what it multiplies is at most the sum of their magnitudes.  Rectifiers
+        have slopes of at most one and no lower intercept: their single rounding is among the terms of other nodes.
+        """
+        if isinstance(relaxed, Lines) and relaxed.t_l is None:
+            return None
+        dtype = self.place.dtype
+        if isinstance(relaxed, Planes):
+            slopes = _most(relaxed.S_l, relaxed.S_u)
+            size = (slopes * magnitude[0][..., None, :]).sum(-1)
+        else:
+            size = _most(relaxed.s_l, relaxed.s_u) * magnitude[0]
+            size = size if size.shape == relaxed.t_u.shape[1:] else size.sum(-1)
+        size = size + _most(relaxed.t_l, relaxed.t_u)
+        n = self.terms[i]
+        return size.reshape(-1) * (gamma(n, dtype) * 1.03) + n * tiny(dtype)
+
     def underflow(self, i: int, magnitude: Array) -> Array:
         """What lost products cost at node `i`, to be added up under `UNDERFLOW`: a number.
 
@@ -74,6 +122,13 @@ class Network:
         most the magnitude of the node's input; so does each of the slopes behind it.
         """
         return magnitude.sum() * (2 * self.terms[i] * tiny(self.place.dtype))
+
+
+def _most(a: Array, b: Array) -> Array:
+    """The largest magnitude over the batch; infinite ones count in broken domains only, which say nothing."""
+    xp = namespace(a)
+    size = xp.maximum(xp.abs(a), xp.abs(b))
+    return xp.amax(xp.where(xp.isfinite(size), size, 0.0), 0)
 
 
 def prepare(graph: Graph, place: Place) -> Network:
@@ -87,8 +142,68 @@ def prepare(graph: Graph, place: Place) -> Network:
             raise TypeError(f"no bounds for node {node.name} ({type(node.op).__name__})")
     absolute = tuple(n.op.absolute().cast(place.array) if isinstance(n.op, Affine) else None for n in graph.nodes)
     cast = graph.cast(place.array)
-    sources = sorted({j for n in graph.nodes if not isinstance(n.op, (Affine, Input)) for j in n.inputs})
-    return Network(cast, place, absolute, tuple(sources), _terms(graph, len(sources)))  # type: ignore[arg-type]
+    users = {i: n.inputs[0] for i, n in enumerate(graph.nodes) if not isinstance(n.op, (Affine, Input))}
+    feeds = tuple(sorted(set(users.values())))
+    behind = {j: origins(graph, j) for j in feeds}
+    sources = tuple(sorted(set().union(*behind.values())))
+    pair = _pairs(graph)
+    wide = set().union(*(behind[j] for i, j in users.items() if not table.by_sign(graph.nodes[i].op)))
+    wide -= {z for both in pair.values() for z in both if not _wide_elsewhere(graph, z, users, behind)}
+    by_sign = frozenset(set(sources) - wide)
+    sums = _sums(graph)
+    mixed = frozenset(j for j in sources if sums[j] > 1)
+    curved = any(not isinstance(graph.nodes[i].op, Relu) for i in users)
+    terms = _terms(graph, len(sources))
+    spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
+    return Network(cast, place, absolute, spread, feeds, sources, by_sign, pair, mixed, curved, terms)  # type: ignore[arg-type]
+
+
+def _pairs(graph: Graph) -> dict[int, tuple[int, int]]:
+    """For each node d that a `Difference` gets from nodes z and e, entry by entry: these."""
+    found = {}
+    for node in graph.nodes:
+        triple = graph.nodes[node.inputs[0]] if isinstance(node.op, Difference) else None
+        if triple is None or not isinstance(triple.op, Concat) or len(triple.inputs) != 3:
+            continue
+        z, e, d = (_before_reshapes(graph, j) for j in triple.inputs)
+        if not any(isinstance(graph.nodes[j].op, Move) for j in (z, e, d)):
+            found[d] = z, e
+    return found
+
+
+def _before_reshapes(graph: Graph, j: int) -> int:
+    while isinstance(graph.nodes[j].op, Reshape):
+        (j,) = graph.nodes[j].inputs
+    return j
+
+
+def _wide_elsewhere(graph: Graph, z: int, users: dict[int, int], behind: dict[int, set[int]]) -> bool:
+    """Whether a node feeds, besides differences, something of which more than its sign matters."""
+    ops = (graph.nodes[i].op for i, j in users.items() if z in behind[j])
+    return any(not table.by_sign(op) and not isinstance(op, Difference) for op in ops)
+
+
+def _spread(op: Operator) -> Affine | None:
+    """|W| itself, of an operator that records other magnitudes."""
+    if not isinstance(op, (Dense, Scale, Conv)) or op.magnitude is None:
+        return None
+    return replace(op, magnitude=None).absolute()
+
+
+def _sums(graph: Graph) -> list[int]:
+    """For each node, how many nodes on the way from the input add entries up."""
+    sums: list[int] = []
+    for n in graph.nodes:
+        adds = not isinstance(n.op, (Input, Move, Scale, Elementwise))
+        sums.append(int(adds) + max((sums[j] for j in n.inputs), default=0) if n.inputs else 0)
+    return sums
+
+
+def origins(graph: Graph, j: int) -> set[int]:
+    """The nodes whose entries node `j` is made of, by moves alone."""
+    if not isinstance(graph.nodes[j].op, Move):
+        return {j}
+    return set().union(*(origins(graph, k) for k in graph.nodes[j].inputs))
 
 
 def _terms(graph: Graph, kinks: int) -> tuple[int, ...]:
@@ -125,8 +240,13 @@ def magnitudes(
         elif isinstance(op, Affine):
             m = np.asarray(op.absolute().evaluate(*(value[j] for j in node.inputs)))
             size[i] = m * (1 + gamma(max(1, op.terms(*graph.shapes_in(i))) + 2, "float64"))
+        elif isinstance(op, Relu):
+            size[i] = value[node.inputs[0]] * max(1.0, abs(op.leak))
         else:
-            size[i] = value[node.inputs[0]] * max(1.0, abs(getattr(op, "leak", 0.0)))
+            j, m = node.inputs[0], value[node.inputs[0]]
+            low, high = (-m, m) if known is None or j not in known else known[j]
+            ends = (np.asarray(a, np.float64).reshape(1, *graph.nodes[j].shape) for a in (low, high))
+            size[i] = np.maximum(*(abs(a) for a in table.image(op, *ends)))
         value[i] = size[i]
         if known is not None and i in known:
             l, u = (np.asarray(a, np.float64).reshape(1, *node.shape) for a in known[i])

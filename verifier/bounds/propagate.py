@@ -7,14 +7,25 @@ from dataclasses import dataclass
 from math import prod
 
 from verifier.bounds.backward import backward
-from verifier.bounds.forward import Form, concretize, input_form, through_affine, through_lines
+from verifier.bounds.ball import least
+from verifier.bounds.forward import (
+    Form,
+    concretize,
+    input_form,
+    through_affine,
+    through_interval,
+    through_lines,
+)
 from verifier.bounds.network import UNDERFLOW, Network
-from verifier.graph.graph import Affine, Input
+from verifier.graph.graph import Affine, Input, Node
 from verifier.graph.ops.affine import Dense
-from verifier.relax import table
-from verifier.relax.relu import Lines
+from verifier.graph.ops.moves import Move
+from verifier.relax import difference, table
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes
 from verifier.values import sparse
 from verifier.values.arrays import Array, namespace
+from verifier.values.box import Ball
 from verifier.values.rounding import gamma
 
 Tick = Callable[[], None]
@@ -29,6 +40,7 @@ class Boxes:
     """B boxes over the n inputs: `lower`, `upper` `[B, n]`, `center`, `radius` enclosing them.
 
     `symbols` is `[k]`: the inputs that get a symbol in forward forms; what else varies is kept as an interval.
+    `ball`: of the ℓ1 or ℓ2 norm, what all of them are cut to; rows walked back are bounded in it, too.
     """
 
     lower: Array
@@ -36,14 +48,15 @@ class Boxes:
     center: Array
     radius: Array
     symbols: Array
+    ball: Ball | None = None
 
 
-def boxes(lower: Array, upper: Array, symbols: Array, dtype: str) -> Boxes:
+def boxes(lower: Array, upper: Array, symbols: Array, dtype: str, ball: Ball | None = None) -> Boxes:
     """Centers and radii, the radius rounded up so that `center ± radius` encloses the box."""
     xp = namespace(lower)
     center = lower * 0.5 + upper * 0.5
     radius = xp.maximum(upper - center, center - lower)
-    return Boxes(lower, upper, center, radius * (1 + gamma(2, dtype)), symbols)
+    return Boxes(lower, upper, center, radius * (1 + gamma(2, dtype)), symbols, ball)
 
 
 @dataclass(frozen=True)
@@ -51,27 +64,36 @@ class Bounds:
     """What one walk knows about B domains.
 
     Attributes:
-        interval: source node -> lower and upper bounds `[B, *shape]` of its value.
-        relaxed: nonlinear node -> its lines.
+        interval: node -> lower and upper bounds `[B, *shape]` of its value, for sources and feeds.
+        relaxed: nonlinear node -> its linear bounds.
+        image: nonlinear node -> an interval `[B, *shape]` of its values.
         forms: node -> forward form, for the nodes asked for.
         symbols: `[k]` the inputs whose symbols the forms keep.
-        magnitude: node -> `[1, *shape]`: see `Network.weight`, for these domains.
+        magnitude: node -> `[1, *shape]`: see `Network.weight`, for these domains, broken ones left out.
+        broken: `[B]` domains on which some value is not known to be finite (a pole lies in its interval): rows walked
+            back say nothing there.
     """
 
     interval: dict[int, tuple[Array, Array]]
-    relaxed: dict[int, Lines]
+    relaxed: dict[int, Lines | Planes]
+    image: dict[int, tuple[Array, Array]]
     forms: dict[int, Form]
     symbols: Array
     magnitude: dict[int, Array]
+    broken: Array | None = None
 
-    def weights(self, net: Network) -> dict[int, Array]:
-        """Rounding weights at another network's place (the same graph)."""
+    def weights(self, net: Network, relaxed: dict[int, Lines | Planes] | None = None) -> dict[int, Array]:
+        """Rounding weights at another network's place (the same graph), for linear bounds made there."""
         weight: dict[int, Array] = {UNDERFLOW: 0.0}
-        for i, m in self.magnitude.items():
-            here = net.place.array(m, net.place.dtype)
-            weight[UNDERFLOW] = weight[UNDERFLOW] + net.underflow(i, here)
+        here = {i: net.place.array(m, net.place.dtype) for i, m in self.magnitude.items()}
+        for i, m in here.items():
+            weight[UNDERFLOW] = weight[UNDERFLOW] + net.underflow(i, m)
             if i == net.input or net.rounds(i):
-                weight[i] = net.weight(i, here)
+                weight[i] = net.weight(i, m)
+        for i, lines in (self.relaxed if relaxed is None else relaxed).items():
+            own = net.relaxing(i, lines, here[net.graph.nodes[i].inputs[0]])
+            if own is not None:
+                weight[i] = own
         return weight
 
 
@@ -98,46 +120,135 @@ def propagate(
         known: source -> bounds `[1, *shape]` that hold on every domain.
         tick: called between blocks of rows; whoever has run out of time raises there.
     """
-    xp, nodes, dtype = namespace(box.lower), net.graph.nodes, net.place.dtype
-    last = {j: i for i, n in enumerate(nodes) for j in n.inputs}
-    forms: dict[int, Form] = {}
-    interval: dict[int, tuple[Array, Array]] = {}
-    relaxed: dict[int, Lines] = {}
-    magnitude: dict[int, Array] = {}
-    weight: dict[int, Array] = {UNDERFLOW: 0.0}
-    for i, node in enumerate(nodes):
+    down = _Down(net, box, sign, keep, critical, chunk, known, tick)
+    for i, node in enumerate(net.graph.nodes):
+        down.visit(i, node)
+    forms = {i: down.forms[i] for i in keep}
+    return Bounds(down.interval, down.relaxed, down.image, forms, box.symbols, down.magnitude, down.broken)
+
+
+class _Down:
+    """The walk: what is known so far, node by node.  See `propagate` and `Bounds`."""
+
+    def __init__(
+        self,
+        net: Network,
+        box: Boxes,
+        sign: dict[int, Array] | None,
+        keep: set[int],
+        critical: dict[int, Array] | None,
+        chunk: int,
+        known: dict[int, tuple[Array, Array]] | None,
+        tick: Tick,
+    ) -> None:
+        self._net, self._box, self._sign, self._keep = net, box, sign, keep
+        self._critical, self._chunk, self._known, self._tick = critical, chunk, known, tick
+        self._last = {j: i for i, n in enumerate(net.graph.nodes) for j in n.inputs}
+        self.forms: dict[int, Form] = {}
+        # Lines leave the range of curves (a square's are below zero): there plain intervals go along with the forms.
+        self._plain: dict[int, Form] | None = {} if net.curved and len(box.symbols) else None
+        self.interval: dict[int, tuple[Array, Array]] = {}
+        self.relaxed: dict[int, Lines | Planes] = {}
+        self.image: dict[int, tuple[Array, Array]] = {}
+        self.magnitude: dict[int, Array] = {}
+        self.broken: Array | None = None
+        self._weight: dict[int, Array] = {UNDERFLOW: 0.0}
+
+    def visit(self, i: int, node: Node) -> None:
+        """Everything about node `i`, from what is known of the nodes before."""
+        net, box, magnitude = self._net, self._box, self.magnitude
+        wanted = i in self._last or i in self._keep
         if isinstance(node.op, Input):
-            forms[i] = input_form(net, box.center, box.radius, box.symbols)
+            self.forms[i] = input_form(net, box.center, box.radius, box.symbols)
+            if self._plain is not None:
+                self._plain[i] = input_form(net, box.center, box.radius, box.symbols[:0])
             magnitude[i] = _largest(box.lower, box.upper).reshape(1, *node.shape)
-            weight[i] = net.weight(i, magnitude[i])
+            self._weight[i] = net.weight(i, magnitude[i])
         elif isinstance(node.op, Affine):
             absolute = net.absolute[i]
             assert absolute is not None
             magnitude[i] = absolute.evaluate(*(magnitude[j] for j in node.inputs))
             if not node.op.exact:
-                weight[i] = net.weight(i, magnitude[i])
-            if i in last or i in keep:
-                forms[i] = through_affine(net, i, [forms[j] for j in node.inputs])
+                self._weight[i] = net.weight(i, magnitude[i])
+            if wanted:
+                self.forms[i] = through_affine(net, i, [self.forms[j] for j in node.inputs])
+                if self._plain is not None:
+                    self._plain[i] = through_affine(net, i, [self._plain[j] for j in node.inputs])
         else:
-            (j,) = node.inputs
-            if j not in interval:
-                l, u = concretize(forms[j], dtype)
-                if known is not None:
-                    l, u = xp.maximum(l, known[j][0]), xp.minimum(u, known[j][1])
-                if sign is not None:
-                    l = xp.where(sign[j] > 0, xp.maximum(l, 0.0), l)
-                    u = xp.where(sign[j] < 0, xp.minimum(u, 0.0), u)
-                if critical is not None and relaxed:
-                    l, u = tighten(net, box, weight, relaxed, j, l, u, critical.get(j), chunk, tick)
-                interval[j] = (l, u)
-            relaxed[i] = table.lines(node.op, *interval[j])
-            magnitude[i] = _largest(*table.image(node.op, *interval[j]))[None]
-            forms[i] = through_lines(forms[j], relaxed[i], dtype)
-        weight[UNDERFLOW] = weight[UNDERFLOW] + net.underflow(i, magnitude[i])
+            self._relax(i, node, wanted)
+        self._weight[UNDERFLOW] = self._weight[UNDERFLOW] + net.underflow(i, magnitude[i])
         for j in set(node.inputs):
-            if last[j] == i and j not in keep:
-                forms.pop(j, None)
-    return Bounds(interval, relaxed, {i: forms[i] for i in keep}, box.symbols, magnitude)
+            if self._last[j] == i and j not in self._keep and j not in net.sources:
+                self.forms.pop(j, None)
+                if self._plain is not None:
+                    self._plain.pop(j, None)
+
+    def _relax(self, i: int, node: Node, wanted: bool) -> None:
+        """Linear bounds of a nonlinear node, and its form."""
+        (j,), dtype = node.inputs, self._net.place.dtype
+        l, u = self._bounds(j)
+        family = table.family(node.op)
+        self.relaxed[i] = family.lines(node.op, l, u)
+        own = self._net.relaxing(i, self.relaxed[i], self.magnitude[j])
+        if own is not None:
+            self._weight[i] = own
+        low, high = self.image[i] = family.image(node.op, l, u)
+        xp, finite = namespace(low), namespace(low).isfinite(low) & namespace(low).isfinite(high)
+        if not bool(finite.all()):
+            broken = ~finite.reshape(low.shape[0], -1).all(1)
+            self.broken = broken if self.broken is None else self.broken | broken
+            low, high = xp.where(finite, low, 0.0), xp.where(finite, high, 0.0)
+        self.magnitude[i] = _largest(low, high)[None]
+        low, high = self.image[i]
+        if not wanted:
+            return
+        if self._plain is not None:
+            self._plain[i] = through_interval(self._plain[j], low, high, dtype)
+        if family.parallel is None or not len(self._box.symbols):
+            self.forms[i] = through_interval(self.forms[j], low, high, dtype)
+        else:
+            self.forms[i] = through_lines(self.forms[j], family.parallel(node.op, l, u), dtype)
+
+    def _bounds(self, j: int) -> tuple[Array, Array]:
+        """Bounds of the input of a nonlinear node; what it only moves is bounded where it comes from."""
+        if j in self.interval:
+            return self.interval[j]
+        node, xp = self._net.graph.nodes[j], namespace(self._box.lower)
+        if isinstance(node.op, Move):
+            parts = [self._bounds(k) for k in node.inputs]
+            l, u = (node.op.linear(*(p[side] for p in parts)) for side in (0, 1))
+        else:
+            l, u = concretize(self.forms[j], self._net.place.dtype)
+            if self._plain is not None:
+                low, high = concretize(self._plain[j], self._net.place.dtype)
+                l, u = xp.fmax(l, low), xp.fmin(u, high)
+            if self.broken is not None:
+                l, u = xp.where(l == l, l, -xp.inf), xp.where(u == u, u, xp.inf)
+            if self._known is not None:
+                l, u = xp.maximum(l, self._known[j][0]), xp.minimum(u, self._known[j][1])
+            if self._sign is not None:
+                l = xp.where(self._sign[j] > 0, xp.maximum(l, 0.0), l)
+                u = xp.where(self._sign[j] < 0, xp.minimum(u, 0.0), u)
+            pair = self._pair(j, l)
+            if pair is not None:
+                l, u = difference.between(*pair, (l, u))
+            exact = not self.relaxed and (j not in self._net.mixed or len(self._box.symbols) > 0)
+            exact = exact and self._box.ball is None
+            if self._critical is not None and not exact:
+                known, wanted = (self._weight, self.relaxed), self._critical.get(j)
+                if wanted is None and pair is not None:
+                    wanted = difference.undecided(*pair)
+                l, u = tighten(self._net, self._box, *known, j, l, u, wanted, self._chunk, self._tick, self.broken)
+        self.interval[j] = (l, u)
+        return l, u
+
+    def _pair(self, j: int, like: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]] | None:
+        """Bounds of the two values that node `j` is the difference of, shaped like its own; None where it is none."""
+        nodes = self._net.pair.get(j)
+        if nodes is None or not all(k in self.interval for k in nodes):
+            return None
+        first, second = ((l.reshape(like.shape), u.reshape(like.shape)) for l, u in (self.interval[k] for k in nodes))
+        return first, second
 
 
 def _largest(lower: Array, upper: Array) -> Array:
@@ -150,18 +261,19 @@ def tighten(  # noqa: PLR0913
     net: Network,
     box: Boxes,
     weight: dict[int, Array],
-    relaxed: dict[int, Lines],
+    relaxed: dict[int, Lines | Planes],
     j: int,
     l: Array,
     u: Array,
     wanted: Array | None,
     chunk: int,
     tick: Tick = nothing,
+    broken: Array | None = None,
 ) -> tuple[Array, Array]:
     """Bounds of node `j` with every undecided entry bounded by the backward walk on both sides."""
     xp, (B, *shape) = namespace(l), l.shape
     flat_l, flat_u = l.reshape(B, -1), u.reshape(B, -1)
-    undecided = (flat_l < 0) & (flat_u > 0)
+    undecided = net.open(j, flat_l, flat_u)
     pairs = xp.flatnonzero(undecided if wanted is None else undecided & wanted.reshape(B, -1))
     if len(pairs) == 0:
         return l, u
@@ -181,6 +293,8 @@ def tighten(  # noqa: PLR0913
         owner, neuron = p // size, p % size
         lb = lower_bounds(net, box, weight, relaxed, j, neuron, owner)
         lb = xp.where(xp.isfinite(lb), lb, -xp.inf)  # what has overflowed says nothing
+        if broken is not None:
+            lb = xp.where(xp.concatenate([broken[owner]] * 2), -xp.inf, lb)
         half = len(p)
         low[p] = xp.maximum(low[p], lb[:half])
         up[p] = xp.minimum(up[p], -lb[half:])
@@ -191,7 +305,7 @@ def lower_bounds(
     net: Network,
     box: Boxes,
     weight: dict[int, Array],
-    relaxed: dict[int, Lines],
+    relaxed: dict[int, Lines | Planes],
     j: int,
     neuron: Array,
     owner: Array,
@@ -221,4 +335,6 @@ def lower_bounds(
     planes = backward(net, weight, relaxed, start, b, twice)
     value = xp.einsum("pn,pn->p", planes.A, box.center[twice]) + planes.b
     value = value - xp.einsum("pn,pn->p", xp.abs(planes.A), box.radius[twice])
+    if box.ball is not None:
+        value = xp.maximum(value, least(planes.A, planes.b, box.ball))
     return value - planes.error - error

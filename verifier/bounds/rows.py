@@ -15,9 +15,12 @@ from verifier.bounds.backward import Planes, backward
 from verifier.bounds.forward import Form
 from verifier.bounds.network import Network
 from verifier.graph.graph import Affine, Graph
-from verifier.relax.relu import Lines
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes as Softmax
 from verifier.values.arrays import Array, namespace
 from verifier.values.rounding import gamma, unit
+
+Interval = tuple[Array, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,8 @@ def make_rows(
         A_y: `[L, m]`; A_x: `[L, n]` or None; d: `[L]`; all in double precision.
     """
     L, out = len(d), net.output
+    if net.place.dtype == "float64" and not np.isfinite(magnitude[out]).all():
+        return _whole(net, A_y, A_x, d)
     rows = {out: np.asarray(A_y, np.float64).reshape(L, *graph.nodes[out].shape)}
     constant, error = -np.asarray(d, np.float64), abs(np.asarray(d, np.float64)) * 4 * unit("float64")
     start: dict[int, np.ndarray] = {}
@@ -79,12 +84,26 @@ def make_rows(
     return Rows({i: array(A) for i, A in start.items()}, array(constant), array(up))
 
 
+def _whole(net: Network, A_y: Array, A_x: Array | None, d: Array) -> Rows:
+    """Rows that start at the output itself, in double precision.
+
+    Where some value may be infinite, nothing can be said once and for all about the rounding of the affine tail; then
+    it is walked with the rest, on each domain with that domain's magnitudes.
+    """
+    array, u = net.place.array, unit("float64")
+    start = {net.output: array(np.asarray(A_y, np.float64).reshape(len(d), -1))}
+    if A_x is not None:
+        start[net.input] = array(np.asarray(A_x, np.float64).reshape(len(d), -1))
+    constant = -np.asarray(d, np.float64)
+    return Rows(start, array(constant), array(abs(constant) * (4 * u + gamma(len(net.graph.nodes) + 8, "float64"))))
+
+
 def rows_backward(
     net: Network,
     rows: Rows,
     ids: Array,
     weight: dict[int, Array],
-    relaxed: dict[int, Lines],
+    relaxed: dict[int, Lines | Softmax],
     seen: dict[int, Array] | None = None,
 ) -> Planes:
     """Lower planes `[B·K]` of the rows `ids` (`[B, K]`) of every domain, by the backward walk."""
@@ -92,6 +111,33 @@ def rows_backward(
     start = {i: A[flat].reshape(len(flat), *net.graph.nodes[i].shape) for i, A in rows.start.items()}
     planes = backward(net, weight, relaxed, start, rows.constant[flat], None, seen)
     return Planes(planes.A, planes.b, planes.error + rows.error[flat])
+
+
+def rows_interval(net: Network, rows: Rows, ids: Array, image: dict[int, tuple[Array, Array]], x: Interval) -> Array:
+    """Lower bounds `[B, K]` of the rows `ids` (`[B, K]`) from intervals of the nodes where they start.
+
+    Linear bounds of saturated functions (a sigmoid near one) leave their range, which intervals never do.
+
+    Args:
+        net: in double precision; rows: at its place.
+        image: nonlinear node -> an interval `[B, *shape]` of its values.  x: that of the input, `[B, n]`.
+
+    Returns minus infinity where rows start elsewhere (see `_whole`).
+
+    Sound because: a row is linear in what it starts from; its sum errs by gamma times the magnitudes.
+    """
+    xp, array = namespace(rows.constant), net.place.array
+    if any(i != net.input and i not in image for i in rows.start):
+        return rows.constant[ids] * 0 - xp.inf
+    total = rows.constant[ids] - rows.error[ids]
+    size, n = xp.abs(total) + rows.error[ids], 4
+    for i, A in rows.start.items():
+        low, high = (array(a, net.place.dtype).reshape(a.shape[0], -1) for a in (x if i == net.input else image[i]))
+        R = A[ids]
+        reach = xp.maximum(xp.abs(low), xp.abs(high))[:, :, None]
+        total = total + (xp.maximum(R, 0.0) @ low[:, :, None] + xp.minimum(R, 0.0) @ high[:, :, None])[:, :, 0]
+        size, n = size + (xp.abs(R) @ reach)[:, :, 0], n + int(R.shape[2])
+    return total - 2 * gamma(n, net.place.dtype) * size
 
 
 def rows_forward(net: Network, rows: Rows, ids: Array, forms: dict[int, Form]) -> tuple[Array, Array, Array]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from verifier import __version__
+from verifier.cli.capabilities import CAPABILITIES
+from verifier.cli.networks import models
 from verifier.values.errors import UserError, VerifierError
 
 
@@ -24,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status."""
     try:
-        _dispatch(_parser(), arguments)
+        _dispatch(arguments)
         sys.stdout.flush()
         return 0
     except SystemExit as e:  # --help, --version
@@ -48,21 +50,37 @@ def _refuse(message: str, status: int) -> int:
     return status
 
 
-def _parser() -> _Parser:
+def _parser(named: bool = False) -> _Parser:
+    """All commands; with `named`, models of `verify` come by `--network` and not as an argument."""
     parser = _Parser("verifier", description="Prove or refute properties of neural networks.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"verifier {__version__}")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--name", action="version", version="verifier", help="show program's name and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=what, description=what, allow_abbrev=False)
 
     verify = add("verify", "Is there an input that satisfies the property?  Prints sat, unsat, unknown or timeout.")
-    _add_model_and_spec(verify)
+    if named:
+        verify.usage = "verifier verify SPEC --network NAME=FILE [--network NAME=FILE ...] [options]"
+        verify.set_defaults(model=None)
+        verify.add_argument("spec", metavar="SPEC", help="a .vnnlib or .vnnlib.gz file")
+    else:
+        _add_model_and_spec(verify)
+    verify.add_argument(
+        "--network", metavar="NAME=FILE", action="append", help="in place of MODEL: a model for a network of SPEC"
+    )
     verify.add_argument("--timeout", metavar="S", type=_seconds, help="seconds, counted from the start of the process")
     verify.add_argument("--results", metavar="FILE", type=Path, help="write the verdict in the competition's format")
     verify.add_argument("--certificate", metavar="FILE", type=Path, help="write a proof of unsat (not available yet)")
     verify.add_argument(
         "--json", metavar="FILE", type=Path, help="write verdict, counterexample and statistics as JSON"
+    )
+    verify.add_argument(
+        "--serialise-assignments", metavar="DIR", type=Path, help="write each variable's value to DIR/NAME.pb (2.0)"
+    )
+    verify.add_argument(
+        "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
     )
     verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
@@ -72,6 +90,11 @@ def _parser() -> _Parser:
     methods = ("interval", "forward", "crown", "alpha-crown")
     bound.add_argument("--method", default="crown", choices=methods, help="how (crown)")
     bound.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
+
+    supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
+    ask = supports.add_mutually_exclusive_group(required=True)
+    for capability in CAPABILITIES:
+        ask.add_argument(f"--{capability}", dest="capability", action="store_const", const=capability)
 
     info = add("info", "What is in a model; without one, which operators are supported.")
     info.add_argument("model", metavar="MODEL", nargs="?", help="an .onnx or .onnx.gz file")
@@ -93,20 +116,27 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _dispatch(parser: _Parser, arguments: list[str]) -> None:
+def _dispatch(arguments: list[str]) -> None:
     """Import the command that is asked for, and run it."""
-    a = parser.parse_args(arguments)
+    a = _parser(any(word.split("=")[0] == "--network" for word in arguments)).parse_args(arguments)
     if a.command == "verify":
         from verifier.cli import verify
 
-        verify.command(a.model, a.spec, a.timeout, a.results, a.certificate, a.json, a.device, a.quiet)
+        verify.command(
+            models(a.model, a.network), a.spec, a.timeout, a.results, a.certificate, a.json, a.device, a.quiet,
+            a.serialise_assignments, a.accept_real,
+        )  # fmt: skip
     elif a.command == "bound":
         from verifier.cli import bound
 
         bound.command(a.model, a.spec, a.method, a.device)
+    elif a.command == "supports":
+        from verifier.cli import supports
+
+        supports.command(a.capability)
     elif a.command == "info":
         from verifier.cli import info
 
         info.command(a.model)
     else:
-        parser.print_help()
+        _parser().print_help()

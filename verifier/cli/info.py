@@ -5,34 +5,79 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 
-from verifier.graph.graph import Affine, Graph
+from verifier.graph.contents import Contents, contents
+from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.table import supported
 from verifier.run.model import boundable, load
+from verifier.run.strategy import choose, ways
+from verifier.values.errors import ModelError
+
+SHOWN = 12
+"""Nodes that are listed one by one; of more, how many there are."""
 
 
 def command(model: str | None) -> None:
-    """Print what a model is made of, or what is supported."""
+    """Print what a model is made of and how it would be treated, or what is supported.
+
+    Raises:
+        ModelError: it cannot be read; what is in it has been printed, where that much could be.
+    """
     if model is None:
         print("ONNX operators:", ", ".join(sorted(supported())))
         return
-    net = load(model)
-    names = zip(getattr(net, "input_names", ["input"]), net.input_shapes, strict=True)
-    for name, shape in names:
-        print(f"input   {name} {list(shape)} {net.input_dtype}")
-    for name, shape in zip(getattr(net, "output_names", ["output"]), net.output_shapes, strict=True):
-        print(f"output  {name} {list(shape)}")
-    graph = boundable(net)
-    kinds = Counter(type(n.op).__name__ for n in graph.nodes)
-    neurons = sum(n.size for n in graph.nodes if not isinstance(n.op, Affine)) - sum(prod(s) for s in net.input_shapes)
-    work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
-    print(f"after simplification: {', '.join(f'{v} {k}' for k, v in kinds.items())}")
-    print(f"neurons {neurons:,}, multiply-adds an evaluation {work:,}")
+    found = contents(model)
+    _declarations(found)
+    try:
+        net = load(model)
+        graph = boundable(net)
+    except ModelError:
+        _refused(found)
+        raise
+    print(f"network    {list(net.input_shapes)} {net.input_dtype} -> {list(net.output_shapes)} (batch of one)")
+    _treatment(graph)
     for line in _layers(graph):
         print(line)
     print("supported: yes, and it agrees with onnxruntime on random inputs")
 
 
+def _declarations(found: Contents) -> None:
+    """What the file says."""
+    print(f"file       operator set {found.opset}{', by ' + found.producer if found.producer else ''}")
+    for what, tensors in (("input", found.inputs), ("output", found.outputs)):
+        for name, kind, shape in tensors:
+            print(f"{what:10s} {name} {shape} {kind}")
+    print(f"parameters {found.parameters:,} in initializers")
+    print("operators ", ", ".join(f"{n} {op}" for op, n in found.operators.items()))
+
+
+def _refused(found: Contents) -> None:
+    """Where operators stand that cannot be read."""
+    for name, op in found.refused[:SHOWN]:
+        print(f"not supported: node '{name}' ({op})")
+    if len(found.refused) > SHOWN:
+        print(f"not supported: {len(found.refused) - SHOWN} nodes more")
+
+
+def _treatment(graph: Graph) -> None:
+    """How the engine would go about it."""
+    kinds = Counter(_name(graph, i) for i in range(len(graph.nodes)) if i not in graph.inputs)
+    neurons = sum(n.size for n in graph.nodes if not isinstance(n.op, (Affine, Input)))
+    work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
+    print(f"simplified {', '.join(f'{v} {k}' for k, v in kinds.items())}")
+    print(f"neurons {neurons:,}, multiply-adds an evaluation {work:,}")
+    print(f"search     {ways(graph)}")
+    print(f"strategy   {choose(graph, 1).reason}")
+
+
+def _name(graph: Graph, i: int) -> str:
+    op = graph.nodes[i].op
+    kind = getattr(op, "kind", None)
+    return f"{type(op).__name__}({kind})" if isinstance(kind, str) else type(op).__name__
+
+
 def _layers(graph: Graph) -> list[str]:
+    size = max((len(_name(graph, i)) for i in range(len(graph.nodes))), default=0)
     return [
-        f"  {i:3d} {type(n.op).__name__:10s} {list(n.shape)}  from {list(n.inputs)}" for i, n in enumerate(graph.nodes)
+        f"  {i:3d} {_name(graph, i):{size}s} {list(n.shape)} = {prod(n.shape):,}  from {list(n.inputs)}"
+        for i, n in enumerate(graph.nodes)
     ]

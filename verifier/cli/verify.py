@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verifier.cli.progress import Watch
-from verifier.cli.write import check_place, replace
+from verifier.cli.write import check_folder, check_place, replace, write_tensors
 from verifier.run.clock import keep_memory, since_start
 from verifier.values.errors import UserError
 from verifier.values.verdict import Verdict
@@ -21,7 +21,7 @@ LEAST = 0.5
 
 
 def command(
-    model: str,
+    model: str | dict[str, str],
     spec: str,
     timeout: float | None,
     results: Path | None,
@@ -29,6 +29,8 @@ def command(
     json: Path | None,
     device: str,
     quiet: bool,
+    assignments: Path | None = None,
+    accept_real: bool = False,
 ) -> None:
     """Answer, print, write files; see `verifier verify --help`."""
     if certificate is not None:
@@ -38,8 +40,10 @@ def command(
     for path in (results, json):
         if path is not None:
             check_place(path)
+    if assignments is not None:
+        check_folder(assignments)
     watch = Watch(quiet)
-    report = _Report(results, json, watch)
+    report = _Report(results, json, watch, assignments)
     left = None if timeout is None else max(0.0, timeout - since_start() - GRACE)
     timer = threading.Timer(_due(left), report.late)  # a step that takes too long must not delay the verdict
     timer.daemon = True
@@ -49,7 +53,7 @@ def command(
     from verifier.run.verify import verify
 
     try:
-        result = verify(model, spec, left, device=device, watch=watch.note)
+        result = verify(model, spec, left, device=device, accept_real=accept_real, watch=watch.note)
     except KeyboardInterrupt:
         watch.say(f"stopped while {watch.line}")
         raise
@@ -67,8 +71,9 @@ def _due(left: float | None) -> float:
 class _Report:
     """Prints one verdict, once, whoever comes first: the search or the clock."""
 
-    def __init__(self, results: Path | None, json: Path | None, watch: Watch) -> None:
+    def __init__(self, results: Path | None, json: Path | None, watch: Watch, assignments: Path | None = None) -> None:
         self._results, self._json, self._watch, self._lock = results, json, watch, threading.Lock()
+        self._assignments = assignments
 
     def done(self, result: Any) -> None:
         """Print and write a result."""
@@ -100,6 +105,8 @@ class _Report:
             replace(self._results, f"{verdict}\n{text}")
         if self._json is not None:
             replace(self._json, _as_json(verdict, reason, result))
+        if self._assignments is not None and result is not None and result.witness is not None:
+            write_tensors(self._assignments, result.witness)
         sys.stdout.write(f"{verdict}\n{text}")
         sys.stdout.flush()
 
@@ -109,5 +116,7 @@ def _as_json(verdict: Verdict, reason: str, result: Any) -> str:
 
     witness = None if result is None else result.witness
     found = None if witness is None else {"x": witness.x.tolist(), "y": witness.y.tolist()}
+    if found is not None and witness is not None and witness.tensors:
+        found["variables"] = {t.name: t.values.tolist() for t in witness.tensors}
     stats = {} if result is None else result.stats
     return json.dumps({"verdict": verdict, "reason": reason, "witness": found, "stats": stats}, indent=1) + "\n"

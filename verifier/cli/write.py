@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from verifier.values.errors import UserError
 
@@ -23,7 +24,7 @@ def check_place(path: Path) -> None:
         raise UserError(f"{path}: may not be written to; choose another place")
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, content: str | bytes) -> None:
     """Write a file, beside its old version until it is complete.
 
     Raises:
@@ -31,7 +32,7 @@ def replace(path: Path, text: str) -> None:
     """
     target = path if _stays(path) else path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        target.write_text(text)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
         if target != path:
             os.replace(target, path)
     except OSError as e:
@@ -39,6 +40,35 @@ def replace(path: Path, text: str) -> None:
     finally:  # also where an interrupt comes in between
         if target != path:
             target.unlink(missing_ok=True)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse, before the work, a folder where nothing can be written; make it where it is missing.
+
+    Raises:
+        UserError: it cannot be made, or is no folder, or may not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{path}: no folder can be made there ({e.strerror}); choose another place") from None
+    if not os.access(path, os.W_OK):
+        raise UserError(f"{path}: may not be written to; choose another place")
+
+
+def write_tensors(folder: Path, witness: Any) -> None:
+    """One ONNX TensorProto `NAME.pb` a variable; in double precision where it is declared real.
+
+    Raises:
+        UserError: the counterexample is of a property of version 1.0, or a file cannot be written.
+    """
+    if not witness.tensors:
+        raise UserError("--serialise-assignments: only queries of version 2.0 have variables with names; leave it out")
+    from onnx import numpy_helper
+
+    for t in witness.tensors:
+        values = t.values.astype("float64" if t.dtype == "real" else t.dtype).reshape(t.shape)
+        replace(folder / f"{t.name}.pb", numpy_helper.from_array(values, t.name).SerializeToString())
 
 
 def _stays(path: Path) -> bool:

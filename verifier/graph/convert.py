@@ -36,6 +36,7 @@ class Call:
         used: for each output, whether anybody reads it.
         opset: version of the operator set.
         builder: where nodes go.
+        kinds: for each input what its numbers are: "f" floating point, "i" whole, "b" truth values (0 or 1).
     """
 
     op: str
@@ -46,6 +47,7 @@ class Call:
     used: tuple[bool, ...]
     opset: int
     builder: Builder
+    kinds: tuple[str, ...] = ()
 
     def get(self, attribute: str, default: Any = None) -> Any:
         """An attribute, strings as str and lists as tuples."""
@@ -70,7 +72,8 @@ class Call:
         """Position of input `i`, which must depend on the network's input."""
         v = self.inputs[i] if self.has(i) else None
         if not isinstance(v, int):
-            raise ValueError(f"input {i} of {self.op} is {'missing' if v is None else 'constant'}")
+            what = "missing" if v is None else "constant, while others depend on the network's input"
+            raise ValueError(f"input {i} of {self.op} is {what}")
         return v
 
     def constant(self, i: int) -> np.ndarray:
@@ -85,6 +88,12 @@ class Call:
     def parameter(self, i: int) -> np.ndarray:
         """Input `i` as finite doubles."""
         return self.finite(np.asarray(self.constant(i), dtype=np.float64), self.names[i])
+
+    def shift(self, i: int) -> np.ndarray:
+        """Input `i` as doubles to be added, which may be minus infinity if a softmax then takes that in."""
+        a = np.asarray(self.constant(i), dtype=np.float64)
+        self.finite(np.where(np.isneginf(a), 0.0, a), self.names[i])
+        return a
 
     def finite(self, a: np.ndarray, name: str) -> np.ndarray:
         """`a`, which must not hold NaN or infinities."""

@@ -54,9 +54,9 @@ def sub(call: Call) -> int:
 
 def _sum(call: Call, sign: int) -> int:
     if call.is_constant(1):
-        return scale(call, call.activation(0), None, sign * call.parameter(1))
+        return scale(call, call.activation(0), None, call.shift(1) if sign > 0 else -call.parameter(1))
     if call.is_constant(0):
-        return scale(call, call.activation(1), None if sign > 0 else np.array(-1.0), call.parameter(0))
+        return scale(call, call.activation(1), None if sign > 0 else np.array(-1.0), call.shift(0))
     return total(call, [(1, call.activation(0)), (sign, call.activation(1))])
 
 
@@ -70,18 +70,14 @@ def sum_all(call: Call) -> int:
     return y
 
 
-def mul(call: Call) -> int:
-    """Mul by a constant."""
-    if not (call.is_constant(0) or call.is_constant(1)):
-        raise ValueError("Mul of two activations")
-    c = 0 if call.is_constant(0) else 1
-    return scale(call, call.activation(1 - c), call.parameter(c), None)
+def mean_all(call: Call) -> int:
+    """Mean of any number of tensors."""
+    y, shapes = sum_all(call), [call.shape(v) for v in call.inputs if v is not None]
+    return average(call, y, len(shapes))
 
 
 def div(call: Call) -> int:
     """Div by a constant."""
-    if not call.is_constant(1):
-        raise ValueError("Div by an activation")
     c = call.parameter(1)
     with np.errstate(divide="ignore", over="ignore"):
         s = call.finite(1.0 / c, f"1/{call.names[1]}")
@@ -112,8 +108,6 @@ def gemm(call: Call) -> int:
     """Gemm with one constant matrix."""
     swap = call.is_constant(0)  # A constant: (A B)ᵀ = Bᵀ Aᵀ
     trans = (call.get("transA", 0), call.get("transB", 0))
-    if not (swap or call.is_constant(1)):
-        raise ValueError("Gemm of two activations")
     x, c = call.activation(1 if swap else 0), 0 if swap else 1
     if call.constant(c).ndim != 2 or len(call.shape(x)) != 2:
         raise ValueError(f"Gemm of shapes {list(call.shape(x))} and {list(call.constant(c).shape)}")
@@ -122,6 +116,11 @@ def gemm(call: Call) -> int:
     x = call.add(Transpose((1, 0)), x) if flip else x
     y = call.add(Dense(W if trans[1 - swap] != swap else transposed(W)), x)
     y = call.add(Transpose((1, 0)), y) if swap else y
+    return with_bias(call, y)
+
+
+def with_bias(call: Call, y: int) -> int:
+    """`alpha·y + beta·C`, the end of a Gemm."""
     if call.get("alpha", 1.0) != 1.0:
         y = scale(call, y, np.array(call.get("alpha")), None)
     beta = call.get("beta", 1.0)
@@ -139,11 +138,9 @@ def gemm(call: Call) -> int:
 def matmul(call: Call) -> int:
     """MatMul with a constant on one side."""
     left = call.is_constant(0)
-    if not (left or call.is_constant(1)):
-        raise ValueError("MatMul of two activations")
     x, W = call.activation(1 if left else 0), call.constant(0 if left else 1)
     shapes = (W.shape, call.shape(x)) if left else (call.shape(x), W.shape)
-    result = _matmul_shape(*shapes)
+    result = matmul_shape(*shapes)
     if W.ndim > 2 and prod(W.shape[:-2]) > 1:
         return call.reshape(_each(call, x, call.parameter(0 if left else 1), left), result)
     W = matrix(call, 0 if left else 1) if W.ndim > 1 else call.parameter(0 if left else 1)[None]
@@ -177,35 +174,13 @@ def _flip(call: Call, x: int) -> int:
     return call.add(Transpose((*range(r - 2), r - 1, r - 2)), x)
 
 
-def _matmul_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+def matmul_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a product of matrices as numpy forms it."""
     left, right = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
     if left[-1] != right[-2]:
         raise ValueError(f"MatMul of shapes {list(a)} and {list(b)}")
     lead = np.broadcast_shapes(left[:-2], right[:-2])
     return (*lead, *(left[-2:-1] if len(a) > 1 else ()), *(right[-1:] if len(b) > 1 else ()))
-
-
-def reduce_sum(call: Call) -> int:
-    """ReduceSum."""
-    return _reduce(call, False)
-
-
-def reduce_mean(call: Call) -> int:
-    """ReduceMean."""
-    return _reduce(call, True)
-
-
-def _reduce(call: Call, mean: bool) -> int:
-    x = call.activation(0)
-    shape = call.shape(x)
-    axes = call.integers(1, "axes")
-    if not axes:
-        if call.get("noop_with_empty_axes", 0):
-            return x
-        axes = tuple(range(len(shape)))
-    axes = tuple(sorted(call.axis(a, len(shape)) for a in axes))
-    y = call.add(Sum(axes, bool(call.get("keepdims", 1))), x)
-    return average(call, y, prod(shape[a] for a in axes)) if mean else y
 
 
 def average(call: Call, y: int, count: int) -> int:

@@ -38,23 +38,48 @@ def _leaky(call: Call, leak: np.ndarray) -> int:
 
 def clip(call: Call) -> int:
     """Clip, as rectifiers: `max(x, a) = a + relu(x − a)`, `min(x, b) = b − relu(b − x)`."""
+    if any(call.has(i) and not call.is_constant(i) for i in (1, 2)):
+        return _between(call)
     x = call.activation(0)
     a, b = (
         np.asarray(call.constant(i), np.float64).reshape(()) if call.has(i) else np.asarray(call.get(key), np.float64)
         for i, key in ((1, "min"), (2, "max"))
     )
-    x = x if np.isnan(a) or a <= -_LARGE else _above(call, x, a)
-    return x if np.isnan(b) or b >= _LARGE else _below(call, x, np.maximum(b, a) if a > b else b)
+    x = x if np.isnan(a) or a <= -_LARGE else above(call, x, a)
+    return x if np.isnan(b) or b >= _LARGE else below(call, x, np.maximum(b, a) if a > b else b)
 
 
-def _above(call: Call, x: int, a: np.ndarray) -> int:
+def _between(call: Call) -> int:
+    """Clip where bounds depend on the input."""
+    y = call.inputs[0]
+    for i, sign in ((1, 1), (2, -1)):
+        bound = call.inputs[i] if call.has(i) else None
+        if isinstance(y, int) and isinstance(bound, int):
+            y = larger(call, y, bound, sign)
+        elif bound is not None:
+            if isinstance(bound, np.ndarray) and (abs(bound) >= _LARGE).all():
+                continue
+            x, c = (y, bound) if isinstance(y, int) else (bound, y)
+            assert isinstance(x, int) and isinstance(c, np.ndarray)
+            y = (above if sign > 0 else below)(call, x, call.finite(np.asarray(c, np.float64), call.names[i]))
+    assert isinstance(y, int)
+    return y
+
+
+def larger(call: Call, x: int, y: int, sign: int = 1) -> int:
+    """`max(x, y) = y + relu(x − y)`, or (sign -1) `min(x, y) = y − relu(y − x)`."""
+    step = call.add(Relu(), total(call, [(sign, x), (-sign, y)]))
+    return total(call, [(1, y), (sign, step)])
+
+
+def above(call: Call, x: int, a: np.ndarray) -> int:
     """`max(x, a)`."""
     if not a.any():
         return call.add(Relu(), call.expand(x, np.broadcast_shapes(call.shape(x), a.shape)))
     return scale(call, call.add(Relu(), scale(call, x, None, -a)), None, a)
 
 
-def _below(call: Call, x: int, b: np.ndarray) -> int:
+def below(call: Call, x: int, b: np.ndarray) -> int:
     """`min(x, b)`."""
     return scale(call, call.add(Relu(), scale(call, x, np.array(-1.0), b)), np.array(-1.0), b)
 
@@ -72,10 +97,9 @@ def minimum(call: Call) -> int:
 def _extreme(call: Call, sign: int) -> int:
     active = [v for v in call.inputs if isinstance(v, int)]
     y = active[0]
-    for x in active[1:]:  # max(x, y) = y + relu(x − y), min(x, y) = y − relu(y − x)
-        step = call.add(Relu(), total(call, [(sign, x), (-sign, y)]))
-        y = total(call, [(1, y), (sign, step)])
+    for x in active[1:]:
+        y = larger(call, x, y, sign)
     for i in range(len(call.inputs)):
         if call.is_constant(i):
-            y = (_above if sign > 0 else _below)(call, y, call.parameter(i))
+            y = (above if sign > 0 else below)(call, y, call.parameter(i))
     return y

@@ -11,7 +11,6 @@ from verifier.graph.convert_affine import scale
 from verifier.graph.ops.moves import Concat, Transpose
 
 _OPEN = (2**31 - 1, 2**63 - 1)  # ends of slices that stand for "up to the last"
-_FLOATS = {1, 10, 11, 16}  # TensorProto types: float, float16, double, bfloat16
 
 
 def identity(call: Call) -> int:
@@ -24,13 +23,6 @@ def dropout(call: Call) -> int:
     call.only_first_output()
     if call.has(2) and bool(np.any(call.constant(2))):
         raise ValueError("Dropout in training mode")
-    return call.activation(0)
-
-
-def cast(call: Call) -> int:
-    """Cast between floating-point types."""
-    if call.get("to") not in _FLOATS:
-        raise ValueError("Cast of an activation to something else than a floating-point type")
     return call.activation(0)
 
 

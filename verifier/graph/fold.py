@@ -111,13 +111,17 @@ _RULES: dict[str, Callable[[Call], np.ndarray | None]] = {
 
 def _by_onnxruntime(call: Call, node: Any, opset_imports: Any) -> list[np.ndarray]:
     """Any other operator: a model of this one node."""
+    names = dict.fromkeys(n for n, v in zip(call.names, call.inputs, strict=True) if v is not None)
+    return compute(node, {n: call.constant(call.names.index(n)) for n in names}, opset_imports)
+
+
+def compute(node: Any, given: dict[str, np.ndarray], opset_imports: Any) -> list[np.ndarray]:
+    """The outputs of an onnx NodeProto for inputs by name, as onnxruntime computes them."""
     import onnx
     import onnxruntime
 
     if any(a.HasField("g") or a.graphs for a in node.attribute):
-        raise ValueError(f"{call.op} holds a subgraph")
-    names = dict.fromkeys(n for n, v in zip(call.names, call.inputs, strict=True) if v is not None)
-    given = {n: call.constant(call.names.index(n)) for n in names}
+        raise ValueError(f"{node.op_type} holds a subgraph")
     inputs = [
         onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
         for n, a in given.items()
@@ -131,5 +135,18 @@ def _by_onnxruntime(call: Call, node: Any, opset_imports: Any) -> list[np.ndarra
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         results = iter(session.run(None, given))
     except Exception as e:  # onnxruntime has no common type of error
-        raise ValueError(f"{call.op} of constants cannot be computed: {str(e).splitlines()[0][:200]}") from None
+        reason = str(e).splitlines()[0][:200]
+        raise ValueError(f"{node.op_type} of constants cannot be computed: {reason}") from None
     return [next(results) if n else np.zeros(0) for n in node.output]
+
+
+def tried(call: Call, inputs: dict[int, np.ndarray], outputs: int = 1) -> list[np.ndarray]:
+    """What onnxruntime makes of the call with other inputs in the place of its own (by their number)."""
+    import onnx
+
+    given = {f"i{k}": a for k, a in inputs.items()}
+    last = max(inputs) + 1
+    names = [f"i{k}" if k in inputs else "" for k in range(last)]
+    node = onnx.helper.make_node(call.op, names, [f"o{k}" for k in range(outputs)])
+    node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in call.attributes.items())
+    return compute(node, given, [onnx.helper.make_opsetid("", call.opset)])

@@ -1,10 +1,11 @@
-"""Reading ONNX files: `load` makes a Graph of one, `check` compares it with onnxruntime."""
+"""Reading ONNX files: `load` makes a Graph of one; `compare.check` compares it with onnxruntime."""
 
 from __future__ import annotations
 
 import gzip
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -12,16 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from verifier.graph.convert import LARGEST, Call, Value
-from verifier.graph.fold import fold
-from verifier.graph.graph import Affine, Builder, Graph, Input, Shape
-from verifier.graph.ops.table import CONVERTERS
+from verifier.graph.compare import check as check  # part of what this module offers
+from verifier.graph.graph import Graph, Shape
+from verifier.graph.importer import OLDEST as OLDEST
+from verifier.graph.importer import Importer, one_line
 from verifier.values.errors import ModelError, UnsoundBound
-
-_DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
-_UNIT = {"float32": 2.0**-24, "float64": 2.0**-53, "float16": 2.0**-11}
-_TINY = {"float32": 1e-38, "float64": 1e-300, "float16": 6.2e-5}
-_HINT = "run `verifier info` for the list of what is supported"
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,11 @@ class Model:
         input_names, output_names: as the file declares them, in its order.
         input_shapes, output_shapes: full ONNX shapes, a symbolic batch dimension replaced by 1.
         input_dtype: `"float32"`, `"float64"` or `"float16"`.
+        own_outputs: how many outputs are the model's own; those behind are tensors inside it that `load` was asked for.
         batched: whether the first dimension of every input and output is symbolic.
+        decided: for each input, flat, the values of the entries that are fixed, NaN where one is free; or None.
+        whole: with `decided`, for each input, flat, which entries matter only by what stands before their decimal
+            point: the network is the same on all of (k − 1, k] below zero, (−1, 1), and [k, k + 1) above.
     """
 
     graph: Graph
@@ -45,6 +45,9 @@ class Model:
     output_names: tuple[str, ...]
     output_shapes: tuple[Shape, ...]
     batched: bool
+    own_outputs: int
+    decided: tuple[np.ndarray, ...] | None = None
+    whole: tuple[np.ndarray, ...] | None = None
     _source: bytes | str = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
 
@@ -123,8 +126,14 @@ def _threads() -> int:
     return max(1, int(text)) if text.isdigit() else 1
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, also: Sequence[str] = (), decided: Sequence[np.ndarray] | None = None) -> Model:
     """Read a network from an `.onnx` file, gzip-compressed or not.
+
+    Args:
+        path: the file.
+        also: names of tensors inside it that become further outputs, behind its own.
+        decided: for each input, flat, the values at which entries are fixed (NaN where one is free); the graph is then
+            right for inputs with these values only, and what depends on nothing else is computed at once.
 
     Raises:
         ModelError: if the file cannot be read, or holds something that is not supported; one line.
@@ -136,7 +145,19 @@ def load(path: str | Path) -> Model:
     source: bytes | str = str(path) if external and not packed else data
     if external and packed:
         raise ModelError(f"{path}: a compressed model with external data; unpack it")
-    return _Importer(path, proto).model(source)
+    own = len(proto.graph.output)
+    if also:
+        source = _expose(path, proto, also)
+    return Model(path=path, own_outputs=own, _source=source, **vars(Importer(path, proto, decided).run()))
+
+
+def parse(path: Path) -> Any:
+    """The ModelProto in a file, without data that it keeps elsewhere.
+
+    Raises:
+        ModelError: there is none.
+    """
+    return _parse(path, _read(path)[0])
 
 
 def _read(path: Path) -> tuple[bytes, bool]:
@@ -171,7 +192,30 @@ def _parse(path: Path, data: bytes) -> Any:
         raise ModelError(f"{path}: not an ONNX model, or a truncated one") from None
     if not proto.HasField("graph") or not proto.graph.output:
         raise ModelError(f"{path}: not an ONNX model, or a truncated one (no graph)")
+    if proto.functions:
+        from onnx import inliner
+
+        try:
+            proto = inliner.inline_local_functions(proto)
+        except Exception as e:  # whatever it makes of a damaged model
+            raise ModelError(f"{path}: its functions cannot be inlined: {one_line(e)}") from None
     return proto
+
+
+def _expose(path: Path, proto: Any, names: Sequence[str]) -> bytes:
+    """Make tensors outputs of the model, for onnxruntime, too: the changed model's bytes."""
+    computed = {o for node in proto.graph.node for o in node.output if o}
+    there = {o.name for o in proto.graph.output}
+    for name in names:
+        if name not in computed:
+            raise ModelError(f"{path}: no node computes a tensor '{name}'; give the name of a node's output")
+        if name not in there:
+            proto.graph.output.add().name = name  # its type is inferred
+            there.add(name)
+    try:
+        return bytes(proto.SerializeToString())
+    except Exception:  # protobuf's error type depends on its implementation
+        raise ModelError(f"{path}: too large to look at the tensors inside it") from None
 
 
 def _load_external(path: Path, proto: Any) -> bool:
@@ -189,175 +233,5 @@ def _load_external(path: Path, proto: Any) -> bool:
         try:
             load_external_data_for_tensor(tensor, str(folder))
         except Exception as e:  # its own checker raises types of its own
-            raise ModelError(f"{path}: data of tensor '{tensor.name}' in '{location}': {_line(e)}") from None
+            raise ModelError(f"{path}: data of tensor '{tensor.name}' in '{location}': {one_line(e)}") from None
     return True
-
-
-def _line(e: BaseException) -> str:
-    lines = str(e).splitlines()
-    return f"{lines[0][:300]}" if lines else type(e).__name__
-
-
-class _Importer:
-    """Turns one ModelProto into a Model."""
-
-    def __init__(self, path: Path, proto: Any) -> None:
-        self.path, self.proto, self.proto_graph = path, proto, proto.graph
-        self.builder = Builder()
-        self.values: dict[str, Value] = {}
-        self.read = {n for node in proto.graph.node for n in node.input} | {o.name for o in proto.graph.output}
-        opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
-        self.opset = opsets[0] if opsets else 0
-        if self.opset < 7:
-            raise ModelError(f"{path}: operator set {self.opset} is too old; convert the model to version 7 or later")
-
-    def model(self, source: bytes | str) -> Model:
-        """The finished model."""
-        initial = self._initializers()
-        inputs = [v for v in self.proto_graph.input if v.name not in initial]
-        positions, shapes, dtypes, symbolic = [], [], [], []
-        for v in inputs:
-            shape, dtype, batch = self._declared(v)
-            shapes.append(shape)
-            dtypes.append(dtype)
-            symbolic.append(batch)
-            positions.append(self.builder.add(Input(shape), (), v.name))
-            self.values[v.name] = positions[-1]
-        if len(set(dtypes)) > 1:
-            raise ModelError(f"{self.path}: inputs of several types ({', '.join(dtypes)})")
-        for node in self.proto_graph.node:
-            self._convert(node)
-        outputs = [self._output(o.name) for o in self.proto_graph.output]
-        graph = self.builder.graph(positions, outputs)
-        symbolic += [self._symbolic(v) for v in self.proto_graph.output]
-        return Model(
-            graph=graph,
-            path=self.path,
-            input_names=tuple(v.name for v in inputs),
-            input_shapes=tuple(shapes),
-            input_dtype=dtypes[0] if dtypes else "float32",
-            output_names=tuple(o.name for o in self.proto_graph.output),
-            output_shapes=tuple(graph.nodes[i].shape for i in graph.outputs),
-            batched=bool(inputs) and all(symbolic) and all(graph.nodes[i].shape[:1] == (1,) for i in graph.outputs),
-            _source=source,
-        )
-
-    def _initializers(self) -> set[str]:
-        from onnx import numpy_helper
-
-        for tensor in self.proto_graph.initializer:
-            try:
-                self.values[tensor.name] = numpy_helper.to_array(tensor)
-            except Exception as e:  # whatever a damaged tensor makes numpy or onnx raise
-                raise ModelError(f"{self.path}: tensor '{tensor.name}' is damaged: {_line(e)}") from None
-        return {t.name for t in self.proto_graph.initializer}
-
-    @staticmethod
-    def _symbolic(v: Any) -> bool:
-        dims = v.type.tensor_type.shape.dim
-        return bool(dims) and dims[0].dim_value <= 0
-
-    def _declared(self, v: Any) -> tuple[Shape, str, bool]:
-        """Shape, type and whether the batch is symbolic, of an input."""
-        tensor = v.type.tensor_type
-        if tensor.elem_type not in _DTYPES or not tensor.HasField("shape"):
-            raise ModelError(f"{self.path}: input '{v.name}' is not a floating-point tensor of known rank")
-        dims = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
-        if any(d == 0 for d in dims[1:]):
-            text = ", ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
-            raise ModelError(f"{self.path}: input '{v.name}' has shape [{text}]; only the first dimension may be open")
-        shape = tuple(d or 1 for d in dims)
-        if prod(shape) > LARGEST:
-            raise ModelError(f"{self.path}: input '{v.name}' has {prod(shape)} entries")
-        return shape, _DTYPES[tensor.elem_type], bool(dims) and dims[0] == 0
-
-    def _output(self, name: str) -> int:
-        value = self.values.get(name)
-        if value is None:
-            raise ModelError(f"{self.path}: output '{name}' is not computed by any node")
-        if not isinstance(value, int):
-            raise ModelError(f"{self.path}: output '{name}' does not depend on the input")
-        return value
-
-    def _convert(self, node: Any) -> None:
-        """Add what one node stands for and note its outputs."""
-        from onnx.helper import get_attribute_value
-
-        name = next((o for o in node.output if o), node.name)
-        where = f"{self.path}: node '{name}' ({node.op_type})"
-        missing = next((n for n in node.input if n and n not in self.values), None)
-        if missing is not None:
-            raise ModelError(f"{where}: tensor '{missing}' is not computed by an earlier node")
-        if node.domain not in ("", "ai.onnx"):
-            raise ModelError(f"{where}: operators of domain '{node.domain}' are not supported; {_HINT}")
-        inputs = tuple(self.values[n] if n else None for n in node.input)
-        try:
-            attributes = {a.name: get_attribute_value(a) for a in node.attribute}
-            used = tuple(o in self.read for o in node.output)
-            call = Call(node.op_type, name, attributes, inputs, tuple(node.input), used, self.opset, self.builder)
-            if not any(isinstance(v, int) for v in inputs):
-                results: Any = fold(call, node, self.proto.opset_import)
-            elif node.op_type in CONVERTERS:
-                results = CONVERTERS[node.op_type](call)
-            else:
-                raise ModelError(f"{where}: this operator is not supported; {_HINT}")
-        except ModelError:
-            raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError) as e:
-            raise ModelError(f"{where}: {_line(e)}; {_HINT}") from None
-        results = results if isinstance(results, list) else [results]
-        self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
-
-
-def check(model: Model, graph: Graph | None = None) -> None:
-    """Compare a graph (the model's own unless given) with onnxruntime on a few random inputs.
-
-    What may differ is rounding: its first-order bound is carried through the graph next to the values.  Large networks
-    are compared on one point, so that this takes little time.
-
-    Raises:
-        UnsoundBound: if they differ by more.
-    """
-    graph = graph or model.graph
-    work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
-    points = 3 if work < 1_000_000 else 1
-    rng = np.random.default_rng(0)
-    x = [rng.standard_normal((points, prod(s))) * rng.choice([0.3, 1.0, 3.0], (points, 1)) for s in model.input_shapes]
-    x = [a.astype(model.input_dtype).astype(np.float64) for a in x]
-    expected = model.run(*x)
-    if not np.isfinite(expected).all():
-        raise ModelError(f"{model.path}: its outputs on random inputs are not finite; its weights are too large")
-    values, error = _with_error(model, graph, x)
-    if values.shape != expected.shape:
-        raise UnsoundBound(f"{model.path}: {values.shape[1]} outputs, where onnxruntime has {expected.shape[1]}")
-    off = np.abs(values - expected)
-    if not (off <= 4 * error).all():  # also where either is NaN
-        raise UnsoundBound(f"{model.path}: differs from onnxruntime by {off.max():.3g} on random inputs; report it")
-
-
-def _with_error(model: Model, graph: Graph, x: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs `[B, m]`, and how far rounding in the model's type may put others off them."""
-    u, tiny = _UNIT[model.input_dtype], _TINY[model.input_dtype]
-    values: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
-    errors: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
-    for i, a in zip(graph.inputs, x, strict=True):
-        values[i] = a.reshape(len(a), *graph.nodes[i].shape)
-        errors[i] = np.zeros(values[i].shape)
-    for i, node in enumerate(graph.nodes):
-        if i in graph.inputs:
-            continue
-        op, v, e = node.op, [values[j] for j in node.inputs], [errors[j] for j in node.inputs]
-        values[i] = y = op.evaluate(*v)
-        if isinstance(op, Affine):
-            size, b = op.absolute(), op.absolute().bias()
-            step = 0.0 if op.exact else u * (op.terms(*graph.shapes_in(i)) + 4)
-            error = size.linear(*(f + step * abs(a) for a, f in zip(v, e, strict=True)))
-            errors[i] = error if op.exact else error + (tiny if b is None else step * b + tiny)
-        else:
-            moved = np.zeros(y.shape)
-            for k, a in enumerate(v):
-                for shift in (e[k], -e[k]):
-                    moved = np.maximum(moved, abs(op.evaluate(*v[:k], a + shift, *v[k + 1 :]) - y))
-            errors[i] = moved + (0.0 if op.exact else 4 * u * (abs(y) + abs(y).max(initial=0.0) * u) + tiny)
-    out = [np.concatenate([a[i].reshape(len(a[i]), -1) for i in graph.outputs], 1) for a in (values, errors)]
-    return out[0], out[1]

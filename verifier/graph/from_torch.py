@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from verifier.graph.aten import SUPPORTED, TABLE
 from verifier.graph.aten_call import Activation, Call, refuse
+from verifier.graph.aten_table import SUPPORTED, TABLE
+from verifier.graph.compare import moved
 from verifier.graph.graph import Affine, Builder, Graph, Input, Shape
-from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.affine import Scale
 from verifier.values.arrays import Array, Place
 from verifier.values.errors import ModelError, UnsoundBound
 from verifier.values.rounding import gamma, tiny, unit
@@ -147,15 +148,21 @@ def _walk(exported: torch.export.ExportedProgram, module: nn.Module, example: Te
             else:
                 env[node] = own[spec.target] if spec.target in own else exported.constants[spec.target]
         elif node in needed:
-            env[node] = _step(node, env, builder, len(example), who)
+            env[node] = _step(node, env, builder, example, who)
     (returned,) = exported.graph.output_node().args
     results: Any = [env.get(node) for node in pytree.tree_leaves(returned)]
     if not results or not all(isinstance(r, Activation) for r in results):
         raise ModelError(f"{who}: each of its outputs must be a tensor that depends on the input")
-    return builder.graph([start], [r.at for r in results])
+    if not all(r.lead for r in results):
+        raise ModelError(f"{who}: each of its outputs must have the batch axis in front")
+    graph = builder.graph([start], [r.at for r in results])
+    for made in graph.nodes:
+        if isinstance(made.op, Scale) and made.op.t is not None and not bool(torch.isfinite(made.op.t).all()):
+            raise ModelError(f"{who}: {made.name} adds infinity, and no softmax takes it in")
+    return graph
 
 
-def _step(node: torch.fx.Node, env: dict[torch.fx.Node, Any], builder: Builder, batch: int, who: str) -> Any:
+def _step(node: torch.fx.Node, env: dict[torch.fx.Node, Any], builder: Builder, example: Tensor, who: str) -> Any:
     """The value of one node: an activation, a constant, or a list of them."""
     target = node.target
     given: Any = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: env[n])
@@ -169,7 +176,7 @@ def _step(node: torch.fx.Node, env: dict[torch.fx.Node, Any], builder: Builder, 
             refuse("it is not supported")
         if not any(isinstance(env[n], (Activation, list)) for n in node.all_input_nodes):
             return _fold(target, *given)
-        return _apply(node, target, given, builder, batch)
+        return _apply(node, target, given, builder, len(example), example.dtype)
     except (ValueError, TypeError, IndexError, RuntimeError) as e:  # of a rule, or of torch on odd arguments
         name = str(target).removesuffix(f".{getattr(target, '_overloadname', '')}")
         path, kind = next(reversed((node.meta.get("nn_module_stack") or {"": ("", who)}).values()))
@@ -186,7 +193,9 @@ def _fold(target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str
     return target(*args, **kwargs)
 
 
-def _apply(node: torch.fx.Node, target: torch._ops.OpOverload, given: Any, builder: Builder, batch: int) -> Any:
+def _apply(
+    node: torch.fx.Node, target: torch._ops.OpOverload, given: Any, builder: Builder, batch: int, kind: torch.dtype
+) -> Any:
     rule = TABLE.get(target.overloadpacket.__name__)
     if rule is None:
         refuse("it is not supported")
@@ -196,16 +205,16 @@ def _apply(node: torch.fx.Node, target: torch._ops.OpOverload, given: Any, build
     meta = node.meta["val"]
     values = [meta] if isinstance(meta, Tensor) else list(meta)
     first = values[0]
-    if first.dtype not in _FLOATS:
+    if first.dtype not in (*_FLOATS, torch.bool):
         refuse(f"its result has type {str(first.dtype).removeprefix('torch.')}, not float32 or float64")
     if not all(isinstance(d, int) for value in values for d in value.shape):
         refuse("its size depends on values; index by positions, not by a mask")
-    call = Call(builder, node.name, target, args, batch, tuple(first.shape[1:]), first.dtype, first.device)
+    dtype = first.dtype if first.dtype in _FLOATS else kind  # truth values are the numbers 0 and 1
+    call = Call(builder, node.name, target, args, batch, tuple(first.shape[1:]), dtype, first.device)
     result = rule(call)
-    for y, value in zip([result] if isinstance(result, Activation) else result, values, strict=False):
-        if (batch, *y.shape) != tuple(value.shape):
-            refuse(f"its result {list(value.shape)} would be [{batch}] and {list(y.shape)} here")
-    return result
+    several = [result] if isinstance(result, Activation) else result
+    settled = [call.settled(y, tuple(value.shape)) for y, value in zip(several, values, strict=False)]
+    return settled[0] if isinstance(result, Activation) else settled
 
 
 def _coarsest(exported: torch.export.ExportedProgram) -> str:
@@ -253,12 +262,10 @@ def _deviation(graph: Graph, x: Tensor, y: np.ndarray, dtype: str) -> tuple[np.n
                 if not op.exact:  # 16: kernels that transform (Winograd) sum more than the products they stand for
                     g = 16 * gamma(op.terms(*(graph.nodes[j].shape for j in node.inputs)) + 4, dtype)
                     error = error + g * a.evaluate(*(values[j].abs() + errors[j] for j in node.inputs)) + tiny(dtype)
-            elif isinstance(op, Relu):
-                error = max(1.0, abs(op.leak)) * e[0] + unit(dtype) * value.abs()
             elif e:
-                error = op.evaluate(*e)  # a maximum moves by no more than the most moved of its entries
+                error = moved(op, values[node.inputs[0]], e[0], value, 4 * unit(dtype)) + tiny(dtype)
             else:
                 error = torch.zeros_like(value)
             errors.append(error)
-    flat = [torch.cat([part[i].flatten(1) for i in graph.outputs], 1).numpy() for part in (values, errors)]
+    flat = [torch.cat([part[i].reshape(len(x), -1) for i in graph.outputs], 1).numpy() for part in (values, errors)]
     return np.abs(flat[0] - y), flat[1]

@@ -87,6 +87,32 @@ class Elementwise(Operator):
     def slope(self, x: Array) -> Array:
         """A (sub)derivative at `x`, for gradient search; `[B, *shape]`."""
 
+    def gradient(self, g: Array, x: Array) -> Array:
+        """Rows over the input from rows over the result, at `x`."""
+        return g * self.slope(x)
+
+
+class Rowwise(Operator):
+    """A nonlinear function of the entries of the last axis of one input.
+
+    Operators of several inputs are of this kind: their inputs are put side by side first, which only moves numbers, so
+    that bounding needs to know of one input only.
+    """
+
+    width: int = 0
+    """How long the last axis must be; 0 for any length."""
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """The input's without the last axis."""
+        (s,) = inputs
+        if not s or (self.width and s[-1] != self.width):
+            raise ValueError(f"{type(self).__name__} of the last axis of shape {list(s)}")
+        return s[:-1]
+
+    @abstractmethod
+    def gradient(self, g: Array, x: Array) -> Array:
+        """Rows `[B, *input shape]` over the input from rows `[B, *shape]` over the result, at `x`."""
+
 
 @dataclass(frozen=True)
 class Input(Operator):

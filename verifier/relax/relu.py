@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from verifier.graph.ops.relu import Relu
+from verifier.relax.lines import Lines
 from verifier.values.arrays import Array, namespace
 from verifier.values.rounding import dtype_of, tiny, unit
-
-
-@dataclass(frozen=True)
-class Lines:
-    """`s_l·z + t_l <= f(z) <= s_u·z + t_u` for every z between the bounds it was made from; arrays `[B, *shape]`.
-
-    `t_l` is None where it is zero throughout.
-    """
-
-    s_l: Array
-    t_l: Array | None
-    s_u: Array
-    t_u: Array
 
 
 def chord(leak: float | Array, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -63,8 +49,15 @@ def alpha_range(op: Relu) -> tuple[float, float]:
 
 
 def image(op: Relu, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Least and largest value between `lower` and `upper`: at the ends, or at the kink where both ends are positive."""
+    """Least and largest value between `lower` and `upper`: at the ends, or at the kink where both ends are positive.
+
+    Rounded outward where the leak makes the values round.
+    """
     xp = namespace(lower)
     at_lower, at_upper = op.evaluate(lower), op.evaluate(upper)
     least = at_lower if op.leak >= 0 else xp.minimum(at_lower, xp.where((lower < 0) & (upper > 0), lower * 0, at_upper))
-    return least, xp.maximum(at_lower, at_upper)
+    most = xp.maximum(at_lower, at_upper)
+    if op.leak in (0.0, 1.0):
+        return least, most
+    u, t = 4 * unit(dtype_of(lower)), tiny(dtype_of(lower))
+    return least - u * xp.abs(least) - t, most + u * xp.abs(most) + t

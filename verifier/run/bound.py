@@ -9,7 +9,8 @@ import numpy as np
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
 from verifier.bounds.dual import Objective, Walk
-from verifier.bounds.fold import Folded, fold
+from verifier.bounds.fold import Folded
+from verifier.bounds.folding import fold
 from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
@@ -69,13 +70,14 @@ def bound(
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, the network {n} inputs; give as many")
     C = _rows(rows, m)
-    size = magnitudes(graph, box.lower, box.upper)
     prepared = prepare(graph, place)
     varying = np.flatnonzero(box.lower < box.upper)
     if method == "interval" or (method != "forward" and len(varying) > MOST_SYMBOLS):
         varying = varying[:0]
     lower, upper = outward(box.lower[None], box.upper[None], place)
-    b = boxes(lower, upper, place.array(varying), dtype)
+    b = boxes(lower, upper, place.array(varying), dtype, _round(ball))
+    first = propagate(prepared, b, None, set(), None, 10**6).interval
+    size = magnitudes(graph, box.lower, box.upper, {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in first.items()})
     both = np.concatenate([C, -C])
     block = max(1, int(BLOCK / max(node.size for node in graph.nodes)))
     bounds: Bounds | None = None
@@ -95,6 +97,11 @@ def bound(
     if not np.isfinite(value).all():
         raise UnsoundBound(f"bounds of {getattr(net, 'path', 'the network')} are not finite; try dtype float64")
     return value[: len(C)], -value[len(C) :]
+
+
+def _round(ball: Ball | None) -> Ball | None:
+    """The ball, where it is more than a box."""
+    return None if ball is None or ball.norm == float("inf") else ball
 
 
 def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, method: str, ball: Ball | None) -> np.ndarray:
@@ -126,11 +133,11 @@ def _optimised(graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarr
     zero = np.zeros(len(rows))
     varying = np.flatnonzero(box.lower < box.upper)
     symbols = net.place.array(varying if len(varying) <= MOST_SYMBOLS else varying[:0])
-    b = boxes(net.place.array(box.lower[None]), net.place.array(box.upper[None]), symbols, "float64")
+    b = boxes(net.place.array(box.lower[None]), net.place.array(box.upper[None]), symbols, "float64", _round(ball))
     bounds = propagate(net, b, None, set(), {}, 500_000)
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in bounds.interval.items()}
     some = make_rows(graph, net, magnitudes(graph, box.lower, box.upper, host), rows, None, zero)
-    F = fold(net, some, bounds.interval, bounds.weights(net), box.lower, box.upper)
+    F = fold(net, some, bounds.interval, bounds.weights(net), box.lower, box.upper, relaxed=bounds.relaxed)
     F = F.settle(*tighten(F, fast, Rates(5, alpha=0.5), 500_000)[:2])
     quick, parts = F.to(fast), []
     step = max(16, int(BLOCK / 10) // (len(F) + len(varying) + 1))

@@ -11,6 +11,7 @@ from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
+from verifier.run.joint import Joint
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError
 
@@ -89,6 +90,6 @@ def boundable(model: Network) -> Graph:
     """
     one_input_one_output(model)
     graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
-    if isinstance(model, from_onnx.Model):
+    if isinstance(model, (from_onnx.Model, Joint)):
         from_onnx.check(model, graph)
     return graph

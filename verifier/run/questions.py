@@ -24,15 +24,11 @@ class Robustness:
         """The property for a network of so many classes.
 
         Raises:
-            PropertyError: the label is not one of them, or the ball is not one of the maximum norm.
+            PropertyError: the label is not one of them.
         """
         if isinstance(self.inputs, Ball):
-            if self.inputs.norm != float("inf"):
-                raise PropertyError(
-                    f"robustness in norm {self.inputs.norm:g} is not supported yet; use norm=inf, a ball around it"
-                )
             b = self.inputs
-            return builders.robustness(b.center, b.eps, self.label, n_outputs, b.lo, b.hi)
+            return builders.robustness(b.center, b.eps, self.label, n_outputs, b.lo, b.hi, norm=b.norm)
         if n_outputs < 2 or not 0 <= self.label < n_outputs:
             raise PropertyError(f"robustness: label {self.label} of {n_outputs} classes; give 0 <= label < classes")
         rows = []

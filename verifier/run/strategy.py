@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from verifier.graph.graph import Affine, Graph
+from verifier.graph.graph import Affine, Graph, Input
+from verifier.graph.ops.relu import Relu
+from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Place
 from verifier.values.errors import UserError
 
@@ -51,6 +53,20 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
         10,
         f"{why}, {threads} threads: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts",
     )
+
+
+def ways(graph: Graph) -> str:
+    """How a search would go about a network, in one line; the property decides which inputs vary at all."""
+    inputs = sum(graph.nodes[i].size for i in graph.inputs)
+    nonlinear = [n for n in graph.nodes if not isinstance(n.op, (Affine, Input))]
+    if not nonlinear:
+        return "none: the network is affine, and bounds decide"
+    units = sum(n.size for n in nonlinear)
+    kinks = all(isinstance(n.op, Relu) for n in nonlinear)
+    what = "signs of rectifiers" if kinks else "values that nonlinear operators read, at any point"
+    if inputs <= MOST_SYMBOLS:
+        return f"splits of the {inputs} inputs, in turns with splits of {what} ({units:,} units)"
+    return f"splits of {what} ({units:,} units); of inputs, should few of the {inputs:,} vary or the rest be too large"
 
 
 def cores() -> int:

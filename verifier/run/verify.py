@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,29 +16,27 @@ from verifier.attack.gradient import targets
 from verifier.attack.replay import Replay
 from verifier.graph.graph import Graph
 from verifier.run import strategy
-from verifier.run.model import Network, boundable, load, name_of, one_input_one_output
+from verifier.run.apart import apart
+from verifier.run.joint import Joint
+from verifier.run.model import boundable
+from verifier.run.peel import peeled
+from verifier.run.pose import Question, pose
+from verifier.run.relations import Asked
 from verifier.search.budget import Budget
 from verifier.search.candidates import Candidates
 from verifier.search.decide import decide
 from verifier.search.outcome import Progress
 from verifier.search.query import make_query
 from verifier.spec.property import Property
+from verifier.spec.query2 import Query2
 from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place
-from verifier.values.errors import PropertyError, UserError
+from verifier.values.errors import ModelError, UserError
 from verifier.values.verdict import Verdict
 
 MOST_TARGETS = 4096
 """Disjuncts that one gradient search goes for at once."""
-
-
-class Question(Protocol):
-    """Something that becomes a property once the number of outputs is known."""
-
-    def property(self, n_outputs: int) -> Property:
-        """The property for a network of so many outputs."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,24 @@ class Result:
 
 def verify(
     model: Any,
-    prop: str | Path | Property | Question,
+    prop: str | Path | Property | Query2 | Question | Asked | None = None,
     timeout: float | None = None,
     *,
     device: str = "auto",
     seed: int = 0,
+    accept_real: bool = False,
     watch: Callable[[str, Progress | None], None] | None = None,
 ) -> Result:
     """Whether some input satisfies the property.
 
     Args:
-        model: a file, or what `load` returned.
+        model: a file, or what `load` returned; for a query over several networks a mapping from their names to such.
+            Or a question that brings its networks along, such as `monotone(net, input=0, box=box)`, alone.
         prop: a VNN-LIB file, a `Property`, or a question such as `robustness(ball, label)`.
         timeout: seconds from now; None for as long as it takes.
         device: `auto`, `cpu` or `cuda`.
         seed: of the search for counterexamples; proofs do not depend on it.
+        accept_real: consent to an answer in real arithmetic where a query declares floating-point types.
         watch: called with the phase and, while searching, the progress.
 
     Raises:
@@ -87,9 +89,11 @@ def verify(
         raise UserError(f"timeout {timeout}: give a number of seconds that is not negative")
     strategy.check_device(device)
     clock, budget = _Clock(), Budget.seconds(timeout)
-    net = load(model)
-    question = _property(prop, net)
-    fits(net, question)
+    try:
+        posed = pose(model, prop, accept_real)
+    except ModelError as refused:
+        return _divided(model, prop, refused, clock, budget, device=device, seed=seed, watch=watch)
+    net, question = posed.net, posed.prop
     clock.mark("load")
     if question.n_disjuncts == 0:
         return Result(Verdict.UNSAT, None, "the property contradicts itself: no input satisfies it", clock.stats())
@@ -99,12 +103,13 @@ def verify(
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
     replay = Replay(question, net.run, _evaluator(graph), net.input_dtype)
+    whole, graph = graph, peeled(graph, question)
     if watch:
         watch("looking for a counterexample", None)
     witness = attack(graph, question, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
     clock.mark("attack")
     if witness is not None:
-        return Result(Verdict.SAT, witness, "found by gradient search", clock.stats(strategy=plan.reason))
+        return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(strategy=plan.reason))
     query = make_query(graph, question, plan.place)
     clock.mark("prepare")
     outcome = decide(
@@ -113,6 +118,7 @@ def verify(
         Candidates(query, replay),
         (lambda p: watch("searching", p)) if watch else None,
         threads=plan.threads,
+        other=partial(apart, net, whole, question, plan.place) if isinstance(net, Joint) else None,
     )
     clock.mark("search")
     p = outcome.progress
@@ -123,7 +129,41 @@ def verify(
         Verdict.UNKNOWN: f"{p.stuck} parts can be neither refuted nor split: they are as small as numbers allow",
     }
     stats = clock.stats(domains=p.bounded, open=p.open, rounds=p.rounds, strategy=plan.reason)
-    return Result(outcome.verdict, outcome.witness, why[outcome.verdict], stats)
+    return Result(outcome.verdict, posed.told(outcome.witness), why[outcome.verdict], stats)
+
+
+def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: Budget, **how: Any) -> Result:
+    """An answer on a model that can be read only where some inputs are decided (see `run.cells`).
+
+    Raises:
+        ModelError: it cannot be read there either: why it could not be read at first.
+    """
+    from verifier.run import cells  # only here: most models can be read
+
+    question = read(prop) if isinstance(prop, (str, Path)) else prop
+    if not (isinstance(model, (str, Path)) and isinstance(question, Property)) or not question.n_disjuncts:
+        raise refused
+    try:
+        found = cells.divide(Path(model), question)
+    except ModelError:
+        raise refused from None
+    if not isinstance(found, cells.Divided):
+        return verify(found, question, budget.left(), **how)
+    clock.mark("load")
+
+    def sub(net: Any, part: Property) -> tuple[Verdict, Witness | None]:
+        result = verify(net, part, budget.left(), **how)
+        return result.verdict, result.witness
+
+    verdict, witness, done = cells.decide(found, question, budget, sub)
+    clock.mark("search")
+    why = {
+        Verdict.SAT: "found in a cell",
+        Verdict.UNSAT: f"each of the {done} cells that whole numbers of the inputs make was refuted",
+        Verdict.TIMEOUT: f"out of time after {done} cells",
+        Verdict.UNKNOWN: "some cells are too close to call",
+    }
+    return Result(verdict, witness, why[verdict], clock.stats(cells=done))
 
 
 def attack(
@@ -143,31 +183,6 @@ def attack(
 def _evaluator(graph: Graph) -> Callable[[np.ndarray], np.ndarray]:
     shape = graph.nodes[graph.inputs[0]].shape
     return lambda x: graph.evaluate(x.reshape(len(x), *shape))[0].reshape(len(x), -1)
-
-
-def _property(prop: Any, net: Network) -> Property:
-    if isinstance(prop, (str, Path)):
-        return read(prop)
-    if isinstance(prop, Property):
-        return prop
-    if hasattr(prop, "property"):
-        return prop.property(sum(int(np.prod(s)) for s in net.output_shapes))
-    raise PropertyError(f"{type(prop).__name__} is not a property: give a VNN-LIB file or what `robustness` returns")
-
-
-def fits(net: Network, prop: Property) -> None:
-    """Refuse a network without exactly one input and one output, and a property over other numbers of variables."""
-    one_input_one_output(net)
-    for what, shape, have in (
-        ("input", net.input_shapes[0], prop.n_inputs),
-        ("output", net.output_shapes[0], prop.n_outputs),
-    ):
-        need = int(np.prod(shape))
-        if need != have:
-            raise PropertyError(
-                f"{prop.source}: it has {have} {what} variables, but {name_of(net)} has {need} {what}s "
-                f"(shape {list(shape)}); use the property and the network that belong together"
-            )
 
 
 class _Clock:

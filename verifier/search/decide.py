@@ -15,6 +15,7 @@ from verifier.search.neurons import tree
 from verifier.search.neurons.loop import Grow
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
+from verifier.search.rivals import Rivals
 from verifier.values.verdict import Verdict
 
 MOST = 3e8
@@ -29,9 +30,22 @@ BEHIND = 0.2
 Watch = Callable[[Progress], None] | None
 
 
-def decide(query: Query, budget: Budget, attempt: Try, watch: Watch = None, threads: int = 1) -> Outcome:
-    """Search until every disjunct is refuted, a counterexample is found, or time is up."""
-    inputs = InputSearch(query, attempt, watch, threads=threads)
+def decide(
+    query: Query,
+    budget: Budget,
+    attempt: Try,
+    watch: Watch = None,
+    threads: int = 1,
+    other: Callable[[], Query | None] | None = None,
+) -> Outcome:
+    """Search until every disjunct is refuted, a counterexample is found, or time is up.
+
+    Args:
+        other: makes the same question in another form (see `Rivals`).
+    """
+    inputs: InputSearch | Rivals = InputSearch(query, attempt, watch, threads=threads)
+    if other is not None:
+        inputs = Rivals(query, other, attempt, watch, threads)
     neurons = NeuronSearch(query, budget, attempt, watch)
     try:
         done = _alternate(query, inputs, neurons, budget)
@@ -48,14 +62,14 @@ def decide(query: Query, budget: Budget, attempt: Try, watch: Watch = None, thre
     return Outcome(done.verdict, done.witness, progress)
 
 
-def _alternate(query: Query, inputs: InputSearch, neurons: NeuronSearch, budget: Budget) -> Outcome:
+def _alternate(query: Query, inputs: InputSearch | Rivals, neurons: NeuronSearch, budget: Budget) -> Outcome:
     """Give turns to both; what has closed the larger share of the question gets most of the time.
 
     Where many inputs vary, halving one of them decides nothing: neurons begin.  Both work on the same question, so
     whatever part of it one of them has refuted is dropped by the other.
     """
     few = bool(len(query.symbols)) or not (query.lower < query.upper).any()
-    spent: dict[InputSearch | NeuronSearch, float] = {inputs: 0.0, neurons: 0.0}
+    spent: dict[InputSearch | Rivals | NeuronSearch, float] = {inputs: 0.0, neurons: 0.0}
     while inputs.able or neurons.able:
         if budget.spent():
             return Outcome(Verdict.TIMEOUT)

@@ -78,6 +78,10 @@ class Frontier:
         """Which groups have open domains."""
         return {int(g) for b in self._blocks for g in np.unique(b.group)}
 
+    def all(self) -> Domains:
+        """All open domains, of which there is at least one."""
+        return join(self._blocks)
+
     def drop(self, group: int) -> None:
         """Forget the domains of a group."""
         blocks = [b.take(np.flatnonzero(b.group != group)) for b in self._blocks]

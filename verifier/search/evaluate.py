@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.bounds.ball import least
 from verifier.bounds.network import Network
 from verifier.bounds.propagate import Bounds, boxes, propagate
-from verifier.bounds.rows import rows_backward
+from verifier.bounds.rows import rows_backward, rows_interval
 from verifier.relax import table
-from verifier.relax.relu import Lines
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes
 from verifier.search.branching.gap import Gap
 from verifier.search.clipping.complete import minimise
 from verifier.search.domains import Domains
@@ -55,23 +57,24 @@ class Evaluation:
 
 
 @np.errstate(all="ignore")  # numbers that overflow close nothing: every test below is false for NaN
-def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False) -> Evaluation:
+def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False, thorough: bool = True) -> Evaluation:
     """Bound every row of every domain.
 
     Args:
         chunk: numbers that one block of backward rows may hold.
         precise: bulk bounding in double precision, too.
+        thorough: whether undecided entries are bounded backward, too.
     """
     net = query.exact if precise else query.fast
     lower, upper = outward(d.lower, d.upper, net.place)
-    box = boxes(lower, upper, query.symbols, net.place.dtype)
+    box = boxes(lower, upper, query.symbols, net.place.dtype, query.prop.ball)
     known = query.sure if net is query.exact else query.known
-    bounds = propagate(net, box, _split_sign(net, d.sign), set(net.sources), {}, chunk, known)
+    bounds = propagate(net, box, _split_sign(net, d.sign), set(net.feeds), {} if thorough else None, chunk, known)
     exact = query.exact
     relaxed = _in_double(exact, bounds)
     ids = query.ids[d.group]
     seen: dict[int, Array] = {}
-    weight = bounds.weights(exact)
+    weight = bounds.weights(exact, relaxed)
     planes = rows_backward(exact, query.rows, exact.place.array(ids), weight, relaxed, seen)
     B, K = ids.shape
     A = to_numpy(planes.A).reshape(B, K, -1)
@@ -79,17 +82,26 @@ def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False) -> Eva
     center = d.lower * 0.5 + d.upper * 0.5
     radius = np.maximum(d.upper - center, center - d.lower) * (1 + 4 * unit("float64"))
     row = np.einsum("bkn,bn->bk", A, center) - np.einsum("bkn,bn->bk", abs(A), radius) + b
+    if bounds.broken is not None:
+        row = np.where(to_numpy(bounds.broken)[:, None], -np.inf, row)
+        b = np.where(to_numpy(bounds.broken)[:, None], -np.inf, b)
+    if query.prop.ball is not None:
+        row = np.fmax(row, least(A.reshape(B * K, -1), b.reshape(-1), query.prop.ball).reshape(B, K))
+    plain = rows_interval(exact, query.rows, exact.place.array(ids), bounds.image, (box.lower, box.upper))
+    row = np.fmax(row, to_numpy(plain))
     row = np.where(np.isfinite(row), row, -np.inf)  # what has overflowed refutes nothing
     uses = query.uses[d.group]
     best = np.where(uses, row[:, None], -np.inf).max(2)  # [B, J] best row of each disjunct; NaN never wins a refutation
     alive = d.alive & ~(best > 0)
+    matters = _matters(query, uses, ids)
+    best = np.where(matters, row[:, None], -np.inf).max(2)
     if _worth_combining(uses):
-        best = _combined(d, A, b, row, uses, alive, best)
+        best = _combined(d, A, b, row, (uses, matters), alive, best)
         alive = alive & ~(best > 0)
     nearest = np.where(alive, -best, -np.inf)
     deciding_disjunct = nearest.argmax(1)
     gap = nearest.max(1)
-    deciding = np.where(np.take_along_axis(uses, deciding_disjunct[:, None, None], 1)[:, 0], row, -np.inf).argmax(1)
+    deciding = np.where(np.take_along_axis(matters, deciding_disjunct[:, None, None], 1)[:, 0], row, -np.inf).argmax(1)
     picked = {i: _pick(r, deciding, B, K, net.place) for i, r in seen.items()}
     A_decides = np.take_along_axis(A, deciding[:, None, None], 1)[:, 0]
     score = Gap().score(net, bounds, picked, net.place.array(A_decides), box.radius)
@@ -98,7 +110,7 @@ def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False) -> Eva
     blurred = alive.any(1) & (gap < NOISE * noise) if net is not exact else np.zeros(B, bool)
     if blurred.any():
         at = np.flatnonzero(blurred)
-        result = _replace(result, at, evaluate(query, d.take(at), chunk, precise=True))
+        result = _replace(result, at, evaluate(query, d.take(at), chunk, True, thorough))
     return result
 
 
@@ -126,19 +138,38 @@ def _worth_combining(uses: np.ndarray) -> bool:
     return uses.shape[2] > 1 and uses.shape[1] * uses.shape[2] <= 64 and bool((uses.sum(2) > 1).any())
 
 
+def _matters(query: Query, uses: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Of the rows that disjuncts use `[B, J, K]`, those over outputs, where there are some.
+
+    Rows over inputs alone are known exactly, and clipping by them leaves nothing to be gained from splitting for them.
+    """
+    over_outputs = uses & query.over_outputs[ids][:, None]
+    return np.where(over_outputs.any(2, keepdims=True), over_outputs, uses)
+
+
 def _combined(
-    d: Domains, A: np.ndarray, b: np.ndarray, row: np.ndarray, uses: np.ndarray, alive: np.ndarray, best: np.ndarray
+    d: Domains,
+    A: np.ndarray,
+    b: np.ndarray,
+    row: np.ndarray,
+    which: tuple[np.ndarray, np.ndarray],
+    alive: np.ndarray,
+    best: np.ndarray,
 ) -> np.ndarray:
     """`best` `[B, J]` improved: each disjunct's best row, minimised where its other rows are not positive.
+
+    Args:
+        which: `[B, J, K]` the rows that each disjunct has, and those among which the best one is.
 
     Sound because: a point satisfying the disjunct makes all its rows `<= 0`; where that forces one above 0 there is
     no such point.
     """
+    uses, matters = which
     at = np.flatnonzero((alive & (uses.sum(2) > 1)).any(1))
     if not len(at):
         return best
     use, planes, constant = uses[at], A[at], b[at]
-    objective = np.where(use, row[at][:, None], -np.inf).argmax(2)  # [B, J]
+    objective = np.where(matters[at], row[at][:, None], -np.inf).argmax(2)  # [B, J]
     rows = np.take_along_axis(planes, objective[:, :, None], 1)
     offset = np.take_along_axis(constant, objective, 1)
     others = use & (np.arange(use.shape[2]) != objective[:, :, None])
@@ -153,7 +184,7 @@ def _noise(error: np.ndarray, net: Network) -> np.ndarray:
     return error.max(1) * (unit(net.place.dtype) / unit("float64"))
 
 
-def _in_double(net: Network, bounds: Bounds) -> dict[int, Lines]:
+def _in_double(net: Network, bounds: Bounds) -> dict[int, Lines | Planes]:
     """Relaxations made again from the same intervals in double precision: tighter by what rounding cost."""
     relaxed = {}
     for i in bounds.relaxed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -12,9 +13,11 @@ from verifier.search.budget import Budget
 from verifier.search.clipping.relaxed import clip_any
 from verifier.search.domains import Domains, Frontier, roots
 from verifier.search.evaluate import Evaluation
+from verifier.search.ladder import Ladder
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.workers import Workers
+from verifier.values import ball
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
@@ -47,6 +50,7 @@ class InputSearch:
         self._groups, self._stuck = self.frontier.groups(), set[int]()
         self.progress = Progress()
         self._workers = Workers(query, threads)
+        self._ladder = Ladder()
         self._most = self._batch = batch or batch_size(query) * self._workers.threads
 
     def close(self) -> None:
@@ -77,6 +81,21 @@ class InputSearch:
         self.frontier.drop(group)
         self._stuck.discard(group)
 
+    def follow(self, other: InputSearch) -> None:
+        """Go on from a copy of what another search, of a query with the same groups and boxes, has left open."""
+        self.frontier = Frontier(self._mine(other.frontier.all()))
+        self._groups, self._stuck = set(other._groups), set(other._stuck)
+
+    def gap(self, d: Domains) -> float:
+        """How far domains, open ones of any search of the same groups and boxes, are from being closed, on average."""
+        result = self._workers(self._mine(d))
+        return float(np.where(result.alive.any(1), np.maximum(result.gap, 0.0), 0.0).mean())
+
+    def _mine(self, d: Domains) -> Domains:
+        """Without what is known of the signs of another network's neurons."""
+        neurons = sum(self.query.graph.nodes[j].size for j in self.query.fast.sources)
+        return replace(d, sign=np.zeros((len(d), neurons), np.int8))
+
     def advance(self, budget: Budget) -> Outcome | None:
         """Go on until the question is decided, or (None) the budget is spent or there is nothing left to split."""
         progress = self.progress
@@ -85,7 +104,8 @@ class InputSearch:
                 return None
             d, start = self.frontier.pop(self._batch), time.monotonic()
             try:
-                result = self._workers(d)
+                self._ladder.watch(d, self._workers)
+                result = self._workers(d, self._ladder.thorough)
             except MemoryError:
                 if len(d) == 1:
                     raise
@@ -132,7 +152,10 @@ def _split(query: Query, d: Domains, result: Evaluation, left: np.ndarray) -> tu
     group = d.group[both]
     alive = result.alive[both]
     lower, upper, alive = clip_any(lower, upper, result.A[both], result.b[both], query.uses[group], alive)
-    open_ = alive.any(1)
+    open_ = np.asarray(alive.any(1))
+    if query.prop.ball is not None:
+        lower[open_], upper[open_], outside = ball.clip(query.prop.ball, lower[open_], upper[open_])
+        open_[open_] = ~outside
     share = d.share[both] * 0.5
     children = Domains(lower, upper, group, alive, result.gap[both], result.sign[both], share)
     return children.take(np.flatnonzero(open_)), stuck

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -59,7 +60,13 @@ class Query:
     sure: dict[int, tuple[Array, Array]]
     cost: int
 
+    @cached_property
+    def over_outputs(self) -> np.ndarray:
+        """`[L]` which literals have to do with outputs."""
+        return np.asarray(self.prop.A_y.any(1))
 
+
+@np.errstate(all="ignore")  # what is not defined or overflows proves nothing
 def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     """Join them.
 
@@ -72,7 +79,7 @@ def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     lower, upper = prop.lower[used], prop.upper[used]
     ids, uses, exists = _groups(prop, inverse, len(used))
     hull_l, hull_u = lower.min(0), upper.max(0)
-    active = np.flatnonzero(hull_l < hull_u)
+    active = np.flatnonzero((lower < upper).any(0))  # what only differs from box to box is known on each
     symbols = active if len(active) <= MOST_SYMBOLS else active[:0]
     double = Place(place.kind, "float64", place.device)
     cost = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
@@ -80,8 +87,8 @@ def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     exact = prepare(graph, double)
     fast = exact if place.dtype == "float64" else prepare(graph, place)
     effort = sum(graph.nodes[j].size for j in exact.sources) * cost
-    hull = boxes(double.array(hull_l[None]), double.array(hull_u[None]), double.array(symbols), "float64")
-    thorough = effort < ROOT_EFFORT and len(symbols) == len(active)
+    hull = boxes(double.array(hull_l[None]), double.array(hull_u[None]), double.array(symbols), "float64", prop.ball)
+    thorough = effort < ROOT_EFFORT and len(symbols) == int((hull_l < hull_u).sum())
     sure = propagate(exact, hull, None, set(), {} if thorough else None, 10**6).interval
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in sure.items()}
     rows = make_rows(graph, exact, magnitudes(graph, hull_l, hull_u, host), prop.A_y, prop.A_x, prop.d)

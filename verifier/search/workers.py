@@ -22,22 +22,22 @@ class Workers:
         self._query, self.threads = query, max(1, threads)
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
-    def __call__(self, d: Domains) -> Evaluation:
-        """Bound every domain; the order is kept.
+    def __call__(self, d: Domains, thorough: bool = True) -> Evaluation:
+        """Bound every domain; the order is kept (`thorough`: see `evaluate`).
 
         Raises:
             MemoryError: also where a device ran out of its memory.
         """
         with one_memory_error():
-            return self._bound(d)
+            return self._bound(d, thorough)
 
-    def _bound(self, d: Domains) -> Evaluation:
+    def _bound(self, d: Domains, thorough: bool) -> Evaluation:
         chunk = chunk_size(self._query)
         parts = min(self.threads, len(d) // LEAST)
         if self._pool is None or parts < 2:
-            return evaluate(self._query, d, chunk)
+            return evaluate(self._query, d, chunk, thorough=thorough)
         cuts = [np.arange(p, len(d), parts) for p in range(parts)]  # dealt out: neighbours cost alike
-        results = self._pool.map(lambda at: evaluate(self._query, d.take(at), chunk), cuts)
+        results = self._pool.map(lambda at: evaluate(self._query, d.take(at), chunk, thorough=thorough), cuts)
         return merge(list(results), np.argsort(np.concatenate(cuts)))
 
     def close(self) -> None:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from verifier.spec.property import Array, Property
+from verifier.values.box import Ball
 from verifier.values.errors import PropertyError
 
 
 def robustness(
-    center: Any, eps: Any, label: int, n_classes: int, lo: Any = None, hi: Any = None, source: str = "robustness"
+    center: Any,
+    eps: Any,
+    label: int,
+    n_classes: int,
+    lo: Any = None,
+    hi: Any = None,
+    source: str = "robustness",
+    norm: float = float("inf"),
 ) -> Property:
-    """Some input within `eps` of `center` (maximum norm) is not classified as `label`.
+    """Some input within `eps` of `center` is not classified as `label`.
 
     One disjunct a rival class: its score is at least the label's.
 
     Args:
         center: `[n]` or any shape, flattened row-major.
-        eps: radius, one number or one a coordinate; not negative.
+        eps: radius, one number or (maximum norm) one a coordinate; not negative.
         label: the class that should win, in 0 .. n_classes - 1.
         n_classes: number of outputs, at least 2.
+        norm: 1, 2 or infinity.
         lo, hi: the valid range of inputs, numbers or arrays like `center`; the ball is cut to it.
 
     Raises:
@@ -59,8 +69,9 @@ def robustness(
     A[:, label] = 1.0
     A[np.arange(len(rivals)), rivals] = -1.0
     index = np.arange(len(rivals), dtype=np.int64)
-    return _property((low, high), (np.maximum(inner[0], least), np.minimum(inner[1], most)), A,
+    prop = _property((low, high), (np.maximum(inner[0], least), np.minimum(inner[1], most)), A,
                      np.zeros(len(rivals)), np.arange(len(rivals) + 1, dtype=np.int64), index, source)  # fmt: skip
+    return prop if norm == float("inf") else replace(prop, ball=Ball(x, float(radius[0]), norm))
 
 
 def output_property(

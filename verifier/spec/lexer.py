@@ -9,20 +9,17 @@ exactly is left as ordinary tokens: the parser decides, and reports what is wron
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifier.spec.decimals import ZERO, NotANumber, Pool
+from verifier.spec.formula import Fail
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
-Fail = Callable[[int, str], NoReturn]
-"""Raises a PropertyError that points at an offset of the text."""
 
 BLANK, OPEN, CLOSE, WORD, OPERATOR, VARIABLE, NUMBER, PLAIN, ASSERTED, DECLARED = range(10)
 _BLOCK = 1 << 19

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 
 from verifier.spec.decimals import NotANumber, Pool, parse
-from verifier.spec.lexer import ASSERTED, CLOSE, DECLARED, OPEN, PLAIN, Fail, Literals, Tokens
+from verifier.spec.formula import AND, OR, Child, Composer, Exact, Fail, Formula, Term
+from verifier.spec.lexer import ASSERTED, CLOSE, DECLARED, OPEN, PLAIN, Literals, Tokens
 
-AND, OR = "and", "or"
 _COMPARISONS = ("<=", "<", ">=", ">", "=")
 _TERMS = ("+", "-", "*", "/")
 _COMMANDS = ("assert", "declare-const", "declare-fun", "set-logic", "check-sat", "get-model", "exit")
 _VARIABLE = re.compile(rb"([XY])_(0|[1-9]\d{0,7})")
-_MAX_BITS = 1 << 15
-
-Exact = int | Fraction
-Term = tuple[Exact, dict[int, Exact]]
-Child = list[int] | int
-"""A conjunction of literals as flat ranges [first, count, first, count, ...], or the number of a node."""
-
-
-@dataclass
-class Formula:
-    """What a file states.
-
-    Attributes:
-        nodes: and/or nodes, children before parents.
-        root: the children of the conjunction of all assertions.
-        literals: those the parser read, numbered behind the plain ones of the tokens.
-        rows: left-hand sides of general literals, as sorted (variable code, coefficient) pairs.
-        rows_at: offsets, one a row.
-        declared: (variable code, offset) of every declaration that the lexer left to the parser.
-    """
-
-    nodes: list[tuple[str, list[Child]]] = field(default_factory=list)
-    root: list[Child] = field(default_factory=list)
-    literals: list[tuple[int, int, int, int, bool, bool, int]] = field(default_factory=list)
-    rows: list[tuple[tuple[int, Exact], ...]] = field(default_factory=list)
-    rows_at: list[int] = field(default_factory=list)
-    declared: list[tuple[int, int]] = field(default_factory=list)
 
 
 class _Frame:
@@ -63,10 +35,9 @@ class Parser:
     def __init__(self, text: bytes, tokens: Tokens, pool: Pool, fail: Fail) -> None:
         self.text, self.tokens, self.pool, self.fail = text, tokens, pool, fail
         self.plain = tokens.literals
-        self.n_plain = len(tokens.literals.p)
-        self.out = Formula()
+        self.made = Composer(pool, fail, len(tokens.literals.p))
+        self.out = self.made.out
         self.stack: list[_Frame] = []
-        self._row_of: dict[tuple[tuple[int, Exact], ...], int] = {}
         self._number_of: dict[bytes, Exact] = {}
 
     def run(self) -> Formula:
@@ -144,7 +115,7 @@ class Parser:
         elif word in (b"true", b"false"):
             top.count += 1
             value = (word == b"true") ^ top.negated
-            self._put(top, AND, [self._literal((0, {}), "<=" if value else "<", at)])
+            self._put(top, AND, [self.made.literal((0, {}), "<=" if value else "<", at)])
         else:
             self.fail(at, f"`{_short(word.decode())}` where a comparison belongs; write it as (<= a b)")
 
@@ -185,7 +156,7 @@ class Parser:
             turned = [(q, p, number, -sign, not c.strict[i], False, where)]
             if c.equal[i]:
                 turned.append((p, q, number, sign, True, False, where))
-            self._put(top, OR, [self._new(entry) for entry in turned])
+            self._put(top, OR, [self.made.new(entry) for entry in turned])
 
     def _close(self, at: int) -> None:
         if not self.stack:
@@ -221,15 +192,7 @@ class Parser:
         parent = self.stack[-1]
         if frame.children is parent.children:
             return
-        parent.children.append(self._join(frame.op, frame.children))
-
-    def _join(self, op: str, children: list[Child]) -> Child:
-        if len(children) == 1:
-            return children[0]
-        if op == AND and all(isinstance(child, list) for child in children):
-            return [number for child in children if isinstance(child, list) for number in child]
-        self.out.nodes.append((op, children))
-        return len(self.out.nodes) - 1
+        parent.children.append(self.made.join(frame.op, frame.children))
 
     def _put(self, frame: _Frame, op: str, literals: list[int]) -> None:
         """Add the and/or of literals to the operands of a frame."""
@@ -237,7 +200,7 @@ class Parser:
         if op == frame.op:
             frame.children += entries
         else:
-            frame.children.append(self._join(op, entries))
+            frame.children.append(self.made.join(op, entries))
 
     def _compare(self, frame: _Frame) -> None:
         terms, head = frame.terms, frame.head
@@ -250,13 +213,13 @@ class Parser:
             forward = a - b, _sum(dict(left), right, -1)
             backward = b - a, _sum(dict(right), left, -1)
             if frame.negated:
-                found.append(self._literal(backward, "<" if head in ("<=", ">=", "=") else "<=", frame.at))
+                found.append(self.made.literal(backward, "<" if head in ("<=", ">=", "=") else "<=", frame.at))
                 if head == "=":
-                    found.append(self._literal(forward, "<", frame.at))
+                    found.append(self.made.literal(forward, "<", frame.at))
             else:
-                found.append(self._literal(forward, "<=" if "=" in head else "<", frame.at))
+                found.append(self.made.literal(forward, "<=" if "=" in head else "<", frame.at))
                 if head == "=":
-                    found.append(self._literal(backward, "<=", frame.at))
+                    found.append(self.made.literal(backward, "<=", frame.at))
         self._put(frame, OR if frame.negated else AND, found)
 
     def _term(self, frame: _Frame) -> Term:
@@ -271,7 +234,7 @@ class Parser:
                 self.fail(frame.at, "product of variables; VNN-LIB 1.0 here is linear, multiply only by numbers")
             factor: Exact = 1
             for c, row in terms:
-                factor = factor if row else self._checked(factor * c, frame.at)
+                factor = factor if row else self.made.checked(factor * c, frame.at)
             one: Term = (1, {})
             constant, row = varying[0] if varying else one
             result = constant * factor, {v: c * factor for v, c in row.items()} if factor else {}
@@ -282,50 +245,13 @@ class Parser:
                     self.fail(frame.at, "division by a variable or by zero; divide only by other numbers")
                 inverse = 1 / Fraction(c)
                 constant, row = constant * inverse, {v: k * inverse for v, k in row.items()}
-                self._checked(constant, frame.at)
+                self.made.checked(constant, frame.at)
             result = constant, row
-        self._checked(result[0], frame.at)
+        self.made.checked(result[0], frame.at)
         if head in "*/":
             for value in result[1].values():
-                self._checked(value, frame.at)
+                self.made.checked(value, frame.at)
         return result
-
-    def _checked(self, value: Exact, at: int) -> Exact:
-        if value.numerator.bit_length() + value.denominator.bit_length() > _MAX_BITS:
-            self.fail(at, "constants combine to more digits than can be kept exactly; round them first")
-        return value
-
-    def _literal(self, term: Term, op: str, at: int) -> int:
-        """The literal `term op 0`, with small shapes brought to `p - q <= number`."""
-        right, row = -term[0], term[1]
-        p = q = 0
-        items = sorted(row.items())
-        if len(items) == 1:
-            code, c = items[0]
-            if code % 2:  # one input: a bound, divide by the coefficient
-                right = right if c in (1, -1) else Fraction(right) / (c if c > 0 else -c)
-                c = 1 if c > 0 else -1
-            p, q = (code, 0) if c == 1 else (0, code) if c == -1 else (self._row(items, at), 0)
-        elif len(items) == 2 and {items[0][1], items[1][1]} == {1, -1}:
-            p, q = (items[0][0], items[1][0]) if items[0][1] == 1 else (items[1][0], items[0][0])
-        elif items:
-            p = self._row(items, at)
-        try:
-            number, sign = self.pool.fraction(right)
-        except NotANumber as error:
-            self.fail(at, f"{error} after folding constants; rescale the comparison")
-        return self._new((p, q, number, sign, op == "<", False, at))
-
-    def _row(self, items: list[tuple[int, Exact]], at: int) -> int:
-        found = self._row_of.setdefault(tuple(items), len(self.out.rows))
-        if found == len(self.out.rows):
-            self.out.rows.append(tuple(items))
-            self.out.rows_at.append(at)
-        return -1 - found
-
-    def _new(self, entry: tuple[int, int, int, int, bool, bool, int]) -> int:
-        self.out.literals.append(entry)
-        return self.n_plain + len(self.out.literals) - 1
 
 
 def all_literals(tokens: Tokens, formula: Formula) -> Literals:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.values.box import Ball
+
 Array = NDArray[np.float64]
 
 
@@ -35,6 +37,9 @@ class Property:
         inexact: `[L]` whether some coefficient of the literal is not exactly a double (its relative error is then
             at most 2**-53).
         source: where the property came from, for messages.
+        ball: every input lies, moreover, in this ball of the ℓ1 or ℓ2 norm (its range of inputs is in the boxes).
+        monomials: products of variables, each of which is one of the last outputs: indices into the inputs followed by
+            the outputs before these, sorted, an index as often as its power.
     """
 
     lower: Array
@@ -51,6 +56,8 @@ class Property:
     strict: NDArray[np.bool_]
     inexact: NDArray[np.bool_]
     source: str = "property"
+    monomials: tuple[tuple[int, ...], ...] = ()
+    ball: Ball | None = None
 
     @property
     def n_inputs(self) -> int:
@@ -59,7 +66,7 @@ class Property:
 
     @property
     def n_outputs(self) -> int:
-        """Number of output variables."""
+        """Number of output variables, monomials included."""
         return int(self.A_y.shape[1])
 
     @property

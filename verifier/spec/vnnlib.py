@@ -7,13 +7,14 @@ from pathlib import Path
 
 from verifier.spec import vnnlib1
 from verifier.spec.property import Property
+from verifier.spec.query2 import Query2
 from verifier.values.errors import PropertyError
 
-_VERSION = re.compile(rb"\(\s*vnnlib-version\s*<?\s*([^\s>)]*)")
+_VERSION = re.compile(rb"\(\s*vnnlib-version\b")
 
 
-def read(path: str | Path) -> Property:
-    """The property in a file; gzip is recognised by its content.
+def read(path: str | Path) -> Property | Query2:
+    """The property in a file, for version 2.0 the query; gzip is recognised by its content.
 
     Raises:
         PropertyError: the file cannot be read, or what it holds is not a property; one line, with line and column
@@ -21,10 +22,10 @@ def read(path: str | Path) -> Property:
     """
     text = _content(Path(path))
     try:
-        head = _VERSION.match(text, _blanks(text))
-        if head:
-            version = head[1].decode("ascii", "replace")[:20]
-            raise PropertyError(f"{path}: VNN-LIB version {version} is not supported yet; give the property in 1.0")
+        if _VERSION.match(text, _blanks(text)):
+            from verifier.spec.vnnlib2 import parse2  # only here: it imports the parser of the standard
+
+            return parse2(text, str(path))
         return vnnlib1.parse(text, str(path))
     except MemoryError:
         raise PropertyError(f"{path}: the property does not fit in memory; split it into several files") from None

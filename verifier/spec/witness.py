@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
+from verifier.values import ball
 from verifier.values.rounding import inward
 
 
@@ -21,14 +24,21 @@ class Witness:
         x: `[n]` the input, exactly representable in the model's type.
         y: `[m]` the outputs as onnxruntime on the CPU (or the original module) computes them.
         disjunct: which disjunct of the property it satisfies.
+        tensors: for a query of version 2.0 the values of its variables; x and y are then all inputs and all others.
     """
 
     x: Array
     y: Array
     disjunct: int
+    tensors: tuple[Tensor, ...] = ()
 
     def text(self) -> str:
-        """The competition's format for version 1.0: `((X_0 v)` … `(Y_0 v))`, shortest digits that read back."""
+        """The format of the property's version, with the shortest digits that read back.
+
+        Of 1.0 the competition's, `((X_0 v)` … `(Y_0 v))`; of 2.0 the standard's, see `Tensor.text`.
+        """
+        if self.tensors:
+            return "\n".join(t.text() for t in self.tensors)
         pairs = [f"(X_{i} {float(v)!r})" for i, v in enumerate(self.x)]
         pairs += [f"(Y_{i} {float(v)!r})" for i, v in enumerate(self.y)]
         return "(" + "\n".join(pairs) + ")"
@@ -37,11 +47,15 @@ class Witness:
 def satisfies(prop: Property, j: int, x: Array, y: Array) -> bool:
     """Whether the literals of disjunct `j` hold exactly, in rational arithmetic, for input `x` with outputs `y`.
 
-    Whether x lies in the disjunct's box is for `admissible` to say.  NaN or infinite numbers satisfy nothing.
+    Whether x lies in the disjunct's box is for `admissible` to say; a ball is tested here.  NaN or infinite numbers
+    satisfy nothing.
     """
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return False
-    return all(_literal_holds(prop, int(i), x, y) for i in prop.literals(j))
+    if prop.ball is not None and not ball.holds(prop.ball, x):
+        return False
+    x_exact, y_exact = _exact(prop, x, y)
+    return all(_literal_holds(prop, int(i), x_exact, y_exact) for i in prop.literals(j))
 
 
 def admissible(prop: Property, boxes: NDArray[np.int64], dtype: str) -> tuple[Array, Array]:
@@ -60,14 +74,22 @@ def admissible(prop: Property, boxes: NDArray[np.int64], dtype: str) -> tuple[Ar
     return lower.astype(np.float64), upper.astype(np.float64)
 
 
-def _literal_holds(prop: Property, i: int, x: Array, y: Array) -> bool:
+def _exact(prop: Property, x: Array, y: Array) -> tuple[list[Fraction], list[Fraction]]:
+    """Inputs and outputs as rational numbers; monomials are computed anew, without rounding."""
+    inputs = [Fraction(v) for v in x.tolist()]
+    outputs = [Fraction(v) for v in y[: len(y) - len(prop.monomials)].tolist()]
+    base = [*inputs, *outputs] if prop.monomials else []
+    return inputs, outputs + [prod((base[i] for i in m), start=Fraction(1)) for m in prop.monomials]
+
+
+def _literal_holds(prop: Property, i: int, x: list[Fraction], y: list[Fraction]) -> bool:
     total = Fraction(0)
     size = Fraction(0)
     for coefficients, values in ((prop.A_y[i], y), (None if prop.A_x is None else prop.A_x[i], x)):
         if coefficients is None:
             continue
         for c in np.flatnonzero(coefficients):
-            product = Fraction(float(coefficients[c])) * Fraction(float(values[c]))
+            product = Fraction(float(coefficients[c])) * values[c]
             total, size = total + product, size + abs(product)
     if prop.inexact[i]:  # coefficients are within 2**-53 of the stated ones: ask for what that may change
         total += size / 2**52

@@ -56,6 +56,22 @@ def largest(a: Array, count: int) -> Array:
     return a.topk(count, dim=1).indices
 
 
+def total(a: Array) -> Array:
+    """The sum over the last axis; two entries are added up by hand, which numpy does ten times faster than its sum."""
+    return a[..., 0] + a[..., 1] if a.shape[-1] == 2 else a.sum(-1)
+
+
+def erf(a: Array) -> Array:
+    """The error function."""
+    if isinstance(a, (np.ndarray, np.generic)):
+        from scipy.special import erf as special  # only here: most networks do without
+
+        return special(a)
+    import torch
+
+    return torch.erf(a)
+
+
 def to_numpy(a: Array) -> np.ndarray:
     """`a` on the host as numpy; shares memory where it can."""
     return np.asarray(a) if isinstance(a, (np.ndarray, np.generic)) else a.detach().cpu().numpy()

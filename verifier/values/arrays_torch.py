@@ -11,16 +11,30 @@ from torch import (  # noqa: F401  (names shared with numpy, re-exported)
     amax,
     amin,
     arange,
+    arccos,
+    arcsin,
+    arctan,
     argmax,
     argsort,
     broadcast_to,
+    ceil,
+    cos,
     exp,
+    expm1,
+    floor,
+    fmax,
+    fmin,
     isfinite,
     log,
+    log1p,
     nextafter,
+    round,
     sign,
+    sin,
     sqrt,
     stack,
+    tan,
+    tanh,
     where,
 )
 
@@ -49,6 +63,11 @@ def minimum(a: Any, b: Any) -> Tensor:
     if not isinstance(b, Tensor):
         return torch.clamp(a, max=b)
     return torch.minimum(*_pair(a, b))
+
+
+def power(a: Tensor, p: float) -> Tensor:
+    """`a^p`."""
+    return torch.pow(a, p)
 
 
 def concatenate(arrays: Any, axis: int = 0) -> Tensor:

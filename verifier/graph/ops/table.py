@@ -3,58 +3,172 @@
 from __future__ import annotations
 
 from verifier.graph import convert_affine as affine
+from verifier.graph import convert_curves as curves
+from verifier.graph import convert_fused as fused
 from verifier.graph import convert_kinks as kinks
 from verifier.graph import convert_moves as moves
+from verifier.graph import convert_norms as norms
+from verifier.graph import convert_products as products
+from verifier.graph import convert_reduce as reduce
+from verifier.graph import convert_scatter as scatter
+from verifier.graph import convert_steps as steps
 from verifier.graph import convert_windows as windows
 from verifier.graph.convert import Converter
+from verifier.graph.convert_einsum import einsum
+from verifier.graph.convert_recurrent import recurrent
+from verifier.graph.convert_resize import resize
+from verifier.graph.convert_transposed import conv_transpose
 
 CONVERTERS: dict[str, Converter] = {
+    "Abs": curves.absolute,
     "Add": affine.add,
+    "And": steps.conjunction,
+    "ArgMax": steps.arg_max,
+    "ArgMin": steps.arg_max,
+    "Atan": curves.curve("atan"),
     "AveragePool": windows.average_pool,
     "BatchNormalization": affine.batch_normalization,
-    "Cast": moves.cast,
+    "Cast": steps.cast,
+    "CastLike": steps.cast_like,
+    "Ceil": steps.step("ceil"),
+    "Celu": curves.celu,
     "Clip": kinks.clip,
+    "Compress": scatter.moved,
     "Concat": moves.concat,
     "Conv": windows.conv,
+    "ConvTranspose": conv_transpose,
+    "Cos": curves.curve("cos"),
+    "Cosh": curves.hyperbolic(1),
+    "CumSum": reduce.cum_sum,
     "DepthToSpace": moves.depth_to_space,
-    "Div": affine.div,
+    "Div": products.div,
     "Dropout": moves.dropout,
+    "Einsum": einsum,
+    "Elu": curves.elu,
+    "Equal": steps.compare("zero"),
+    "Erf": curves.curve("erf"),
+    "Exp": curves.curve("exp"),
     "Expand": moves.expand,
     "Flatten": moves.flatten,
+    "Floor": steps.step("floor"),
+    "GRU": recurrent,
     "Gather": moves.gather,
-    "Gemm": affine.gemm,
+    "GatherElements": scatter.moved,
+    "GatherND": scatter.moved,
+    "Gelu": curves.gelu,
+    "Gemm": products.gemm,
     "GlobalAveragePool": affine.global_average_pool,
+    "GlobalLpPool": norms.global_lp_pool,
     "GlobalMaxPool": windows.global_max_pool,
+    "Greater": steps.compare("positive"),
+    "GreaterOrEqual": steps.compare("not_negative"),
+    "GroupNormalization": norms.group_normalization,
+    "HardSigmoid": curves.hard_sigmoid,
+    "HardSwish": curves.curve("hard_swish"),
     "Identity": moves.identity,
+    "InstanceNormalization": norms.instance_normalization,
+    "LRN": norms.local_response,
+    "LSTM": recurrent,
+    "LayerNormalization": norms.layer_normalization,
     "LeakyRelu": kinks.leaky_relu,
-    "MatMul": affine.matmul,
+    "Less": steps.compare("positive", turned=True),
+    "LessOrEqual": steps.compare("not_negative", turned=True),
+    "Log": curves.curve("log"),
+    "LogSoftmax": norms.softmax,
+    "LpNormalization": norms.lp_normalization,
+    "MatMul": products.matmul,
     "Max": kinks.maximum,
     "MaxPool": windows.max_pool,
+    "Mean": affine.mean_all,
+    "MeanVarianceNormalization": norms.mean_variance_normalization,
     "Min": kinks.minimum,
-    "Mul": affine.mul,
+    "Mish": curves.curve("mish"),
+    "Mul": products.mul,
     "Neg": affine.neg,
+    "Not": steps.invert,
+    "Or": steps.disjunction,
     "PRelu": kinks.prelu,
     "Pad": moves.pad,
-    "ReduceMean": affine.reduce_mean,
-    "ReduceSum": affine.reduce_sum,
+    "Pow": products.power,
+    "RMSNormalization": norms.layer_normalization,
+    "RNN": recurrent,
+    "Reciprocal": curves.curve("power", -1.0),
+    "ReduceL1": reduce.reduce("l1"),
+    "ReduceL2": reduce.reduce("l2"),
+    "ReduceLogSum": reduce.reduce("log_sum"),
+    "ReduceLogSumExp": reduce.reduce("log_sum_exp"),
+    "ReduceMax": reduce.reduce("max"),
+    "ReduceMean": reduce.reduce("mean"),
+    "ReduceMin": reduce.reduce("min"),
+    "ReduceProd": reduce.reduce("prod"),
+    "ReduceSum": reduce.reduce("sum"),
+    "ReduceSumSquare": reduce.reduce("sum_square"),
     "Relu": kinks.relu,
     "Reshape": moves.reshape,
+    "Resize": resize,
+    "ReverseSequence": scatter.moved,
+    "Round": steps.step("round"),
+    "Scatter": scatter.scatter,
+    "ScatterElements": scatter.scatter,
+    "ScatterND": scatter.scatter,
+    "Selu": curves.selu,
     "Shape": moves.shape_of,
+    "Shrink": curves.shrink,
+    "Sigmoid": curves.curve("sigmoid"),
+    "Sign": steps.step("sign"),
+    "Sin": curves.curve("sin"),
+    "Sinh": curves.hyperbolic(-1),
     "Size": moves.size_of,
     "Slice": moves.slice_,
+    "Softmax": norms.softmax,
+    "Softplus": curves.curve("softplus"),
+    "Softsign": curves.curve("softsign"),
+    "SpaceToDepth": scatter.moved,
     "Split": moves.split,
+    "Sqrt": curves.curve("power", 0.5),
     "Squeeze": moves.squeeze,
     "Sub": affine.sub,
     "Sum": affine.sum_all,
+    "Swish": curves.swish,
+    "Tan": curves.curve("tan"),
+    "Tanh": curves.curve("tanh"),
+    "ThresholdedRelu": curves.thresholded_relu,
     "Tile": moves.tile,
     "Transpose": moves.transpose,
+    "Trilu": scatter.moved,
     "Unsqueeze": moves.unsqueeze,
+    "Upsample": resize,
+    "Where": steps.where,
+    "Xor": steps.exclusive,
 }
 
-FOLDED = ("Constant", "ConstantOfShape")
-"""Operators that are always constant."""
+FUSED: dict[str, Converter] = {
+    "BiasGelu": curves.bias_gelu,
+    "FastGelu": curves.bias_gelu,
+    "FusedConv": fused.fused_conv,
+    "FusedGemm": fused.fused_gemm,
+    "FusedMatMul": fused.fused_matmul,
+    "Gelu": curves.gelu,
+    "QuickGelu": curves.swish,
+    "SkipLayerNormalization": norms.skip_layer_normalization,
+    "SkipSimplifiedLayerNormalization": norms.skip_layer_normalization,
+}
+"""Those of the domain com.microsoft."""
+
+PLAIN = {"SimplifiedLayerNormalization": norms.layer_normalization}
+"""What onnxruntime writes into the standard domain."""
+
+FOLDED = ("Constant", "ConstantOfShape", "If")
+"""Operators of constants; an If whose condition is constant is replaced by its branch."""
+
+
+def converter(domain: str, op: str) -> Converter | None:
+    """How to read an operator, if it can be read."""
+    if domain in ("", "ai.onnx"):
+        return CONVERTERS.get(op) or PLAIN.get(op)
+    return FUSED.get(op) if domain == "com.microsoft" else None
 
 
 def supported() -> tuple[str, ...]:
     """Names of the ONNX operators that can be read where they meet activations; of constants, any can."""
-    return tuple(sorted((*CONVERTERS, *FOLDED)))
+    return tuple(sorted({*CONVERTERS, *FOLDED, *PLAIN, *(f"com.microsoft.{name}" for name in FUSED)}))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
-from verifier.bounds.dual import Multipliers, Region, Walk, back, slopes
+from verifier.bounds.dual import Bends, Multipliers, Region, Walk, back, slopes
+from verifier.search.branching.general import loss, renewed, widest
 from verifier.search.branching.relaxed import Filtered
 from verifier.search.budget import Budget
 from verifier.search.clipping.planes import clipper
@@ -40,7 +41,7 @@ class Plan:
     Attributes:
         rates: of the climb in every part; root: of the first one.
         branching: what picks the neuron to split.
-        steps: climbing steps for the bounds of neurons at the root.
+        steps: climbing steps for the bounds of neurons at the root; curved: where they are not all rectifiers.
         clip: how many neurons of a part are clipped.
         cuts: whether to learn from refuted parts: always, never, or (None) as it pays.
         batch: parents split at once; 0 picks a number by the network's size.
@@ -50,6 +51,7 @@ class Plan:
     root: Rates = Rates(20, alpha=0.5)
     branching: Filtered = field(default_factory=Filtered)
     steps: int = 4
+    curved: int = 12
     clip: int = 50
     cuts: bool | None = None
     batch: int = 0
@@ -115,7 +117,8 @@ class Grow:
         """The next step at the root; whether it refutes everything."""
         if self._root == 1:
             seconds = min(budget.left(), ROOT * self.whole.left())
-            self.tree = improve(self.tree, seconds, self.plan.steps, self.whole.check)
+            steps = self.plan.steps if self.tree.fast.plain else self.plan.curved
+            self.tree = improve(self.tree, seconds, steps, self.whole.check)
         self.tree, m, hits = climb(self.tree, self.plan.root)
         self._try(hits)
         self._root += 1
@@ -133,12 +136,12 @@ class Grow:
         for first in range(0, J, step):
             goal = F.place.array(np.arange(first, min(first + step, J)))
             n = len(goal)
-            lower, upper = (xp.broadcast_to(a[None], (n, len(F))) * 1 for a in (F.lower, F.upper))
+            lower, upper = (xp.broadcast_to(a[None], (n, len(F.z))) * 1 for a in (F.lower, F.upper))
             none, some = lower * 0, m.take(goal)
             one = some.weight.sum(1) * 0 + 1
-            root = Splits(
-                lower, upper, none, some.alpha, some.beta, some.weight, goal, one * -xp.inf, goal * 0 - 1, one
-            )
+            chosen = (some.alpha, some.beta, some.weight)
+            point = None if F.plain else one * 0
+            root = Splits(lower, upper, none, *chosen, goal, one * -xp.inf, goal * 0 - 1, one, some.second, point)
             self._settle(root, replace(self.plan.rates, steps=2))
 
     def _rounds(self, budget: Budget) -> Outcome | None:
@@ -148,7 +151,7 @@ class Grow:
             parents, start = self._pop(self._batch), time.monotonic()
             try:
                 with one_memory_error():
-                    self._settle(children(parents), self.plan.rates)
+                    self._settle(renewed(self.tree.fast, children(parents)), self.plan.rates)
             except MemoryError:
                 if len(parents) == 1:
                     raise
@@ -173,7 +176,7 @@ class Grow:
         s = self._learner.imply(s)
         if not len(s):
             return
-        r, m, facts = self._region(s), Multipliers(s.alpha, s.beta, s.weight), None
+        r, m, facts = self._region(s), s.multipliers(), None
         cuts = self._learner.cuts if self._learner.paying else None
         if cuts is not None:
             holds = (s.goal[:, None] == cuts.goal[None]) * (s.share[:, None] * 0 + 1)
@@ -184,24 +187,29 @@ class Grow:
         # These decide; what was climbed only proposes.
         bound, plane = decisive(self.tree, r, s.goal, up.best, None if cuts is None else cuts.facts(self.tree.exact))
         self._try(up.hits)
-        if self.plan.cuts is not False:
+        if self.plan.cuts is not False and F.plain:
             closed = xp.flatnonzero(bound > 0)
             self._learner.watch(self.tree, s.take(closed), replace(up.best.take(closed), mu=None))
         at = xp.flatnonzero(~(bound > 0))
         if not len(at):
             return
         best = up.best.take(at)
-        s = replace(s.take(at), alpha=best.alpha, beta=best.beta, weight=best.weight)
+        s = replace(s.take(at), alpha=best.alpha, beta=best.beta, weight=best.weight, second=best.second)
         s = replace(s, bound=xp.maximum(s.bound, F.place.array(bound[at], F.place.dtype)))
         self._probe(plane.A[at], s.bound)
         s = self._clip(s, plane.take(at))
         if not len(s):
             return
         r, o = self._region(s), self.tree.objective(s.goal)
-        m = Multipliers(s.alpha, s.beta, s.weight)
-        line = slopes(F, r, m.alpha)
-        pick = self.plan.branching.pick(F, self.tree.hull, r, o, m, line, back(F, r, line, o, m))
-        s = replace(s, pick=pick)
+        m = s.multipliers()
+        line = slopes(F, r, m.alpha, m.second)
+        walk = back(F, r, line, o, m)
+        if isinstance(line, Bends):
+            pick, point = widest(F, r, line, walk)
+            s = replace(s, pick=pick, point=point)
+        else:
+            pick = self.plan.branching.pick(F, self.tree.hull, r, o, m, line, walk)
+            s = replace(s, pick=pick)
         self.progress.worst = -float(s.bound.min())
         able = xp.flatnonzero(pick >= 0)
         if len(able) < len(s):
@@ -213,6 +221,10 @@ class Grow:
 
     def _finish(self, s: Splits) -> None:
         """Decide parts that have nothing left to split, one by one."""
+        if not self.tree.fast.plain:  # as narrow as numbers allow
+            self._stuck, self._lost = self._stuck + len(s), self._lost + float(s.share.sum())
+            self.progress.stuck += len(s)
+            return
         for i in range(len(s)):
             refuted, x = finish(self.tree, s.take(slice(i, i + 1)))
             if not refuted:
@@ -231,12 +243,13 @@ class Grow:
 
         Sound because: a counterexample makes the plane `<= 0`, and only counterexamples are of interest.
         """
-        F, few = self.tree.fast, min(self.plan.clip, len(self.tree.fast))
+        F, few = self.tree.fast, min(self.plan.clip, len(self.tree.fast.z))
         xp = F.place.xp
         if not few:
             return s
-        line = slopes(F, self._region(s), s.alpha)
-        worth = -xp.minimum(F.place.array(plane.a, F.place.dtype), 0.0) * line.offset
+        r = self._region(s)
+        line, a = slopes(F, r, s.alpha, s.second), F.place.array(plane.a, F.place.dtype)
+        worth = loss(F, r, line, a) if isinstance(line, Bends) else -xp.minimum(a, 0.0) * line.offset
         at = largest(worth, few)
         each = xp.arange(len(s))[:, None]
         low, up = self.clipper(plane.A, plane.b, at)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from verifier.bounds.dual import Multipliers
 from verifier.values.arrays import Array, namespace, rows_of
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """D parts of a folded network's box, cut by the signs of some neurons' inputs.
+    """D parts of a folded network's box, cut at points of some neurons' inputs.
 
     Attributes:
-        lower, upper: `[D, U]` bounds of the neurons' inputs, splits included.
-        sign: `[D, U]` the splits taken: +1 for z >= 0, -1 for z <= 0, else 0.
-        alpha, beta: `[D, U]`; weight: `[D, K]`: the multipliers of the part's bound (see `bounds.dual`).
+        lower, upper: `[D, N]` bounds of the neurons' inputs, splits included.
+        sign: `[D, N]` the splits taken: +1 for z >= its point, -1 for z <= its point, 2 for both, else 0.
+        alpha: `[D, U]`, beta: `[D, N]`, weight: `[D, K]`: the multipliers of the part's bound (see `bounds.dual`).
         goal: `[D]` which disjunct is to be refuted.
         bound: `[D]` the best lower bound of its rows so far.
         pick: `[D]` the neuron to split next.
         share: `[D]` of the root: halved by every split.
+        second: `[D, U]` of the multipliers, or None where all neurons are rectifiers.
+        point: `[D]` where the picked neuron's input is split; zero where None.
     """
 
     lower: Array
@@ -32,6 +35,8 @@ class Splits:
     bound: Array
     pick: Array
     share: Array
+    second: Array | None = None
+    point: Array | None = None
 
     def __len__(self) -> int:
         """D."""
@@ -40,7 +45,11 @@ class Splits:
     def take(self, at: Array) -> Splits:
         """The parts at positions `at` (an array of them, or a slice)."""
         part = (lambda a: a[at]) if isinstance(at, slice) else (lambda a: rows_of(a, at))
-        return Splits(*(part(getattr(self, n)) for n in _FIELDS))
+        return Splits(*(None if a is None else part(a) for a in (getattr(self, n) for n in _FIELDS)))
+
+    def multipliers(self) -> Multipliers:
+        """Those of the parts' bounds."""
+        return Multipliers(self.alpha, self.beta, self.weight, None, self.second)
 
 
 _FIELDS = tuple(f.name for f in fields(Splits))
@@ -51,19 +60,21 @@ def join(parts: Sequence[Splits]) -> Splits:
     if len(parts) == 1:
         return parts[0]
     xp = namespace(parts[0].bound)
-    return Splits(*(xp.concatenate([getattr(p, n) for p in parts]) for n in _FIELDS))
+    columns = ([getattr(p, n) for p in parts] for n in _FIELDS)
+    return Splits(*(None if c[0] is None else xp.concatenate(c) for c in columns))
 
 
 def children(s: Splits) -> Splits:
-    """Both halves of every part: first all with the picked neuron's input `>= 0`, then all with it `<= 0`."""
+    """Both halves of every part: first all with the picked neuron's input above its point, then all with it below."""
     xp, D = namespace(s.bound), len(s)
     both = join([s, s])
     at = xp.arange(2 * D)
     pick = both.pick
     lower, upper, sign = both.lower, both.upper, both.sign
     both.share[:] = both.share * 0.5
-    lower[at[:D], pick[:D]] = 0
-    upper[at[D:], pick[D:]] = 0
-    sign[at[:D], pick[:D]] = 1
-    sign[at[D:], pick[D:]] = -1
+    lower[at[:D], pick[:D]] = 0 if s.point is None else s.point
+    upper[at[D:], pick[D:]] = 0 if s.point is None else s.point
+    for half, side in ((slice(0, D), 1), (slice(D, 2 * D), -1)):
+        old = sign[at[half], pick[half]]
+        sign[at[half], pick[half]] = xp.where((old == -side) | (old == 2), old * 0 + 2, old * 0 + side)
     return both

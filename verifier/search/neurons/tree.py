@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
+from verifier.bounds.ball import least
 from verifier.bounds.certain import certain
 from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
-from verifier.bounds.fold import Folded, fold, undecided
+from verifier.bounds.fold import Folded
+from verifier.bounds.folding import fold, undecided
 from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
 from verifier.bounds.propagate import Bounds, Tick, boxes, nothing, propagate
-from verifier.bounds.rows import Rows, rows_backward
+from verifier.bounds.rows import Rows, rows_backward, rows_interval
 from verifier.graph.graph import Affine
 from verifier.search.domains import Domains
 from verifier.search.query import Query
 from verifier.values.arrays import Array, namespace, to_numpy
+from verifier.values.box import Ball
 from verifier.values.rounding import unit
 
 CLEAR = 1e-4
@@ -38,6 +41,7 @@ class Tree:
         lower, upper: `[n]` the box.
         group: of the query.
         hull: linear bounds of the neurons, at the place of `fast`.
+        ball: what the box is cut to, if anything.
     """
 
     exact: Folded
@@ -49,6 +53,7 @@ class Tree:
     upper: np.ndarray
     group: int
     hull: Hull
+    ball: Ball | None = None
 
     def __len__(self) -> int:
         """J."""
@@ -66,8 +71,9 @@ class Tree:
     def tightened(self, lower: Array, upper: Array, hull: Hull) -> Tree:
         """With better bounds of the neurons, and smaller by what they decide."""
         place, small = self.fast.place, self.exact.settle(lower, upper)
-        kept = small.place.xp.flatnonzero((lower < 0) & (upper > 0))
-        return replace(self, exact=small, fast=small.to(place), hull=hull.take(kept).to(small, place))
+        if self.exact.plain:
+            hull = hull.take(small.place.xp.flatnonzero((lower < 0) & (upper > 0)))
+        return replace(self, exact=small, fast=small.to(place), hull=hull.to(small, place))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +94,7 @@ class Root:
 def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
     """CROWN on one domain's box, in double precision: networks of many inputs lose too much to single rounding."""
     net, place, group = query.exact, query.exact.place, int(d.group[0])
-    box = boxes(place.array(d.lower), place.array(d.upper), query.symbols, "float64")
+    box = boxes(place.array(d.lower), place.array(d.upper), query.symbols, "float64", query.prop.ball)
     bounds = propagate(net, box, None, set(), {}, CHUNK, query.sure, tick)
     ids = np.unique(query.ids[group])
     planes = rows_backward(net, query.rows, place.array(ids[None]), bounds.weights(net), bounds.relaxed)
@@ -96,6 +102,12 @@ def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
     center = d.lower[0] * 0.5 + d.upper[0] * 0.5
     radius = np.maximum(d.upper[0] - center, center - d.lower[0]) * (1 + 4 * unit("float64"))
     row = A @ center - abs(A) @ radius + b
+    if query.prop.ball is not None:
+        row = np.fmax(row, least(A, b, query.prop.ball))
+    if bounds.broken is not None:
+        row = np.full(row.shape, -np.inf)
+    plain = rows_interval(net, query.rows, place.array(ids[None]), bounds.image, (box.lower, box.upper))
+    row = np.fmax(row, to_numpy(plain[0]))
     row = np.where(np.isfinite(row), row, -np.inf)
     at = np.searchsorted(ids, query.ids[group])
     best = np.where(query.uses[group], row[at][None], -np.inf).max(1)
@@ -125,10 +137,12 @@ def plant(query: Query, d: Domains, found: Root, tick: Tick = nothing) -> Tree:
     some = Rows({i: A[at] for i, A in rows.start.items()}, rows.constant[at], rows.error[at])
     lower, upper = d.lower[0], d.upper[0]
     weight = found.bounds.weights(query.exact)
-    exact = fold(query.exact, some, found.bounds.interval, weight, lower, upper, tick=tick)
+    bounds = found.bounds
+    exact = fold(query.exact, some, bounds.interval, weight, lower, upper, tick=tick, relaxed=bounds.relaxed)
     fast = exact.to(query.fast.place)
     hull = first_hull(exact).to(exact, fast.place)
-    return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group, hull)
+    return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group, hull,
+                query.prop.ball)  # fmt: skip
 
 
 def climb(tree: Tree, rates: Rates) -> tuple[Tree, Multipliers, list[tuple[np.ndarray, np.ndarray]]]:
@@ -159,14 +173,16 @@ HELD = 2e7
 
 def at_once(tree: Tree, numbers: float) -> int:
     """How many objectives hold so many numbers."""
-    each = (len(tree.fast) + len(tree.fast.varying) + 1) * tree.ids.shape[1]
+    F = tree.fast
+    each = (len(F) + (0 if F.plain else len(F.z)) + len(F.varying) + 1) * tree.ids.shape[1]
     return max(1, int(numbers / each))
 
 
 def join_multipliers(parts: list[Multipliers]) -> Multipliers:
     """All of them, in order (without those of facts)."""
     xp = namespace(parts[0].alpha)
-    return Multipliers(*(xp.concatenate([getattr(p, n) for p in parts]) for n in ("alpha", "beta", "weight")))
+    names = ["alpha", "beta", "weight"] + ["second"] * (parts[0].second is not None)
+    return Multipliers(**{n: xp.concatenate([getattr(p, n) for p in parts]) for n in names})
 
 
 def first_weights(tree: Tree) -> Array:
@@ -185,7 +201,11 @@ def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers, facts: Facts | 
     box, m = Region(lower, upper, sign, E.center[None], E.radius[None]), m.to(E.place)
     if m.mu is not None:
         m = replace(m, mu=m.mu * array(r.holds, E.place.dtype))
-    return certain(E, box, tree.objective(goal, exact=True, facts=facts), m)
+    bound, walk = certain(E, box, tree.objective(goal, exact=True, facts=facts), m)
+    if tree.ball is None:
+        return bound, walk
+    varying = replace(tree.ball, center=tree.ball.center[E.varying])  # other entries take nothing from it
+    return E.place.xp.maximum(bound, least(walk.A, walk.b, varying)), walk
 
 
 def improve(tree: Tree, seconds: float, steps: int = 4, tick: Tick = nothing) -> Tree:
@@ -204,9 +224,9 @@ def effort(query: Query) -> float:
     for i, node in enumerate(nodes):
         if isinstance(node.op, Affine):
             work += node.op.work(*query.graph.shapes_in(i))
-        if i in query.sure:
+        if i in query.exact.sources and i in query.sure:
             l, u = query.sure[i]
-            total += 2 * int(((l < 0) & (u > 0)).sum()) * work
+            total += 2 * int(query.exact.open(i, l, u).sum()) * work
     return total / (RATE / 4)
 
 
@@ -217,5 +237,5 @@ def planting(query: Query, found: Root) -> float:
 
 
 def size(query: Query, found: Root) -> int:
-    """How many neurons `plant` would keep."""
-    return undecided(query.exact, found.bounds.interval)
+    """How many neurons `plant` would keep, or how many values they read, if these are more."""
+    return max(undecided(query.exact, found.bounds.interval, found.bounds.relaxed))

@@ -1,0 +1,57 @@
+"""Rows pulled back through the linear bounds of any nonlinear operator."""
+
+from __future__ import annotations
+
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes
+from verifier.values.arrays import Array, namespace, rows_of
+
+
+def through(A: Array, f: Lines | Planes, owner: Array | None) -> tuple[Array, Array]:
+    """Rows `[P, *input shape]` over a nonlinear operator's input, and what the intercepts add, `[P]`.
+
+    Args:
+        A: `[P, *shape]` rows over its output.
+        f: linear bounds on B domains.
+        owner: `[P]` the domain of each row; None when rows of one domain stand together.
+
+    Sound because: a positive coefficient takes the bound below, a negative one the bound above.
+    """
+    xp, P, B = namespace(f.t_u), A.shape[0], f.t_u.shape[0]
+    each = B == 1 or (owner is None and B == P)
+    if not each and owner is None:
+        owner = xp.arange(P) // (P // B)
+
+    def of(a: Array) -> Array:
+        return a if each else rows_of(a, owner)
+
+    positive, negative = xp.maximum(A, 0.0), xp.minimum(A, 0.0)
+    shift = _dot(positive, of(f.t_l)) + _dot(negative, of(f.t_u))
+    if isinstance(f, Planes):
+        return _mix(positive, of(f.S_l)) + _mix(negative, of(f.S_u)), shift
+    if f.s_l.ndim > f.t_u.ndim:
+        positive, negative = positive[..., None], negative[..., None]
+    return positive * of(f.s_l) + negative * of(f.s_u), shift
+
+
+def _mix(A: Array, S: Array) -> Array:
+    """`Σ_i A[.., i]·S[.., i, k]`."""
+    return (A[..., None, :] @ S)[..., 0, :] if S.shape[0] > 1 else _shared(A, S[0])
+
+
+def _shared(A: Array, S: Array) -> Array:
+    """The same with one S for all rows: a product of matrices for each row of the softmax."""
+    xp, n, shape = namespace(A), int(A.shape[-1]), A.shape
+    by_group = xp.transpose(A.reshape(shape[0], -1, n), (1, 0, 2)) @ S.reshape(-1, n, n)
+    return xp.transpose(by_group, (1, 0, 2)).reshape(shape)
+
+
+def _dot(A: Array, t: Array) -> Array:
+    """`Σ A·t` of each row; an infinite intercept counts where its coefficient is not zero."""
+    xp, P = namespace(A), A.shape[0]
+    A, t = A.reshape(P, -1), t.reshape(t.shape[0], -1)
+    finite = xp.isfinite(t)
+    if not bool(finite.all()):
+        touched = ((A != 0) & ~finite).any(1)
+        return xp.where(touched, -xp.inf, _dot(A, xp.where(finite, t, 0.0)))
+    return A @ t[0] if t.shape[0] == 1 else xp.einsum("pn,pn->p", A, t)

@@ -1,0 +1,106 @@
+"""Which ATen operators can be read, and how: one row a family."""
+
+from __future__ import annotations
+
+from math import log
+
+from verifier.graph import aten, aten_curves, aten_layers, aten_products, aten_windows
+from verifier.graph.aten_call import Rule
+
+
+def _rows(names: str, rule: Rule) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+_curve, _compare = aten_curves.curve, aten_curves.compare
+
+TABLE: dict[str, Rule] = {
+    **_rows("clone detach alias contiguous lift_fresh_copy", aten.identity),
+    **_rows("_to_copy to", aten_curves.converted),
+    **_rows("view _unsafe_view reshape flatten unflatten unsqueeze squeeze slice select narrow", aten.move),
+    **_rows("index index_select tril triu", aten.move),
+    **_rows("split split_with_sizes chunk unbind expand repeat flip roll movedim", aten.move),
+    **_rows("pixel_shuffle pixel_unshuffle pad constant_pad_nd diagonal repeat_interleave", aten.move),
+    **_rows("upsample_nearest1d upsample_nearest2d upsample_nearest3d", aten_windows.nearest),
+    **_rows("permute transpose t numpy_T mT", aten.permute),
+    **_rows("cat", aten.cat),
+    **_rows("stack", aten.stack),
+    **_rows("add", aten.add),
+    **_rows("sub", aten.sub),
+    **_rows("rsub", aten.rsub),
+    **_rows("neg", aten.neg),
+    **_rows("mul", aten_products.mul),
+    **_rows("div", aten_products.div),
+    **_rows("sum mean", aten.reduce),
+    **_rows("linear", aten_products.linear),
+    **_rows("addmm", aten_products.addmm),
+    **_rows("baddbmm", aten_layers.batched_sum),
+    **_rows("mm matmul bmm", aten_products.matmul),
+    **_rows("einsum", aten_layers.einsum),
+    **_rows("conv1d conv2d conv3d", aten_windows.conv),
+    **_rows("conv_transpose1d conv_transpose2d conv_transpose3d", aten_windows.conv_transpose),
+    **_rows("upsample_linear1d upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d", aten_windows.resized),
+    **_rows("_native_batch_norm_legit_no_training", aten_windows.batch_norm),
+    **_rows("max_pool1d max_pool2d max_pool3d max_pool2d_with_indices", aten_windows.max_pool),
+    **_rows("avg_pool1d avg_pool2d avg_pool3d", aten_windows.avg_pool),
+    **_rows("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", aten_windows.adaptive_avg_pool),
+    **_rows("relu leaky_relu", aten_curves.relu),
+    **_rows("hardtanh clamp clamp_min clamp_max", aten_curves.clamp),
+    **_rows("relu6", lambda c: aten_curves.between(c, 0.0, 6.0)),
+    **_rows("prelu", aten_curves.prelu),
+    **_rows("abs", aten_curves.absolute),
+    **_rows("maximum", aten_curves.extreme_of(1)),
+    **_rows("minimum", aten_curves.extreme_of(-1)),
+    **{k: _curve(k) for k in ("sigmoid", "tanh", "atan", "erf", "exp", "log", "sin", "cos", "tan", "mish", "silu")},
+    **_rows("hardswish", _curve("hard_swish")),
+    **_rows("square", _curve("square")),
+    **_rows("sqrt", _curve("power", 0.5)),
+    **_rows("rsqrt", _curve("power", -0.5)),
+    **_rows("reciprocal", _curve("power", -1.0)),
+    **_rows("expm1", _curve("exp", shift=-1.0)),
+    **_rows("exp2", _curve("exp", inner=log(2.0))),
+    **_rows("log2", _curve("log", factor=1.0 / log(2.0))),
+    **_rows("log10", _curve("log", factor=1.0 / log(10.0))),
+    **_rows("sinh", aten_curves.hyperbolic(-1)),
+    **_rows("cosh", aten_curves.hyperbolic(1)),
+    **_rows("elu selu celu", aten_curves.elu),
+    **_rows("gelu", aten_curves.gelu),
+    **_rows("softplus", aten_curves.softplus),
+    **_rows("log_sigmoid", aten_curves.log_sigmoid),
+    **_rows("hardsigmoid", aten_curves.hard_sigmoid),
+    **_rows("threshold", aten_curves.threshold),
+    **_rows("pow", aten_curves.power),
+    **{k: aten_curves.step(k) for k in ("sign", "floor", "ceil", "round")},
+    **_rows("trunc", aten_curves.truncate),
+    **_rows("gt", _compare("positive")),
+    **_rows("ge", _compare("not_negative")),
+    **_rows("lt", _compare("positive", turned=True)),
+    **_rows("le", _compare("not_negative", turned=True)),
+    **_rows("eq", _compare("zero")),
+    **_rows("ne", _compare("zero", opposite=True)),
+    **{f"{p}_{k}": aten_curves.logical(k) for p in ("logical", "bitwise") for k in ("and", "or", "xor", "not")},
+    **{f"__{k}__": aten_curves.logical(k) for k in ("and", "or", "xor")},
+    **_rows("where", aten_curves.where),
+    **_rows("masked_fill", aten_curves.masked_fill),
+    **_rows("softmax _softmax log_softmax _log_softmax", aten_layers.softmax),
+    **_rows("cumsum", aten_layers.cumulative_sum),
+    **_rows("glu", aten_layers.glu),
+    **_rows("amax max", aten_layers.extreme_over(1)),
+    **_rows("amin min", aten_layers.extreme_over(-1)),
+    **_rows("linalg_vector_norm", aten_layers.norm_over),
+    **_rows("logsumexp", aten_layers.log_sum_exp),
+    **_rows("var std", aten_layers.variance),
+    **_rows("layer_norm rms_norm", aten_layers.layer_norm),
+    **_rows("group_norm instance_norm", aten_layers.group_norm),
+    **_rows("scaled_dot_product_attention", aten_layers.attention),
+    **_rows("lstm gru rnn_tanh rnn_relu", aten_layers.recurrent),
+}
+"""The rule of each operator, by its name without overload."""
+
+SUPPORTED = (
+    "linear, matmul, einsum, conv and conv_transpose, interpolation, batch, layer, group, instance and RMS norm "
+    "(eval), the usual activation functions, softmax, attention, LSTM, GRU and RNN, clamp, pooling, add, sub, mul, "
+    "div, pow, exp, log, sqrt, sin, cos, abs, comparisons, where, mean, sum, max, min, norms, cat, stack, reshape, "
+    "permute, slicing, indexing and splitting by constants, pad, expand, flip, dropout (eval)"
+)
+"""The table in words, for messages."""

@@ -1,0 +1,110 @@
+"""ONNX operators that reduce axes, or run along one."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from verifier.graph.convert import Call, Converter
+from verifier.graph.convert_affine import average, scale
+from verifier.graph.convert_curves import magnitude
+from verifier.graph.convert_products import paired
+from verifier.graph.ops.affine import Dense, Sum
+from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.moves import Transpose
+from verifier.graph.ops.pool import MaxOf
+
+
+def axes_of(call: Call, x: int) -> tuple[int, ...]:
+    """The axes to be reduced, in order; none where the operator then does nothing."""
+    rank = len(call.shape(x))
+    axes = call.integers(1, "axes")
+    if not axes:
+        return () if call.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted({call.axis(a, rank) for a in axes}))
+
+
+def _sum(call: Call, x: int, axes: tuple[int, ...]) -> int:
+    return call.add(Sum(axes, bool(call.get("keepdims", 1))), x)
+
+
+def reduce(kind: str) -> Converter:
+    """The converter of a reduction."""
+
+    def convert(call: Call) -> int:
+        x = call.activation(0)
+        axes = axes_of(call, x)
+        if not axes and kind in ("sum", "mean", "max", "min", "prod"):
+            return x
+        if kind in ("max", "min", "prod"):
+            return _gathered(call, x, axes, kind)
+        count = prod(call.shape(x)[a] for a in axes)
+        if kind in ("l1", "sum_square", "l2", "log_sum_exp"):
+            x = magnitude(call, x) if kind == "l1" else call.add(Curve("exp" if "exp" in kind else "square"), x)
+        y = _sum(call, x, axes) if axes else x
+        if kind == "mean":
+            return average(call, y, count)
+        if kind == "l2":
+            return call.add(Curve("power", (0.5,)), y)
+        return call.add(Curve("log"), y) if "log" in kind else y
+
+    return convert
+
+
+def _gathered(call: Call, x: int, axes: tuple[int, ...], kind: str) -> int:
+    """The largest, smallest or product of what stands along the axes."""
+    shape = call.shape(x)
+    kept = [i for i in range(len(shape)) if i not in axes]
+    windows = call.positions(x).transpose(*kept, *axes).reshape(-1, prod(shape[a] for a in axes))
+    if call.get("keepdims", 1):
+        size = tuple(1 if i in axes else d for i, d in enumerate(shape))
+    else:
+        size = tuple(shape[i] for i in kept)
+    if not windows.shape[1]:
+        raise ValueError(f"{call.op} of nothing")
+    if kind == "prod":
+        return call.reshape(_product(call, call.take(x, windows)), size)
+    x = scale(call, x, np.array(-1.0), None) if kind == "min" else x
+    y = call.add(MaxOf(windows, size), x)
+    return scale(call, y, np.array(-1.0), None) if kind == "min" else y
+
+
+def _product(call: Call, x: int) -> int:
+    """The product along the last of two axes, halving it again and again."""
+    while (n := call.shape(x)[1]) > 1:
+        at = call.positions(x)[..., None]
+        h = n // 2
+        y = paired(call, call.take(x, at[:, :h]), call.take(x, at[:, h : 2 * h]))
+        if n % 2:  # the odd one out joins the first product
+            first = call.take(y, call.positions(y)[:, :1, None])
+            odd = paired(call, first, call.take(x, at[:, 2 * h :]))
+            if h == 1:
+                return odd
+            from verifier.graph.ops.moves import Concat
+
+            y = call.add(Concat(1), odd, call.take(y, call.positions(y)[:, 1:]))
+        x = y
+    return x
+
+
+def along(call: Call, x: int, axis: int, W: np.ndarray, size: float = 1.0) -> int:
+    """A matrix applied along one axis; `size` times its magnitudes stand behind its entries."""
+    rank = len(call.shape(x))
+    swap = list(range(rank))
+    swap[axis], swap[-1] = swap[-1], swap[axis]
+    last = axis == rank - 1
+    y = call.add(
+        Dense(W, None, None if size == 1.0 else Dense(size * abs(W))),
+        x if last else call.add(Transpose(tuple(swap)), x),
+    )
+    return y if last else call.add(Transpose(tuple(swap)), y)
+
+
+def cum_sum(call: Call) -> int:
+    """CumSum."""
+    x = call.activation(0)
+    axis = call.axis(int(np.asarray(call.constant(1)).reshape(())), len(call.shape(x)))
+    n = call.shape(x)[axis]
+    W = np.tri(n, k=-1 if call.get("exclusive", 0) else 0)
+    return along(call, x, axis, W.T if call.get("reverse", 0) else W)

@@ -1,0 +1,184 @@
+"""ONNX operators that compare, decide and count; truth values are the numbers 0 and 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import numpy as np
+
+from verifier.graph.convert import Call, Converter, Value
+from verifier.graph.convert_affine import scale, total
+from verifier.graph.convert_products import product
+from verifier.graph.convert_select import select
+from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.moves import Transpose
+from verifier.graph.ops.pool import MaxOf
+from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.steps import Step
+
+_ENTRIES = 64
+"""Most entries among which ArgMax looks."""
+_FLOATS, _WHOLE, _BOOL = (1, 10, 11, 16), (6, 7), 9  # TensorProto types
+
+
+def step(kind: str) -> Converter:
+    """The converter of an operator that is a step function of its own."""
+
+    def convert(call: Call) -> int:
+        return call.add(Step(kind), call.activation(0))
+
+    return convert
+
+
+def minus(call: Call, a: Value, b: Value) -> Value:
+    """`a − b` with numpy broadcasting, for activations and finite constants."""
+    if isinstance(a, int) and isinstance(b, int):
+        return total(call, [(1, a), (-1, b)])
+    if isinstance(a, int):
+        return scale(call, a, None, -_number(call, b))
+    if isinstance(b, int):
+        return scale(call, b, np.array(-1.0), _number(call, a))
+    return _number(call, a) - _number(call, b)
+
+
+def _number(call: Call, a: Value) -> np.ndarray:
+    return call.finite(np.asarray(a, np.float64), call.name)
+
+
+def _given(call: Call, i: int) -> Value:
+    v = call.inputs[i] if call.has(i) else None
+    if v is None:
+        raise ValueError(f"input {i} of {call.op} is missing")
+    return v
+
+
+def compare(kind: str, turned: bool = False) -> Converter:
+    """A comparison as a step of a difference: of `a − b`, or of `b − a` (turned)."""
+
+    def convert(call: Call) -> int:
+        a, b = _given(call, 0), _given(call, 1)
+        difference = minus(call, b, a) if turned else minus(call, a, b)
+        assert isinstance(difference, int)
+        return call.add(Step(kind), difference)
+
+    return convert
+
+
+def invert(call: Call) -> int:
+    """Not."""
+    return scale(call, call.activation(0), np.array(-1.0), np.array(1.0))
+
+
+def both(call: Call, a: int, b: int) -> int:
+    """1 where a and b are, else 0."""
+    return call.add(Relu(), scale(call, total(call, [(1, a), (1, b)]), None, np.array(-1.0)))
+
+
+def _logic(constant: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], together: float) -> Converter:
+    """With a constant c: `s(c)·a + t(c)`; of two activations: `a + b + together·(a and b)`, or only the last."""
+
+    def convert(call: Call) -> int:
+        for c in (0, 1):
+            if call.is_constant(c):
+                s, t = constant(call.parameter(c))
+                return scale(call, call.activation(1 - c), s, t)
+        a, b = call.activation(0), call.activation(1)
+        join = both(call, a, b)
+        if together == 0.0:
+            return join
+        return total(call, [(1, a), (1, b), (1, scale(call, join, np.array(together), None))])
+
+    return convert
+
+
+conjunction = _logic(lambda c: (c, np.zeros(1)), 0.0)
+disjunction = _logic(lambda c: (1.0 - c, c), -1.0)
+exclusive = _logic(lambda c: (1.0 - 2.0 * c, c), -2.0)
+
+
+def where(call: Call) -> Value:
+    """Where: a choice of entries if the condition is constant, else `y + condition·(x − y)`."""
+    condition, x, y = (_given(call, i) for i in range(3))
+    if isinstance(condition, np.ndarray):
+        shape = np.broadcast_shapes(condition.shape, call.shape(x), call.shape(y))
+        sizes = [prod(call.shape(v)) for v in (x, y)]
+        first, second = (
+            np.broadcast_to(np.arange(n).reshape(call.shape(v)) + start, shape)
+            for v, n, start in ((x, sizes[0], 0), (y, sizes[1], sizes[0]))
+        )
+        return select(call, [x, y], np.where(condition, first, second))
+    gap = minus(call, x, y)
+    part = product(call, condition, gap) if isinstance(gap, int) else scale(call, condition, gap, None)
+    return total(call, [(1, part), (1, y)]) if isinstance(y, int) else scale(call, part, None, _number(call, y))
+
+
+def cast(call: Call) -> int:
+    """Cast: between floating-point types nothing; to truth values and whole numbers by steps."""
+    return _converted(call, call.get("to"))
+
+
+def cast_like(call: Call) -> int:
+    """CastLike."""
+    to = {"f": 1, "i": 7, "b": 9}[call.kinds[1]]
+    return _converted(call, to)
+
+
+def _converted(call: Call, to: int) -> int:
+    x, kind = call.activation(0), (call.kinds or ("f",))[0]
+    if to in _FLOATS or (to in _WHOLE and kind != "f") or (to == _BOOL and kind == "b"):
+        return x
+    if to == _BOOL:
+        return scale(call, call.add(Step("zero"), x), np.array(-1.0), np.array(1.0))
+    if to not in _WHOLE:
+        raise ValueError("Cast of an activation to a type that is neither floating-point, int32, int64 nor bool")
+    return truncated(call, x)
+
+
+def truncated(call: Call, x: int) -> int:
+    """x without what follows its decimal point."""
+    up, down = (call.add(Relu(), v) for v in (x, scale(call, x, np.array(-1.0), None)))
+    return total(call, [(1, call.add(Step("floor"), up)), (-1, call.add(Step("floor"), down))])
+
+
+def arg_max(call: Call) -> int:
+    """ArgMax and ArgMin: the entry that is above all before it and not below any behind it, times its position."""
+    x = call.activation(0)
+    rank = len(call.shape(x))
+    axis = call.axis(call.get("axis", 0), rank)
+    n = call.shape(x)[axis]
+    if n > _ENTRIES:
+        raise ValueError(f"{call.op} among {n} entries that depend on the input; at most {_ENTRIES} are supported")
+    order = (*(i for i in range(rank) if i != axis), axis)
+    x = call.add(Transpose(order), x) if order != tuple(range(rank)) else x
+    x = scale(call, x, np.array(-1.0), None) if call.op == "ArgMin" else x
+    lead = call.shape(x)[:-1]
+    shape = (*lead[:axis], 1, *lead[axis:]) if call.get("keepdims", 1) else lead
+    if n == 1:
+        return call.reshape(scale(call, x, np.array(0.0), None), shape)
+    last = bool(call.get("select_last_index", 0))
+    before = _beats(call, x, range(1, n), lambda k: range(k), "not_negative" if last else "positive")
+    behind = _beats(call, x, range(n - 1), lambda k: range(k + 1, n), "positive" if last else "not_negative")
+    # The first entry counts nothing; the last one has nobody behind it.
+    wins = call.take(before, call.positions(before)[..., -1:])
+    y = scale(call, wins, np.array(float(n - 1)), None)
+    if n > 2:
+        inner = both(
+            call,
+            call.take(before, call.positions(before)[..., :-1]),
+            call.take(behind, call.positions(behind)[..., 1:]),
+        )
+        weighted = call.add(Dense(np.arange(1.0, n - 1)[None]), inner)
+        y = total(call, [(1, y), (1, weighted)])
+    return call.reshape(y, shape)
+
+
+def _beats(call: Call, x: int, which: range, others: Callable[[int], range], kind: str) -> int:
+    """For each entry k of the last axis in `which`: whether it is above (not below) all the `others(k)`."""
+    at = call.positions(x)
+    width = max(len(others(k)) for k in which)
+    windows = [[*others(k), *[others(k)[0]] * (width - len(others(k)))] for k in which]  # repeats change nothing
+    size = (*at.shape[:-1], len(which))
+    best = call.add(MaxOf(at[..., np.array(windows)].reshape(-1, width), size), x)
+    mine = call.take(x, at[..., which.start : which.stop])
+    return call.add(Step(kind), total(call, [(1, mine), (-1, best)]))

@@ -1,0 +1,118 @@
+"""Which entries of tensors are known where some of the network's inputs are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from verifier.graph.convert import Call, Value
+from verifier.graph.fold import fold
+from verifier.graph.graph import Builder, Shape
+from verifier.graph.ops.affine import Scale
+from verifier.graph.ops.moves import Move
+
+_PLACING = ("Concat", "Pad", "Where", "Scatter", "ScatterElements", "ScatterND")
+"""Operators whose shifts only put constants into the room left for them."""
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Neg")
+"""Operators entry by entry, of which an unknown number (NaN) never makes a known one."""
+
+
+_MOVING = ("Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators whose first input's entries are followed by name."""
+_WHOLE = (6, 7)  # TensorProto types: int32, int64
+
+
+class Decided:
+    """What is known of the Builder's nodes: by position, an array with NaN where an entry is not known."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, np.ndarray] = {}
+        self.traced: dict[str, np.ndarray] = {}
+        self.depends: set[str] = set()
+        self.cut: list[np.ndarray] = []
+
+    def start(self, position: int, values: np.ndarray) -> Value:
+        """Note what is known of an input; the input itself, or its values where all are known."""
+        if not np.isnan(values).all():
+            self.known[position] = values
+        return self._settled(position)
+
+    def trace(self, name: str, shape: Shape) -> None:
+        """Follow the entries of an input by the name of the tensor they stand in."""
+        self.depends.add(name)
+        start, size = sum(len(a) for a in self.cut), prod(shape)
+        self.traced[name] = np.arange(start, start + size).reshape(shape)
+        self.cut.append(np.ones(size, bool))
+
+    def look(self, call: Call, node: Any, imports: Any) -> None:
+        """Note which entries of inputs a node uses, and how: cut to whole numbers, or as they are."""
+        used = [n for n in call.names if n in self.traced]
+        if used and call.op in ("Shape", "Size"):  # moves by constants leave no doubt about shapes
+            return
+        first, others = set(call.names[:1]), set(call.names[1:])
+        if self.depends & (first | others):
+            self.depends.update(node.output)
+        if not used or (call.op == "Cast" and call.get("to") in _WHOLE):
+            return
+        if call.op in _MOVING and not self.depends & others:  # where they go must not hang on values
+            given = replace(call, inputs=(self.traced[used[0]], *call.inputs[1:]))
+            self.traced.update(zip(node.output, fold(given, node, imports), strict=False))
+            return
+        self.spoil(used)
+
+    def branch(self, node: Any, results: list[str]) -> None:
+        """An If was replaced by its branch; if its condition hangs on values, so does who is used and how."""
+        self.spoil(results)
+        self.depends.update(node.output)
+        if node.input[0] in self.depends:
+            self.spoil(list(self.traced))
+            self.traced.clear()
+
+    def spoil(self, used: Sequence[str]) -> None:
+        """Tensors are used as they are."""
+        flat = np.concatenate(self.cut or [np.zeros(0, bool)])
+        for name in set(used) & self.traced.keys():
+            flat[self.traced[name]] = False
+        self.cut = np.split(flat, np.cumsum([len(a) for a in self.cut])[:-1])
+
+    def results(self, call: Call, node: Any, imports: Any, results: list[Value], first: int) -> list[Value]:
+        """The results of a converted node, constants in the place of those that are known.
+
+        Parameters:
+            first: how many nodes the Builder had before.
+        """
+        if not self.known or not any(isinstance(v, int) for v in results):
+            return results
+        if call.op in _ARITHMETIC:
+            self._compute(call, node, imports, results[0])
+        else:
+            self._follow(call.builder, first, call.op in _PLACING)
+        return [self._settled(v) if isinstance(v, int) else v for v in results]
+
+    def _settled(self, position: int) -> Value:
+        values = self.known.get(position)
+        return position if values is None or np.isnan(values).any() else values
+
+    def _compute(self, call: Call, node: Any, imports: Any, result: Value) -> None:
+        inputs = tuple(self.known.get(v) if isinstance(v, int) else v for v in call.inputs)
+        if all(v is not None for v in inputs) and isinstance(result, int) and result not in self.known:
+            given = replace(call, inputs=inputs)
+            with np.errstate(all="ignore"):
+                (values,) = fold(given, node, imports)
+            if not np.isnan(values).all():
+                self.known[result] = values
+
+    def _follow(self, builder: Builder, first: int, placing: bool) -> None:
+        """Carry what is known through the nodes added last, as far as they only move entries."""
+        for i in range(first, len(builder.nodes)):
+            node = builder.nodes[i]
+            if all(j in self.known for j in node.inputs) and node.inputs:
+                op, x = node.op, [self.known[j][None] for j in node.inputs]
+                if isinstance(op, Move):
+                    self.known[i] = np.asarray(op.evaluate(*x)[0])
+                elif placing and isinstance(op, Scale) and op.s is None and op.t is not None:
+                    self.known[i] = np.asarray(x[0][0] + np.broadcast_to(op.t, node.shape).astype(x[0].dtype))

@@ -1,0 +1,225 @@
+"""Walking the nodes of an ONNX model: each becomes operators of ours, or is computed at once where it is constant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifier.graph.convert import LARGEST, Call, Value
+from verifier.graph.decided import Decided
+from verifier.graph.fold import fold
+from verifier.graph.graph import Builder, Graph, Input, Shape
+from verifier.graph.kinds import kind_of, result_kind
+from verifier.graph.ops.affine import Scale
+from verifier.graph.ops.moves import Take
+from verifier.graph.ops.table import converter
+from verifier.values.errors import ModelError
+
+_DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
+OLDEST = 7
+"""The first version of ONNX's operators that is read."""
+_HINT = "run `verifier info` for the list of what is supported"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A graph and what the file declares; see `from_onnx.Model`."""
+
+    graph: Graph
+    input_names: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    input_dtype: str
+    output_names: tuple[str, ...]
+    output_shapes: tuple[Shape, ...]
+    batched: bool
+    decided: tuple[np.ndarray, ...] | None
+    whole: tuple[np.ndarray, ...] | None
+
+
+def one_line(e: BaseException) -> str:
+    """The first line of a message."""
+    lines = str(e).splitlines()
+    return f"{lines[0][:300]}" if lines else type(e).__name__
+
+
+class Importer:
+    """Turns one ModelProto into a graph."""
+
+    def __init__(self, path: Path, proto: Any, decided: Sequence[np.ndarray] | None = None) -> None:
+        self.path, self.proto, self.proto_graph = path, proto, proto.graph
+        self.builder = Builder()
+        self.values: dict[str, Value] = {}
+        self.kinds: dict[str, str] = {}
+        self.given, self.decided = decided, Decided()
+        self.read = _names_read(proto.graph)
+        opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
+        self.opset = opsets[0] if opsets else 0
+        if self.opset < OLDEST:
+            raise ModelError(f"{path}: operator set {self.opset} is too old; convert it to version {OLDEST} or later")
+
+    def run(self) -> Imported:
+        """What the model holds."""
+        initial = self._initializers()
+        inputs = [v for v in self.proto_graph.input if v.name not in initial]
+        positions, shapes, dtypes, symbolic = [], [], [], []
+        for v in inputs:
+            shape, dtype, batch = self._declared(v)
+            shapes.append(shape)
+            dtypes.append(dtype)
+            symbolic.append(batch)
+            positions.append(self.builder.add(Input(shape), (), v.name))
+            self.values[v.name] = positions[-1]
+        if len(set(dtypes)) > 1:
+            raise ModelError(f"{self.path}: inputs of several types ({', '.join(dtypes)})")
+        fixed = None if self.given is None else self._fixed(inputs, positions, dtypes)
+        for node in self.proto_graph.node:
+            self._convert(node)
+        outputs = [self._output(o.name) for o in self.proto_graph.output]
+        self.decided.spoil([o.name for o in self.proto_graph.output])
+        graph = self.builder.graph(positions, outputs)
+        for made in graph.nodes:
+            if isinstance(made.op, Scale) and made.op.t is not None and np.isneginf(made.op.t).any():
+                raise ModelError(f"{self.path}: node '{made.name}' adds minus infinity, and no softmax takes it in")
+        symbolic += [self._symbolic(v) for v in self.proto_graph.output if v.HasField("type")]
+        return Imported(
+            graph=graph,
+            input_names=tuple(v.name for v in inputs),
+            input_shapes=tuple(shapes),
+            input_dtype=dtypes[0] if dtypes else "float32",
+            output_names=tuple(o.name for o in self.proto_graph.output),
+            output_shapes=tuple(graph.nodes[i].shape for i in graph.outputs),
+            batched=bool(inputs) and all(symbolic) and all(graph.nodes[i].shape[:1] == (1,) for i in graph.outputs),
+            decided=fixed,
+            whole=None if fixed is None else tuple(self.decided.cut),
+        )
+
+    def _fixed(self, inputs: list[Any], positions: list[int], dtypes: list[str]) -> tuple[np.ndarray, ...]:
+        """The fixed entries in the model's type; inputs that are fixed altogether become constants."""
+        sizes = [prod(self.builder.nodes[at].shape) for at in positions]
+        if [np.size(a) for a in self.given or ()] != sizes:
+            have = [np.size(a) for a in self.given or ()]
+            raise ModelError(f"{self.path}: values are given for inputs of sizes {have}, its inputs have {sizes}")
+        given = [np.asarray(a, dtype).reshape(-1) for a, dtype in zip(self.given or (), dtypes, strict=True)]
+        for v, at, a in zip(inputs, positions, given, strict=True):
+            self.decided.trace(v.name, self.builder.nodes[at].shape)
+            self.values[v.name] = self.decided.start(at, a.reshape(self.builder.nodes[at].shape))
+        return tuple(given)
+
+    def _initializers(self, graph: Any = None) -> set[str]:
+        from onnx import numpy_helper
+
+        graph = graph or self.proto_graph
+        for tensor in graph.initializer:
+            try:
+                self.values[tensor.name] = numpy_helper.to_array(tensor)
+            except Exception as e:  # whatever a damaged tensor makes numpy or onnx raise
+                raise ModelError(f"{self.path}: tensor '{tensor.name}' is damaged: {one_line(e)}") from None
+        return {t.name for t in graph.initializer}
+
+    @staticmethod
+    def _symbolic(v: Any) -> bool:
+        dims = v.type.tensor_type.shape.dim
+        return bool(dims) and dims[0].dim_value <= 0
+
+    def _declared(self, v: Any) -> tuple[Shape, str, bool]:
+        """Shape, type and whether the batch is symbolic, of an input."""
+        tensor = v.type.tensor_type
+        if tensor.elem_type not in _DTYPES or not tensor.HasField("shape"):
+            raise ModelError(f"{self.path}: input '{v.name}' is not a floating-point tensor of known rank")
+        dims = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
+        if any(d == 0 for d in dims[1:]):
+            text = ", ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
+            raise ModelError(f"{self.path}: input '{v.name}' has shape [{text}]; only the first dimension may be open")
+        shape = tuple(d or 1 for d in dims)
+        if prod(shape) > LARGEST:
+            raise ModelError(f"{self.path}: input '{v.name}' has {prod(shape)} entries")
+        return shape, _DTYPES[tensor.elem_type], bool(dims) and dims[0] == 0
+
+    def _output(self, name: str) -> int:
+        value = self.values.get(name)
+        if value is None:
+            raise ModelError(f"{self.path}: output '{name}' is not computed by any node")
+        if isinstance(value, int):
+            return value
+        if self.given is None or value.dtype.kind not in "fiub":
+            raise ModelError(f"{self.path}: output '{name}' does not depend on the input")
+        nothing = self.builder.add(Take(np.full(value.size, -1), value.shape), (0,), name)
+        return self.builder.add(Scale(None, np.asarray(value, np.float64)), (nothing,), name)
+
+    def _convert(self, node: Any) -> None:
+        """Add what one node stands for and note its outputs."""
+        from onnx.helper import get_attribute_value
+
+        name = next((o for o in node.output if o), node.name)
+        where = f"{self.path}: node '{name}' ({node.op_type})"
+        missing = next((n for n in node.input if n and n not in self.values), None)
+        if missing is not None:
+            raise ModelError(f"{where}: tensor '{missing}' is not computed by an earlier node")
+        inputs = tuple(self.values[n] if n else None for n in node.input)
+        try:
+            attributes = {a.name: get_attribute_value(a) for a in node.attribute}
+            if node.op_type == "If" and isinstance(inputs[0], np.ndarray):
+                self._branch(node, attributes["then_branch" if inputs[0].all() else "else_branch"])
+                return
+            used = tuple(o in self.read for o in node.output)
+            kinds = tuple(kind_of(v, self.kinds.get(n, "f")) for n, v in zip(node.input, inputs, strict=True))
+            call = Call(
+                node.op_type,
+                name,
+                attributes,
+                inputs,
+                tuple(node.input),
+                used,
+                self._version(node),
+                self.builder,
+                kinds,
+            )
+            self.decided.look(call, node, self.proto.opset_import)
+            before, rule = len(self.builder.nodes), converter(node.domain, node.op_type)
+            if not any(isinstance(v, int) for v in inputs):
+                results: Any = fold(call, node, self.proto.opset_import)
+            elif rule is not None:
+                made = rule(call)
+                several: list[Value] = [made] if isinstance(made, (int, np.ndarray)) else list(made)
+                results = self.decided.results(call, node, self.proto.opset_import, several, before)
+            else:
+                domain = f" of domain '{node.domain}'" if node.domain else ""
+                raise ModelError(f"{where}: this operator{domain} is not supported; {_HINT}")
+        except ModelError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError) as e:
+            raise ModelError(f"{where}: {one_line(e)}; {_HINT}") from None
+        self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
+        self.kinds.update((n, result_kind(call)) for n in node.output if n)
+
+    def _version(self, node: Any) -> int:
+        """Version of the operator set that a node belongs to."""
+        if node.domain in ("", "ai.onnx"):
+            return self.opset
+        return next((o.version for o in self.proto.opset_import if o.domain == node.domain), 1)
+
+    def _branch(self, node: Any, graph: Any) -> None:
+        """A subgraph in the place of an If whose condition is known."""
+        self._initializers(graph)
+        for inner in graph.node:
+            self._convert(inner)
+        self.decided.branch(node, [o.name for o in graph.output])
+        for name, result in zip(node.output, graph.output, strict=True):
+            self.values[name] = self.values[result.name]
+            self.kinds[name] = self.kinds.get(result.name, "f")
+
+
+def _names_read(graph: Any) -> set[str]:
+    """Names of the tensors that somebody reads, in subgraphs too."""
+    names = {o.name for o in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for a in node.attribute:
+            if a.HasField("g"):
+                names |= _names_read(a.g)
+    return names

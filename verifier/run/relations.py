@@ -1,0 +1,287 @@
+"""Questions that bring their networks along: about one network on two inputs, two networks on one, ranges, balls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from verifier.run.model import Network, load, name_of
+from verifier.run.questions import robustness
+from verifier.spec import builders
+from verifier.spec.property import Property
+from verifier.spec.query2 import Declared, Query2, Variable
+from verifier.values.box import Ball, Box
+from verifier.values.errors import PropertyError
+from verifier.values.verdict import Verdict
+
+INF = float("inf")
+Loaded = dict[str, Network]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question and what it is about; `verify(asked)` answers it, `verify(net, asked)` for another network.
+
+    Attributes:
+        networks: files or loaded networks by name.
+        make: the property of one network, or the query of several, once they are loaded.
+    """
+
+    networks: Mapping[str, Any]
+    make: Callable[[Loaded], Property | Query2]
+
+    def loaded(self, instead: Any = None) -> Loaded:
+        """The networks, each file loaded once; `instead`: another one in place of the first, or by name."""
+        given = dict(self.networks)
+        if isinstance(instead, Mapping):
+            unknown = [name for name in instead if name not in given]
+            if unknown:
+                raise PropertyError(f"no network `{unknown[0]}` in this question; it has {', '.join(given)}")
+            given.update(instead)
+        elif instead is not None:
+            given[next(iter(given))] = instead
+        by_key: dict[Any, Network] = {}
+        for model in given.values():
+            key = str(model) if not hasattr(model, "graph") else id(model)
+            if key not in by_key:
+                by_key[key] = load(model)
+        return {n: by_key[str(m) if not hasattr(m, "graph") else id(m)] for n, m in given.items()}
+
+
+def monotone(
+    net: Any,
+    *,
+    input: int,
+    box: Box,
+    output: int = 0,
+    increasing: bool = True,
+    tolerance: float = 0.0,
+) -> Asked:
+    """Does an output never fall (or rise) by more than `tolerance` when one input grows and the others stay?
+
+    `unsat` means yes; `sat` shows two inputs X <= Z in the box, with outputs Y and W.
+
+    Args:
+        net: a file, or what `load` returned.
+        input, output: which entries, counted through all tensors.
+        box: where both inputs lie.
+        tolerance: not negative.  With 0 there may be counterexamples, but hardly a proof: two equal inputs give equal
+            outputs, which no bound with rounding tells from a fall.
+
+    Raises:
+        PropertyError: (when it is asked) sizes or entries do not fit.
+    """
+    _not_negative("tolerance", tolerance)
+
+    def make(loaded: Loaded) -> Query2:
+        f = loaded["f"]
+        n, m = _sizes(f)
+        _entry("input", input, n)
+        _entry("output", output, m)
+        low, high = _fitting(box, n)
+        sign = 1.0 if increasing else -1.0
+        fall, order = np.zeros(2 * m + n + 1), np.zeros(2 * m + n + 1)
+        fall[output], fall[m + output] = -sign, sign  # sign·(W − Y) < −tolerance
+        order[2 * m + input], order[2 * m + n] = 1.0, -1.0
+        second = np.arange(n)
+        second[input] = n
+        prop = _strict(
+            (np.append(low, low[input]), np.append(high, high[input])),
+            [[(fall, -float(tolerance)), (order, 0.0)]],
+            2 * m,
+            "monotone",
+        )
+        nets = (_declared("f", f, "XY"), _declared("g", f, "ZW", equal_to="f"))
+        return Query2(nets, (), prop, np.concatenate([np.arange(n), second]), "monotone")
+
+    return Asked({"f": net}, make)
+
+
+def equivalent(f: Any, g: Any, box: Box, eps: float) -> Asked:
+    """Do two networks differ by at most `eps` in every output, over a box of inputs?
+
+    `unsat` means yes; `sat` shows an input X (Z is the same) with outputs Y of f and W of g that are further apart.
+
+    Args:
+        f, g: files, or what `load` returned.  box: over their inputs, which are as many.  eps: not negative.
+
+    Raises:
+        PropertyError: (when it is asked) sizes do not fit.
+    """
+    _not_negative("eps", eps)
+
+    def make(loaded: Loaded) -> Query2:
+        one, other = loaded["f"], loaded["g"]
+        (n, m), sizes = _sizes(one), _sizes(other)
+        if sizes != (n, m):
+            raise PropertyError(
+                f"equivalent: {name_of(one)} has {n} inputs and {m} outputs, {name_of(other)} {sizes[0]} and "
+                f"{sizes[1]}; compare networks with as many"
+            )
+        disjuncts = []
+        for k in range(m):
+            for sign in (1.0, -1.0):
+                row = np.zeros(2 * m + n)
+                row[k], row[m + k] = -sign, sign
+                disjuncts.append([(row, -float(eps))])
+        nets = (_declared("f", one, "XY"), _declared("g", other, "ZW", isomorphic_to="f"))
+        prop = _strict(_fitting(box, n), disjuncts, 2 * m, "equivalent")
+        if one is other:  # what a network gives twice is one number: no disjunct can hold
+            none = np.zeros(0, np.int64)
+            prop = replace(prop, box=none, literal=none, start=np.zeros(1, np.int64))
+        return Query2(nets, (), prop, np.tile(np.arange(n), 2), "equivalent")
+
+    return Asked({"f": f, "g": g}, make)
+
+
+def robust(
+    net: Any,
+    x: Any,
+    eps: float,
+    *,
+    label: int | None = None,
+    norm: float = INF,
+    lo: Any = None,
+    hi: Any = None,
+) -> Asked:
+    """Is every input within `eps` of x, in the ℓ1, ℓ2 or maximum norm, classified as x is?
+
+    `unsat` means yes.
+
+    Args:
+        label: the class to keep; what the network says of x, when None.
+        norm: 1, 2 or infinity.  lo, hi: the valid range of inputs.
+
+    Raises:
+        PropertyError: the ball is none, or (when it is asked) does not fit.
+    """
+    ball = Ball(x, eps, norm, lo=lo, hi=hi)
+
+    def make(loaded: Loaded) -> Property:
+        f = loaded["f"]
+        n, m = _sizes(f)
+        if len(ball.center) != n:
+            raise PropertyError(f"robust: x has {len(ball.center)} entries, {name_of(f)} {n} inputs; give as many")
+        own = label
+        if own is None:
+            ends = np.cumsum([0, *(prod(s) for s in f.input_shapes)])
+            own = int(f.run(*(ball.center[None, a:b] for a, b in zip(ends, ends[1:], strict=False)))[0].argmax())
+        made: Property = robustness(ball, own).property(m)
+        return made
+
+    return Asked({"f": net}, make)
+
+
+def output_range(
+    net: Any, box: Box, *, output: int = 0, lower: float | None = None, upper: float | None = None
+) -> Asked:
+    """Does an output stay between two limits over a box of inputs?
+
+    `unsat` means yes; `sat` shows an input with an output beyond one of them.  What the limits are, `find_range` finds.
+
+    Raises:
+        PropertyError: no limit is given, or one is not a number, or (when it is asked) sizes do not fit.
+    """
+    limits = [(sign, float(v)) for sign, v in ((1.0, lower), (-1.0, upper)) if v is not None]
+    if not limits or not np.isfinite([v for _, v in limits]).all():
+        raise PropertyError("output_range: give lower, upper or both as finite numbers; or use find_range to find them")
+
+    def make(loaded: Loaded) -> Property:
+        n, m = _sizes(loaded["f"])
+        _entry("output", output, m)
+        row = np.zeros(m + n)
+        row[output] = 1.0
+        return _strict(_fitting(box, n), [[(sign * row, sign * v)] for sign, v in limits], m, "output_range")
+
+    return Asked({"f": net}, make)
+
+
+def find_range(
+    net: Any, box: Box, *, output: int = 0, timeout: float = 10.0, tolerance: float = 1e-3
+) -> tuple[float, float]:
+    """Limits that an output keeps over a box of inputs, as close as the time allows.
+
+    Each side is halved between the best bound and the most extreme value met, until they are `tolerance` times the
+    first bounds' width apart, or the time is up.  What is returned has been proved, whenever that is.
+
+    Raises:
+        PropertyError: sizes do not fit.
+    """
+    from verifier.run.bound import bound
+    from verifier.run.verify import verify
+
+    end = time.monotonic() + timeout
+    f = load(net)
+    n, m = _sizes(f)
+    _entry("output", output, m)
+    low, high = _fitting(box, n)
+    rows = np.eye(m)[output]
+    bounds = bound(f, box, "crown", rows=rows)
+    proved = [float(bounds[0][0]), float(bounds[1][0])]
+    width = proved[1] - proved[0]
+    x = np.random.default_rng(0).uniform(low, high, (256, n)).astype(f.input_dtype).astype(np.float64)
+    y = f.run(np.clip(x, low, high))[:, output]
+    for side, met in ((0, float(y.min())), (1, float(y.max()))):
+        stop = time.monotonic() + (end - time.monotonic()) / (2 - side)
+        while abs(met - proved[side]) > tolerance * width and (left := stop - time.monotonic()) > 0:
+            middle = 0.5 * (met + proved[side])
+            asked = output_range(f, box, output=output, **{("lower", "upper")[side]: middle})
+            result = verify(asked, timeout=left)
+            if result.verdict is Verdict.UNSAT:
+                proved[side] = middle
+            elif result.witness is not None:
+                met = float(result.witness.y[output])
+            else:
+                break
+    return proved[0], proved[1]
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not 0 <= value < INF:
+        raise PropertyError(f"{name} is {value}; give a finite number that is not negative")
+
+
+def _sizes(net: Network) -> tuple[int, int]:
+    """How many entries all inputs have together, and all outputs."""
+    return sum(prod(s) for s in net.input_shapes), sum(prod(s) for s in net.output_shapes)
+
+
+def _entry(what: str, i: int, n: int) -> None:
+    if not 0 <= i < n:
+        raise PropertyError(f"{what} {i} of {n}; give a number from 0 to {n - 1}")
+
+
+def _fitting(box: Box, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The box's ends, `[n]` each."""
+    if isinstance(box, Ball) and box.norm == INF:
+        box = box.box()
+    if not isinstance(box, Box):
+        raise PropertyError(f"{type(box).__name__} is not a box; give a Box, or a Ball of the maximum norm")
+    if len(box.lower) != n:
+        raise PropertyError(f"the box has {len(box.lower)} entries, the network {n} inputs; give as many")
+    return box.lower, box.upper
+
+
+def _strict(
+    box: tuple[np.ndarray, np.ndarray], disjuncts: Sequence[Sequence[tuple[np.ndarray, float]]], m: int, source: str
+) -> Property:
+    """A property of rows over m outputs followed by all inputs; those that have to do with outputs hold strictly."""
+    prop = builders.output_property(*box, disjuncts, source)
+    A_y, A_x = prop.A_y[:, :m].copy(), prop.A_y[:, m:].copy()
+    return replace(prop, A_y=A_y, A_x=A_x if A_x.any() else None, strict=np.asarray(A_y.any(1)))
+
+
+def _declared(name: str, net: Network, letters: str, equal_to: str = "", isomorphic_to: str = "") -> Declared:
+    """The network's variables: inputs by the first letter, outputs by the second, numbered where there are several."""
+
+    def variables(kind: str, letter: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[Variable, ...]:
+        names = [letter] if len(shapes) == 1 else [f"{letter}_{k}" for k in range(len(shapes))]
+        return tuple(Variable(v, kind, "real", s, "", 0) for v, s in zip(names, shapes, strict=True))
+
+    ins, outs = variables("input", letters[0], net.input_shapes), variables("output", letters[1], net.output_shapes)
+    return Declared(name, equal_to, isomorphic_to, ins, (), outs, 0)
