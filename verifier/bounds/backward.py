@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from verifier.bounds.attention import one_slope, walk
 from verifier.bounds.network import UNDERFLOW, Network, absolute_product
 from verifier.bounds.through import through
 from verifier.graph.graph import Affine
@@ -62,32 +63,10 @@ def backward(
     for i in range(max(rows), -1, -1):
         if i not in rows or i == net.input:
             continue
-        A, node = rows.pop(i), nodes[i]
-        if i in relaxed:
-            if seen is not None:
-                seen[i] = A
-            f = relaxed[i]
-            if isinstance(f, Lines) and f.t_l is None:
-                A, shift = _through_lines(A, f, owner)
-                b = b + shift * (1 + gamma(net.terms[i], net.place.dtype))
-            else:
-                A = sparse.dense(A).reshape(-1, *node.shape)
-                error = error + absolute_product(A, weight[i])
-                A, shift = through(A, f, owner)
-                b = b + shift
-            parts: tuple[Array, ...] = (A,)
-        else:
-            op = node.op
-            assert isinstance(op, Affine)
-            if i in weight:
-                error = error + absolute_product(A, weight[i])
-            bias = op.bias()
-            if bias is not None:
-                b = b + _dot_bias(A, bias, node.shape)
-            if sparse.is_sparse(A) and not isinstance(op, Dense):
-                A = A.toarray().reshape(A.shape[0], *node.shape)
-            parts = op.adjoint(A, *net.graph.shapes_in(i))
-        for j, part in zip(node.inputs, parts, strict=True):
+        inputs, parts, shift, rounded = _through(net, i, rows.pop(i), weight, relaxed, owner, seen)
+        b = b + shift
+        error = error if rounded is None else error + rounded
+        for j, part in zip(inputs, parts, strict=True):
             rows[j] = _sum(rows[j], part, nodes[j].shape) if j in rows else sparse.settle(part)
             if not sparse.is_sparse(rows[j]):
                 rows[j] = rows[j].reshape(-1, *nodes[j].shape)
@@ -97,6 +76,44 @@ def backward(
     else:  # the rows do not depend on the input
         A = namespace(b).broadcast_to((b * 0)[:, None], (P, nodes[net.input].size))
     return Planes(A, b, error + absolute_product(A, weight[net.input]))
+
+
+def _through(
+    net: Network,
+    i: int,
+    A: Array,
+    weight: dict[int, Array],
+    relaxed: dict[int, Lines | Softmax],
+    owner: Array | None,
+    seen: dict[int, Array] | None,
+) -> tuple[tuple[int, ...], tuple[Array, ...], Array, Array | None]:
+    """Rows over a node's inputs from rows over it: which nodes these are, the rows, what constants add, and errors."""
+    node, op = net.graph.nodes[i], net.graph.nodes[i].op
+    if i in net.attention and seen is None and one_slope(f := relaxed[net.attention[i].product]):
+        fused = net.attention[i]
+        A = sparse.dense(A).reshape(-1, *node.shape)
+        inputs = (fused.left, fused.right)
+        sizes = (net.graph.nodes[fused.left].size, net.graph.nodes[fused.right].size)
+        over_x, over_y, shift, rounded = walk(fused, A, f, weight[fused.product], sizes)
+        return inputs, (over_x, over_y), shift, rounded + absolute_product(A, weight[i])
+    if i in relaxed:
+        if seen is not None:
+            seen[i] = A
+        f = relaxed[i]
+        if isinstance(f, Lines) and f.t_l is None:
+            A, shift = _through_lines(A, f, owner)
+            return node.inputs, (A,), shift * (1 + gamma(net.terms[i], net.place.dtype)), None
+        A = sparse.dense(A).reshape(-1, *node.shape)
+        rounded = absolute_product(A, weight[i])
+        A, shift = through(A, f, owner)
+        return node.inputs, (A,), shift, rounded
+    assert isinstance(op, Affine)
+    rounded = absolute_product(A, weight[i]) if i in weight else None
+    bias = op.bias()
+    shift = 0.0 if bias is None else _dot_bias(A, bias, node.shape)
+    if sparse.is_sparse(A) and not isinstance(op, Dense):
+        A = A.toarray().reshape(A.shape[0], *node.shape)
+    return node.inputs, op.adjoint(A, *net.graph.shapes_in(i)), shift, rounded
 
 
 def _sum(a: Array, b: Array, shape: tuple[int, ...]) -> Array:

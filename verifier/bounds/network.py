@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from verifier.bounds.attention import Attention, attentions
 from verifier.graph.graph import Affine, Elementwise, Graph, Input, Operator
 from verifier.graph.ops.affine import Dense, Scale
 from verifier.graph.ops.conv import Conv
@@ -38,6 +39,7 @@ class Network:
             numbers: these need bounds.  Both in topological order.
         by_sign: sources of which only the sign matters: they feed nothing but kinks and jumps at zero.
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
+        attention: sums of products of activations, by the node that sums.
         curved: whether some nonlinear operator is no rectifier.
         mixed: sources for which interval arithmetic is not exact, though no nonlinear node lies before them: sums of
             sums of inputs.
@@ -55,6 +57,7 @@ class Network:
     pair: dict[int, tuple[int, int]]
     mixed: frozenset[int]
     curved: bool
+    attention: dict[int, Attention]
     terms: tuple[int, ...]
 
     @property
@@ -155,7 +158,8 @@ def prepare(graph: Graph, place: Place) -> Network:
     curved = any(not isinstance(graph.nodes[i].op, Relu) for i in users)
     terms = _terms(graph, len(sources))
     spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
-    return Network(cast, place, absolute, spread, feeds, sources, by_sign, pair, mixed, curved, terms)  # type: ignore[arg-type]
+    more = (feeds, sources, by_sign, pair, mixed, curved, attentions(graph), terms)
+    return Network(cast, place, absolute, spread, *more)  # type: ignore[arg-type]
 
 
 def _pairs(graph: Graph) -> dict[int, tuple[int, int]]:
