@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import verifier
 from tests.cli.files import dense, outputs
 from verifier.attack.ball import towards
 from verifier.bounds.ball import least
+from verifier.run.model import boundable
+from verifier.search.budget import Budget
+from verifier.search.loop import InputSearch
+from verifier.search.query import make_query
 from verifier.spec.builders import robustness
 from verifier.spec.witness import satisfies
 from verifier.values.arrays import Place, to_numpy
@@ -79,6 +84,7 @@ def test_clipping_loses_no_point(norm: int) -> None:
     met = 0
     for ball in balls(norm):
         x, n = points(rng, ball, 400), len(ball.center)
+        x = x[[distance(ball, p) <= Fraction(ball.eps) ** norm for p in x]]
         at = x[rng.integers(len(x), size=200)]
         side = rng.uniform(0, 2, (200, n)) ** 3 * ball.eps
         middle = at + rng.uniform(-1, 1, (200, n)) * side * 1.5
@@ -87,9 +93,6 @@ def test_clipping_loses_no_point(norm: int) -> None:
         assert (low >= lower).all() and (high <= upper).all() and (low <= high).all()
         for k in range(200):
             inside = x[((lower[k] <= x) & (x <= upper[k])).all(1)]
-            inside = (
-                inside[[distance(ball, p) <= Fraction(ball.eps) ** norm for p in inside]] if len(inside) else inside
-            )
             met += len(inside)
             assert not (empty[k] and len(inside))
             assert ((low[k] <= inside) & (inside <= high[k])).all()
@@ -181,6 +184,28 @@ def test_verdicts_are_those_of_exact_optimisation(norm: int, tmp_path: Path) -> 
             given = outputs(str(path), x.tolist())
             assert given == result.witness.y.tolist() and given[1 - label] >= given[label]
     assert seen == {"sat", "unsat"}
+
+
+@norms
+def test_splitting_inputs_closes_all_of_a_ball_and_nothing_else(norm: int, tmp_path: Path) -> None:
+    """Without an attack: just below the least margin everything is refuted, just above it something stays open."""
+    split = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        weights = [rng.normal(size=s).astype(np.float32).astype(np.float64) for s in ((6, 3), (2, 6))]
+        (tmp_path / "n.onnx").write_bytes(dense(*weights))
+        ball = Ball(rng.normal(size=3), 1.0, norm)
+        margin = least_margin(weights, ball, 0, 1)
+        for step in (-0.02, 0.02):
+            prop = robustness(ball.center, 1.0, 0, 2, norm=norm)
+            d = np.array([margin + step])
+            graph = boundable(verifier.load(tmp_path / "n.onnx"))
+            query = make_query(graph, replace(prop, d=d, inner_d=d), Place("numpy", "float32"))
+            search = InputSearch(query, lambda x, group: None)
+            done = search.advance(Budget.seconds(60 if step < 0 else 0.3))
+            assert (done is not None and done.verdict == "unsat") == (step < 0), (seed, step)
+            split += search.progress.bounded > 1 and step < 0
+    assert split >= 2
 
 
 @norms

@@ -21,7 +21,7 @@ from verifier.run.strategy import place_on
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.box import Ball, Box
-from verifier.values.errors import PropertyError, UnsoundBound, UserError
+from verifier.values.errors import PropertyError, UserError
 from verifier.values.rounding import gamma, outward
 
 METHODS = ("interval", "forward", "crown", "alpha-crown")
@@ -49,7 +49,7 @@ def bound(
         rows: `[R, m]` linear functions of the outputs; the outputs themselves when None.
         device: `cpu` or `cuda`.  dtype: `float64` or `float32`.
 
-    Returns: two arrays `[R]` (`[m]` without rows).
+    Returns: two arrays `[R]` (`[m]` without rows); infinite where nothing is known.
 
     Raises:
         UserError: an unknown method, or sizes that don't fit.
@@ -94,8 +94,7 @@ def bound(
             bounds = propagate(prepared, b, None, set(rows_at.start), critical, 10**6)
         parts.append(_least(prepared, rows_at, bounds, b, method, ball))
     value = np.concatenate(parts)
-    if not np.isfinite(value).all():
-        raise UnsoundBound(f"bounds of {getattr(net, 'path', 'the network')} are not finite; try dtype float64")
+    value = np.where(np.isfinite(value), value, -np.inf)  # a pole within reach, or an overflow
     return value[: len(C)], -value[len(C) :]
 
 
@@ -108,7 +107,7 @@ def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, method: str, ba
     """Lower bounds of the rows on the one box (or the ball in it)."""
     ids = net.place.array(np.arange(len(rows))[None])
     n = int(box.lower.shape[1])
-    if method != "crown":
+    if method != "crown" or bounds.broken is not None:  # rows walked back say nothing where a value may be infinite
         forward = rows_forward(net, rows, ids, bounds.forms)
         coefficients, c, slack = (to_numpy(a[0]).astype(np.float64) for a in forward)
         reach = abs(coefficients).sum(1) * (1 + gamma(n + 8, net.place.dtype))
@@ -135,6 +134,8 @@ def _optimised(graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarr
     symbols = net.place.array(varying if len(varying) <= MOST_SYMBOLS else varying[:0])
     b = boxes(net.place.array(box.lower[None]), net.place.array(box.upper[None]), symbols, "float64", _round(ball))
     bounds = propagate(net, b, None, set(), {}, 500_000)
+    if bounds.broken is not None:
+        return zero - np.inf
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in bounds.interval.items()}
     some = make_rows(graph, net, magnitudes(graph, box.lower, box.upper, host), rows, None, zero)
     F = fold(net, some, bounds.interval, bounds.weights(net), box.lower, box.upper, relaxed=bounds.relaxed)

@@ -178,9 +178,12 @@ class NeuronSearch:
         return None if witness is None else Outcome(Verdict.SAT, witness, self.progress)
 
     def _plant(self, found: tree.Root) -> None:
-        """Fold the network on the box of the first group to do, where it is not too large."""
+        """Fold the network on the box of the first group to do, where it is not too large.
+
+        A box on which some value may be infinite is left to splits of inputs: nothing is known of rounding there.
+        """
         group, U = self._todo[0], tree.size(self._query, found)
-        if U * (U + self._query.lower.shape[1]) > MOST:
+        if found.bounds.broken is not None or U * (U + self._query.lower.shape[1]) > MOST:
             self.given_up.add(group)
             self._todo.pop(0)
             self._found = None
