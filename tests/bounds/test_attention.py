@@ -14,7 +14,8 @@ from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Concat, Reshape, Take
-from verifier.graph.ops.product import Product, Share
+from verifier.graph.ops.product import Dot, Product, Share
+from verifier.graph.passes.dots import dots
 from verifier.values.arrays import Place, to_numpy
 
 PLACES = [Place("numpy", "float64"), Place("torch", "float64"), Place("numpy", "float32")]
@@ -47,8 +48,11 @@ def heads(rng: np.random.Generator, last: bool) -> Graph:
 def test_the_same_rows(last: bool, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        graph = heads(rng, last)
-        assert len(attentions(graph)) == 2
+        whole = heads(rng, last)
+        graph = dots(whole)
+        assert len(attentions(graph)) == 2 and not any(isinstance(n.op, Product) for n in graph.nodes)
+        some = rng.normal(size=(7, 4, 3))
+        assert np.allclose(graph.evaluate(some)[0], whole.evaluate(some)[0], rtol=1e-12, atol=1e-12)
         lower = rng.normal(size=(1, 12))
         upper = lower + rng.choice([0.05, 0.5]) * rng.random((1, 12))
         net = prepare(graph, place)
@@ -91,4 +95,6 @@ def test_what_is_no_matrix_product_stays() -> None:
         z = b.add(Sum((1 if kind == "axis" else 2,), False), (product,))
         y = b.add(Dense(rng.normal(size=(1, b.nodes[z].size)), None), (b.add(Reshape((b.nodes[z].size,)), (z,)),))
         outputs = [y, product] if kind == "used" else [y]
-        assert attentions(b.graph([x], outputs)) == {}
+        graph = dots(b.graph([x], outputs))
+        assert attentions(graph) == {}
+        assert any(isinstance(n.op, Dot) for n in graph.nodes) == (kind == "own")

@@ -17,10 +17,11 @@ from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import KINDS, Curve
 from verifier.graph.ops.moves import Concat, Reshape, Take, Transpose
-from verifier.graph.ops.product import Difference, Product, Share
+from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import KINDS as STEPS
 from verifier.graph.ops.steps import Step
+from verifier.graph.passes.dots import dots
 
 from .cases import Rng, layer, wide
 
@@ -33,7 +34,7 @@ ELEMENTWISE: list[Elementwise] = [
     *(Step(kind, 0.25 if kind == "threshold" else 0.0) for kind in STEPS),
     Relu(), Relu(0.1), Relu(-0.5),
 ]  # fmt: skip
-ROWWISE: list[Rowwise] = [Product(), Difference(), Share()]
+ROWWISE: list[Rowwise] = [Product(), Dot(), Difference(), Share()]
 
 
 def name_of(op: Any) -> str:
@@ -149,7 +150,7 @@ def attention(rng: Rng, op: Elementwise) -> Graph:
     second = b.add(Take(np.array([0, 1, 2, 3, 0, 1, 2, 3]), (2, 2, 2)), [v])
     pairs = b.add(Concat(3), [b.add(Reshape((2, 2, 2, 1)), [a]) for a in (first, second)])
     mixed = b.add(Reshape((4,)), [b.add(Sum((1,), False), [b.add(Product(), [pairs])])])
-    return b.graph([source], [b.add(layer(rng, 2, 4), [mixed])])
+    return dots(b.graph([source], [b.add(layer(rng, 2, 4), [mixed])]))  # the first sum is an inner product
 
 
 def constant(rng: Rng, op: Elementwise) -> Graph:
@@ -218,6 +219,11 @@ def fine_values(graph: Graph, x: np.ndarray) -> tuple[list[np.ndarray], list[np.
         elif isinstance(op, Product):
             y, pair, errors = op.evaluate(*v), abs(v[0]), e[0]
             unknown = pair[..., 0] * errors[..., 1] + pair[..., 1] * errors[..., 0] + FINE * abs(y)
+        elif isinstance(op, Dot):
+            y, pair, errors = op.evaluate(*v), abs(v[0]), e[0]
+            k = pair.shape[-1] // 2
+            swapped = np.concatenate([pair[..., k:], pair[..., :k]], -1)
+            unknown = (swapped * errors).sum(-1) + FINE * (swapped * pair).sum(-1)
         elif isinstance(op, Share):
             y = op.evaluate(*v)
             unknown = y * (2 * e[0].max(-1)[..., None] + FINE * (op.shape(node.shape)[-1] + 4))

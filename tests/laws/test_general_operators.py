@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tests.relax import curve_cases
 from verifier.graph.graph import Rowwise
 from verifier.graph.ops.curves import KINDS, Curve
-from verifier.graph.ops.product import Difference, Product, Share
+from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.relax.table import FAMILIES
 from verifier.values.arrays import to_numpy
 
@@ -115,15 +115,15 @@ def test_slope_is_the_derivative(f: Curve) -> None:
 
 
 def test_every_operator_of_several_numbers_is_swept() -> None:
-    assert {Product, Difference, Share} == {k for k in FAMILIES if issubclass(k, Rowwise)}
+    assert {Product, Dot, Difference, Share} == {k for k in FAMILIES if issubclass(k, Rowwise)}
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-@pytest.mark.parametrize("op", [Product(), Difference(), Share()], ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize("op", [Product(), Dot(), Difference(), Share()], ids=lambda op: type(op).__name__)
 def test_gradients(op: Any, n: int) -> None:
     """Of sums of results with random weights, against central differences along what the entries may do."""
     rng = np.random.default_rng(n)
-    width = op.width or n
+    width = 2 * n if isinstance(op, Dot) else op.width or n
     x = rng.normal(size=(6, 3, width))
     ways = rng.normal(size=(8, *x.shape))
     if isinstance(op, Difference):  # d follows

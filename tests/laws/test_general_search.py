@@ -15,7 +15,7 @@ from verifier.graph.graph import Builder, Elementwise, Graph, Input
 from verifier.graph.ops.affine import Add
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Concat, Reshape
-from verifier.graph.ops.product import Difference, Product, Share
+from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.search.budget import Budget
@@ -184,7 +184,7 @@ def test_evaluate_and_split(k: int) -> None:
     assert met > 20, "the law was not put to the test"
 
 
-@pytest.mark.parametrize("op", [Product(), Difference(), Share()], ids=name_of)
+@pytest.mark.parametrize("op", [Product(), Dot(), Difference(), Share()], ids=name_of)
 def test_operators_of_several_numbers(op: Any) -> None:
     """Rows that start at them: never a wrong refutation, and verdicts on both sides."""
     for seed in range(4):
@@ -194,7 +194,7 @@ def test_operators_of_several_numbers(op: Any) -> None:
         if isinstance(op, Difference):
             x = apart_by(b, *(b.add(layer(rng, 2, 2), [source]) for _ in "ze"))
         else:
-            width = 3 if isinstance(op, Share) else 2
+            width = {Share: 3, Dot: 4}.get(type(op), 2)
             x = b.add(op, [b.add(Reshape((2, width)), [b.add(layer(rng, 2 * width, 2), [source])])])
             x = b.add(Reshape((6,)), [x]) if isinstance(op, Share) else x
         graph = short(b.graph([source], [x]))
@@ -227,6 +227,6 @@ def test_every_operator_is_swept() -> None:
     from verifier.relax.table import FAMILIES
 
     assert {op.kind for op in ELEMENTWISE if hasattr(op, "kind")} == {*KINDS, *STEPS}
-    several = {Product, Difference, Share}
+    several = {Product, Dot, Difference, Share}
     assert {type(op) for op in ELEMENTWISE} | several == set(FAMILIES)
     assert any(isinstance(op, Curve) for op in ELEMENTWISE)

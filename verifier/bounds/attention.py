@@ -1,8 +1,8 @@
-"""Sums of products of two activations, walked back as the matrix products they are.
+"""Inner products of two activations, walked back as the matrix products they are.
 
-`MatMul` of two activations is, in the graph, a gather of both factors, a product an entry, and a sum.  A row walked
-back through it would be spread over every product.  But where lower and upper planes of each product have one slope,
-the centres of the other factor (McCormick's planes in the middle), rows over the factors are products of matrices: for
+`MatMul` of two activations is, in the graph, a gather of both factors and an inner product an entry.  A row walked back
+through it would be spread over every product.  But where lower and upper planes of each product have one slope, the
+centres of the other factor (McCormick's planes in the middle), rows over the factors are products of matrices: for
 `z[g, m, n] = Σ_k x[g, m, k]·y[g, n, k]` and rows A over z,
 
     rows over x = A·Y,   rows over y = Aᵀ·X,   with X, Y the slopes.
@@ -11,30 +11,28 @@ the centres of the other factor (McCormick's planes in the middle), rows over th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TypeGuard
 
 import numpy as np
 
 from verifier.graph.graph import Graph
-from verifier.graph.ops.affine import Sum
 from verifier.graph.ops.moves import Concat, Take
-from verifier.graph.ops.product import Product
+from verifier.graph.ops.product import Dot
 from verifier.relax.lines import Lines
 from verifier.values.arrays import Array, namespace, to_numpy
 
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """One sum of products.
+    """Inner products of all pairs of rows of two matrices (or of several pairs of matrices).
 
     Attributes:
-        product: the node that multiplies.
         left, right: nodes that the factors are taken from.
         x, y: `[G, m, k]`, `[G, n, k]` on the host: which entries of them.
         shape: `(G, m, n, k)`.
     """
 
-    product: int
     left: int
     right: int
     x: np.ndarray
@@ -43,41 +41,35 @@ class Attention:
 
 
 def attentions(graph: Graph) -> dict[int, Attention]:
-    """The sums of products in a graph, by the node that sums."""
+    """Those in a graph, by the node that multiplies."""
     uses = [0] * len(graph.nodes)
     for j in (*graph.outputs, *(j for n in graph.nodes for j in n.inputs)):
         uses[j] += 1
     found = {}
-    for i in range(len(graph.nodes)):
-        one = _attention(graph, i, uses)
+    for i, node in enumerate(graph.nodes):
+        one = _attention(graph, i, uses) if isinstance(node.op, Dot) else None
         if one is not None:
             found[i] = one
     return found
 
 
 def _attention(graph: Graph, i: int, uses: list[int]) -> Attention | None:
-    """The sum of products that node `i` is, if it is one whose parts nobody else needs."""
-    nodes, chain = graph.nodes, [i]
-    for kind in (Sum, Product, Concat):
-        if not isinstance(nodes[chain[-1]].op, kind):
-            return None
-        chain.append(nodes[chain[-1]].inputs[0])
-    product = chain[1]
-    shape, total = nodes[product].shape, nodes[i].op
-    pair = nodes[chain[2]].inputs
-    if not isinstance(total, Sum) or total.axes != (len(shape) - 1,) or len(shape) < 3 or len(pair) != 2:
+    """What node `i` multiplies, if it is all pairs of rows, gathered for this alone."""
+    nodes, joined = graph.nodes, graph.nodes[i].inputs[0]
+    pair = nodes[joined].inputs
+    if not isinstance(nodes[joined].op, Concat) or len(pair) != 2 or len(nodes[i].shape) < 2:
         return None
-    if any(uses[j] > 1 for j in (product, chain[2], *pair)) or not all(isinstance(nodes[j].op, Take) for j in pair):
+    if any(uses[j] > 1 for j in (joined, *pair)) or not all(isinstance(nodes[j].op, Take) for j in pair):
         return None
-    m, n, k = shape[-3:]
-    size = (int(np.prod(shape[:-3])), m, n, k)
+    m, n, k = nodes[pair[0]].shape[-3:]
+    size = (prod(nodes[i].shape[:-2]), m, n, k)
     x, y = (to_numpy(nodes[j].op.index).reshape(size) for j in pair)  # type: ignore[attr-defined]
     if (x != x[:, :, :1]).any() or (y != y[:, :1]).any() or min(x.min(), y.min()) < 0:
         return None
     x, y = x[:, :, 0], y[:, 0]
     if any(len(np.unique(a)) < a.size for a in (x, y)):
         return None
-    return Attention(product, nodes[pair[0]].inputs[0], nodes[pair[1]].inputs[0], x, y, size)
+    return Attention(nodes[pair[0]].inputs[0], nodes[pair[1]].inputs[0], x, y, size)
 
 
 def walk(a: Attention, A: Array, f: Lines, weight: Array, sizes: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
@@ -85,23 +77,23 @@ def walk(a: Attention, A: Array, f: Lines, weight: Array, sizes: tuple[int, int]
 
     Args:
         A: `[P, …]` rows over the sums.
-        f: planes of the products on one domain, of one slope.
-        weight: `[size]` rounding weights of the products.
+        f: planes on one domain, of one slope.
+        weight: `[size]` rounding weights.
         sizes: how many entries the factors' nodes have.
 
-    Sound because: it is what the walk through sum, product and gathers computes, summed in another order; the weights
-    allow for sums as long as the node is large.
+    Sound because: it is what the walk through products and gathers computes, summed in another order; the weights allow
+    for sums as long as the node is large.
     """
     xp, (G, m, n, k) = namespace(A), a.shape
     P = A.shape[0]
     assert f.t_l is not None
-    s = f.s_l.reshape(G, m, n, k, 2)
-    Y, X = s[:, 0, :, :, 0], s[:, :, 0, :, 1]  # slopes over x are the centres of y, the same for all m
+    s = f.s_l.reshape(G, m, n, 2 * k)
+    Y, X = s[:, 0, :, :k], s[:, :, 0, k:]  # slopes over x are the centres of y, the same for all m
     A = A.reshape(P, G, m, n)
-    low, up, heavy = (t.reshape(G * m * n, k).sum(1) for t in (f.t_l, f.t_u, weight))
+    low, up = f.t_l.reshape(-1), f.t_u.reshape(-1)
     flat = A.reshape(P, -1)
     shift = xp.maximum(flat, 0.0) @ low + xp.minimum(flat, 0.0) @ up
-    error = xp.abs(flat) @ heavy
+    error = xp.abs(flat) @ weight
     by_group = xp.transpose(A, (1, 0, 2, 3))
     over_x = (by_group.reshape(G, P * m, n) @ Y).reshape(G, P, m * k)
     over_y = (xp.transpose(A, (1, 0, 3, 2)).reshape(G, P * n, m) @ X).reshape(G, P, n * k)

@@ -89,13 +89,13 @@ def _through(
 ) -> tuple[tuple[int, ...], tuple[Array, ...], Array, Array | None]:
     """Rows over a node's inputs from rows over it: which nodes these are, the rows, what constants add, and errors."""
     node, op = net.graph.nodes[i], net.graph.nodes[i].op
-    if i in net.attention and seen is None and one_slope(f := relaxed[net.attention[i].product]):
+    if i in net.attention and seen is None and one_slope(f := relaxed[i]):
         fused = net.attention[i]
         A = sparse.dense(A).reshape(-1, *node.shape)
         inputs = (fused.left, fused.right)
         sizes = (net.graph.nodes[fused.left].size, net.graph.nodes[fused.right].size)
-        over_x, over_y, shift, rounded = walk(fused, A, f, weight[fused.product], sizes)
-        return inputs, (over_x, over_y), shift, rounded + absolute_product(A, weight[i])
+        over_x, over_y, shift, rounded = walk(fused, A, f, weight[i], sizes)
+        return inputs, (over_x, over_y), shift, rounded
     if i in relaxed:
         if seen is not None:
             seen[i] = A

@@ -43,7 +43,7 @@ def certain(F: Folded, r: Region, o: Objective, m: Multipliers) -> tuple[Array, 
         Z = Z + m.mu @ xp.abs(facts.Z)
     if isinstance(line, Bends):
         y = general.pulled(F, walk.a, steepest)
-        size = size + (y + 2 * Z) @ (F.z.error + g * (F.z.magnitude(x, h) + z))
+        size = size + (y + 2 * Z) @ (F.z.error + g * (F.magnitude(h) + z))
         size = size + g * (xp.abs(walk.a) @ h)
     else:
         size = size + (xp.abs(walk.y) + 2 * Z) @ (F.z.error + g * F.z.magnitude(x, h))

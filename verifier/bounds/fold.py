@@ -137,6 +137,19 @@ class Folded:
             return xp.abs(self.center) + self.radius, z, self.leak * 0
         return xp.abs(self.center) + self.radius, z, z * xp.maximum(xp.abs(self.leak), 1.0)
 
+    @cached_property
+    def _still(self) -> Array:
+        """`[N]` the part of `magnitude` that does not hang on the activations."""
+        xp = self.place.xp
+        return xp.abs(self.z.X) @ self.reach[0] + xp.abs(self.z.c)
+
+    def magnitude(self, h: Array) -> Array:
+        """`[N]` the sum of the magnitudes behind each input of a unit, where activations are at most h `[U]`."""
+        xp, total = self.place.xp, self._still * 1
+        for f in self.layers:  # all that is not zero
+            total[f.users] += xp.abs(self.z.H[f.users, f.units]) @ h[f.units]
+        return total
+
     def prefix(self, k: int) -> Folded:
         """The first k layers, without rows."""
         U = self.blocks[k - 1].stop if k else 0

@@ -52,7 +52,9 @@ def first_hull(F: Folded) -> Hull:
     linear = (xp.abs(F.z.H).sum(1) if len(F) else F.z.c) == 0
     zero = F.z.X * 0
     A = xp.where(linear[:, None], F.z.X, zero)
-    error = F.z.error + gamma(len(F.varying) + 4, F.place.dtype) * F.z.magnitude(x, F.leak * 0)
+    size = F.z.take(linear).magnitude(x, F.leak * 0)
+    error = F.z.error * 1
+    error[linear] += gamma(len(F.varying) + 4, F.place.dtype) * size
     return Hull(A, xp.where(linear, F.z.c - error, F.lower), A * 1, xp.where(linear, F.z.c + error, F.upper))
 
 

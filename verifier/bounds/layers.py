@@ -16,7 +16,7 @@ from verifier.bounds.through import through
 from verifier.graph.graph import Operator
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Take
-from verifier.graph.ops.product import Product, Share
+from verifier.graph.ops.product import Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.relax import curves, product, table
 from verifier.relax.lines import Lines
@@ -91,8 +91,10 @@ class Layer:
             t_l, z_l = curves.least(self.op, 1, alpha, lower, upper)
             t_u, z_u = curves.least(self.op, -1, -second, lower, upper)
             return Lines(alpha, t_l, second, -t_u), Touch(z_l, z_u)
-        if isinstance(self.op, Product):
-            return product.product_lines(lower, upper, (alpha, second)), Touch()
+        if isinstance(self.op, (Product, Dot)):
+            choice = tuple(a.reshape(a.shape[0], *self.shape) for a in (alpha, second))
+            planes = product.product_lines if isinstance(self.op, Product) else product.dot_lines
+            return planes(lower, upper, choice), Touch()
         return table.lines(self.op, lower, upper), Touch()
 
     def span(self, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -103,7 +105,7 @@ class Layer:
             return curves.slopes(self.op, lower, upper)
         zero = (lower[..., 0] if self._wide else lower) * 0
         zero = zero.reshape(zero.shape[0], -1)
-        return zero, zero + float(isinstance(self.op, Product))
+        return zero, zero + float(isinstance(self.op, (Product, Dot)))
 
     def gradient(self, a: Array, z: Array, lower: Array, upper: Array, touch: Touch) -> tuple[Array, Array]:
         """How a bound moves with `alpha` and `second`, `[B, units]`.
@@ -121,12 +123,13 @@ class Layer:
             return xp.where((lower < 0) & (upper > 0), positive * z, a * 0), a * 0
         if isinstance(self.op, Curve):
             return positive * (z - touch.low), negative * (z - touch.up)
-        if isinstance(self.op, Product):
-            (p, c), (q, d) = ((v[..., 0], v[..., 1]) for v in (lower, upper))
-            x, y = z[..., 0], z[..., 1]
-            up = (d - c) * x + (q - p) * y
-            across = (d - c) * x + (p - q) * y
-            return positive * (up - (q * d - p * c)), negative * (across - (p * d - q * c))
+        if isinstance(self.op, (Product, Dot)):
+            k = int(z.shape[-1]) // 2
+            (p, c), (q, d) = ((v[..., :k], v[..., k:]) for v in (lower, upper))
+            x, y = z[..., :k], z[..., k:]
+            up = ((d - c) * x + (q - p) * y - (q * d - p * c)).sum(-1)
+            across = ((d - c) * x + (p - q) * y - (p * d - q * c)).sum(-1)
+            return positive * up.reshape(a.shape[0], -1), negative * across.reshape(a.shape[0], -1)
         return a * 0, a * 0
 
     def through(self, a: Array, f: Lines | Planes) -> tuple[Array, Array]:
@@ -154,7 +157,7 @@ class Layer:
     @property
     def pace(self) -> float:
         """How far a step may lead, as a share of one of rectifiers: slopes of curves matter to other units at once."""
-        return 0.1 if isinstance(self.op, Curve) else 0.4 if isinstance(self.op, Product) else 1.0
+        return 0.1 if isinstance(self.op, Curve) else 0.4 if isinstance(self.op, (Product, Dot)) else 1.0
 
     @cached_property
     def reader(self) -> Array:

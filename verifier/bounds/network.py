@@ -39,7 +39,7 @@ class Network:
             numbers: these need bounds.  Both in topological order.
         by_sign: sources of which only the sign matters: they feed nothing but kinks and jumps at zero.
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
-        attention: sums of products of activations, by the node that sums.
+        attention: inner products of all pairs of rows of two activations, by node.
         curved: whether some nonlinear operator is no rectifier.
         mixed: sources for which interval arithmetic is not exact, though no nonlinear node lies before them: sums of
             sums of inputs.

@@ -62,7 +62,7 @@ def make_rows(
         if i not in rows:
             continue
         A, node = rows.pop(i), graph.nodes[i]
-        if not isinstance(node.op, Affine) or i in net.attention:  # (those are walked back as a whole)
+        if not isinstance(node.op, Affine):
             start[i] = start[i] + A.reshape(L, -1) if i in start else A.reshape(L, -1)
             continue
         if net.rounds(i):
@@ -127,17 +127,12 @@ def rows_interval(net: Network, rows: Rows, ids: Array, image: dict[int, tuple[A
     Sound because: a row is linear in what it starts from; its sum errs by gamma times the magnitudes.
     """
     xp, array = namespace(rows.constant), net.place.array
-    inside = {i: net.attention[i].product if i in net.attention else i for i in rows.start}
-    if any(j != net.input and j not in image for j in inside.values()):
+    if any(i != net.input and i not in image for i in rows.start):
         return rows.constant[ids] * 0 - xp.inf
     total = rows.constant[ids] - rows.error[ids]
     size, n = xp.abs(total) + rows.error[ids], 4
     for i, A in rows.start.items():
-        ends = [array(a, net.place.dtype) for a in (x if i == net.input else image[inside[i]])]
-        if i in net.attention:
-            n += int(ends[0].shape[-1])
-            ends = [a.sum(-1) for a in ends]
-        low, high = (a.reshape(a.shape[0], -1) for a in ends)
+        low, high = (array(a, net.place.dtype).reshape(a.shape[0], -1) for a in (x if i == net.input else image[i]))
         R = A[ids]
         reach = xp.maximum(xp.abs(low), xp.abs(high))[:, :, None]
         total = total + (xp.maximum(R, 0.0) @ low[:, :, None] + xp.minimum(R, 0.0) @ high[:, :, None])[:, :, 0]

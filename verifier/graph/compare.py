@@ -9,7 +9,7 @@ import numpy as np
 
 from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.product import Difference, Product, Share
+from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.values.arrays import Array, Place, namespace
@@ -31,6 +31,10 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
     if isinstance(op, Product):
         a, b, ea, eb = x[..., 0], x[..., 1], e[..., 0], e[..., 1]
         return xp.abs(a) * eb + xp.abs(b) * ea + ea * eb + 2 * u * xp.abs(y)
+    if isinstance(op, Dot):
+        k = x.shape[-1] // 2
+        a, b, ea, eb = x[..., :k], x[..., k:], e[..., :k], e[..., k:]
+        return (xp.abs(a) * eb + xp.abs(b) * ea + ea * eb + (k + 2) * u * xp.abs(a * b)).sum(-1)
     if isinstance(op, Difference):
         return (e + 2 * u * xp.abs(x))[..., :2].sum(-1)
     if isinstance(op, Share):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from verifier.relax.lines import Lines
 from verifier.values.arrays import Array, namespace
-from verifier.values.rounding import dtype_of, tiny, unit
+from verifier.values.rounding import dtype_of, gamma, tiny, unit
 
 
 def product_lines(lower: Array, upper: Array, alpha: tuple[Array, Array] | None = None) -> Lines:
@@ -40,6 +40,43 @@ def _corners(sign: int, s: Array, a: Array, b: Array, c: Array, d: Array) -> Arr
             best = v if best is None else xp.minimum(best, v)
     assert best is not None
     return xp.where(xp.isfinite(best), best, -xp.inf)
+
+
+def dot_lines(lower: Array, upper: Array, alpha: tuple[Array, Array] | None = None) -> Lines:
+    """Planes below and above inner products of the halves of the last axis: sums of planes of the products.
+
+    Args:
+        alpha: two arrays `[B, *shape]`, one place between McCormick's planes for all products of a sum.
+    """
+    xp = namespace(lower)
+    pairs = None if alpha is None else (alpha[0][..., None], alpha[1][..., None])
+    f = product_lines(_pairs(lower), _pairs(upper), pairs)
+    assert f.t_l is not None
+    s_l = _halves(f.s_l)
+    s_u = s_l if f.s_u is f.s_l else _halves(f.s_u)
+    g = gamma(int(f.t_u.shape[-1]) + 2, dtype_of(lower))
+    t_l = f.t_l.sum(-1) - g * xp.abs(f.t_l).sum(-1)
+    t_u = f.t_u.sum(-1) + g * xp.abs(f.t_u).sum(-1)
+    return Lines(s_l, xp.where(xp.isfinite(t_l), t_l, -xp.inf), s_u, xp.where(xp.isfinite(t_u), t_u, xp.inf))
+
+
+def dot_image(lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Least and largest sum of the products on their own, rounded outward."""
+    xp = namespace(lower)
+    low, high = product_image(_pairs(lower), _pairs(upper))
+    g = gamma(int(low.shape[-1]) + 2, dtype_of(lower))
+    return low.sum(-1) - g * xp.abs(low).sum(-1), high.sum(-1) + g * xp.abs(high).sum(-1)
+
+
+def _pairs(a: Array) -> Array:
+    """`[.., 2k]` as `[.., k, 2]`."""
+    k = int(a.shape[-1]) // 2
+    return namespace(a).stack([a[..., :k], a[..., k:]], -1)
+
+
+def _halves(s: Array) -> Array:
+    """`[.., k, 2]` as `[.., 2k]`."""
+    return namespace(s).concatenate([s[..., 0], s[..., 1]], -1)
 
 
 def product_image(lower: Array, upper: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from verifier.graph.graph import Operator, Rowwise
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.product import Difference, Product, Share
+from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.relax import curves, difference, product, relu, share, steps
@@ -43,6 +43,11 @@ FAMILIES: dict[type[Operator], Family] = {
         lambda op, l, u: product.product_lines(l, u),
         lambda op, l, u: product.product_image(l, u),
     ),
+    Dot: Family(
+        lambda op, l, u: product.dot_lines(l, u),
+        lambda op, l, u: product.dot_lines(l, u),
+        lambda op, l, u: product.dot_image(l, u),
+    ),
     Difference: Family(
         lambda op, l, u: difference.lines(l, u),
         lambda op, l, u: difference.parallel(l, u),
@@ -58,8 +63,8 @@ def relaxable(op: Operator) -> bool:
 
 
 def width(op: Operator) -> int:
-    """How many numbers an operator takes for one result; 1 for softmax, whose results come in groups."""
-    return op.width if isinstance(op, Rowwise) and not isinstance(op, Share) else 1
+    """How many numbers an operator takes for one result (2: or more); 1 for softmax, whose results come in groups."""
+    return max(2, op.width) if isinstance(op, Rowwise) and not isinstance(op, Share) else 1
 
 
 def by_sign(op: Operator) -> bool:

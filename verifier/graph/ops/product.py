@@ -25,6 +25,28 @@ class Product(Rowwise):
 
 
 @dataclass(frozen=True)
+class Dot(Rowwise):
+    """The inner product of the first and the second half of the last axis."""
+
+    def shape(self, *inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """The input's without the last axis, which must be even."""
+        (s,) = inputs
+        if not s or s[-1] % 2 or not s[-1]:
+            raise ValueError(f"an inner product over the last axis of shape {list(s)}")
+        return s[:-1]
+
+    def evaluate(self, *x: Array) -> Array:
+        """`Σ_i x[..., i]·x[..., k + i]`."""
+        k = x[0].shape[-1] // 2
+        return (x[0][..., :k] * x[0][..., k:]).sum(-1)
+
+    def gradient(self, g: Array, x: Array) -> Array:
+        """Each half times the other one."""
+        xp, k = namespace(x), x.shape[-1] // 2
+        return g[..., None] * xp.concatenate([x[..., k:], x[..., :k]], -1)
+
+
+@dataclass(frozen=True)
 class Difference(Rowwise):
     """`relu(e) − relu(z)` for the entries z, e and d = e − z of the last axis: how two copies of a network differ.
 

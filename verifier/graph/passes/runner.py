@@ -7,6 +7,7 @@ from collections.abc import Callable
 from verifier.graph.graph import Graph
 from verifier.graph.passes.convolutions import conv_to_dense
 from verifier.graph.passes.dense import absorb_moves, merge_dense
+from verifier.graph.passes.dots import dots
 from verifier.graph.passes.moves import tidy_moves
 from verifier.graph.passes.scales import fold_scales
 from verifier.graph.passes.sparsify import sparsify
@@ -24,6 +25,7 @@ PASSES: tuple[Pass, ...] = (
     collapse_tails,
     tidy_moves,
     sparsify,
+    dots,
 )
 
 
