@@ -19,7 +19,8 @@ def test_sat_from_another_folder(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     process = start("verify", MODEL, SAT, "--results", "r.txt", cwd=tmp_path / "work")
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0 and out.startswith("sat\n") and err.startswith("verifier: ") and err.count("\n") == 1
+    assert process.returncode == 0 and out.startswith("sat\n") and "Traceback" not in err
+    assert all(line.startswith("verifier: ") for line in err.splitlines())  # more than one where it takes over a second
     x, y = counterexample(out[4:])
     assert outputs(MODEL, x) == y and holds(SAT, x, y)
     assert (tmp_path / "work" / "r.txt").read_text() == out
