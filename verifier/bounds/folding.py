@@ -22,6 +22,7 @@ from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values import sparse
 from verifier.values.arrays import Array, namespace, to_numpy
+from verifier.values.errors import UnsoundBound
 from verifier.values.rounding import gamma
 
 AFFINE = 1e-12
@@ -38,6 +39,7 @@ def fold(  # noqa: PLR0913
     block: int = 2_000_000,
     tick: Tick = nothing,
     relaxed: dict[int, Lines | Planes] | None = None,
+    reached: dict[int, Array] | None = None,
 ) -> Folded:
     """Fold a network and rows on one box.
 
@@ -50,12 +52,13 @@ def fold(  # noqa: PLR0913
         block: how many numbers one block of rows may hold in the widest layer.
         tick: called between blocks; whoever has run out of time raises there.
         relaxed: nonlinear node -> its linear bounds on the box; needed where there are others than rectifiers.
+        reached: what the rows depend on (see `bounds.cone`): no other unit is kept; all, when None.
 
     Sound because: decided neurons are affine on the box (up to an error that is accounted for), and every other step is
     affine; each function's error is accounted for as in `backward`, as the coefficients of h multiply values that the
     weights cover.
     """
-    place, plan = net.place, _Plan(net, interval, relaxed or {})
+    place, plan = net.place, _Plan(net, interval, relaxed or {}, reached)
     walk = _Walk(net, plan, weight)
     step = max(16, block // max(n.size for n in net.graph.nodes))
     parts = []
@@ -98,10 +101,13 @@ def fold(  # noqa: PLR0913
 
 
 def undecided(
-    net: Network, interval: dict[int, tuple[Array, Array]], relaxed: dict[int, Lines | Planes] | None = None
+    net: Network,
+    interval: dict[int, tuple[Array, Array]],
+    relaxed: dict[int, Lines | Planes] | None = None,
+    reached: dict[int, Array] | None = None,
 ) -> tuple[int, int]:
     """How many neurons `fold` would keep, and how many values they read."""
-    plan = _Plan(net, interval, relaxed or {})
+    plan = _Plan(net, interval, relaxed or {}, reached)
     return sum(len(p.open) for p in plan.parts), sum(len(e) for _, e in plan.rows)
 
 
@@ -143,25 +149,33 @@ class _Plan:
         rows: nodes of the graph (-1: zeros) with the entries that open units read, in topological order.
         plain: whether all units are rectifiers.
         affine: nonlinear node -> what is known of its decided units.
+        left_out: nonlinear node -> open units that no row depends on.
     """
 
     def __init__(
-        self, net: Network, interval: dict[int, tuple[Array, Array]], relaxed: dict[int, Lines | Planes]
+        self,
+        net: Network,
+        interval: dict[int, tuple[Array, Array]],
+        relaxed: dict[int, Lines | Planes],
+        reached: dict[int, Array] | None,
     ) -> None:
         self._net, graph = net, net.graph
         self._bounds = {j: tuple(to_numpy(a).astype(np.float64).reshape(-1) for a in interval[j]) for j in interval}
         self.affine: dict[int, _Decided] = {}
+        self.left_out: dict[int, np.ndarray] = {}
         found = []
         first = np.cumsum([0, *(n.size for n in graph.nodes)])  # a number for every entry of every node
         for i, node in enumerate(graph.nodes):
             if i == net.input or isinstance(node.op, Affine):
                 continue
-            open_ = self._decide(i, relaxed.get(i))
+            open_ = self._needed(i, self._decide(i, relaxed.get(i)), reached)
             if len(open_):
                 ids = _provenance(graph, node.inputs[0], first)
                 wide = isinstance(node.op, Share) or table.width(node.op) > 1
                 read = ids.reshape(-1, graph.nodes[node.inputs[0]].shape[-1]) if wide else ids.reshape(-1)
-                found.append((i, open_, read if isinstance(node.op, Share) else read[open_]))
+                found.append(
+                    (i, open_, read[np.unique(open_ // node.shape[-1])] if isinstance(node.op, Share) else read[open_])
+                )
         self.plain = all(isinstance(graph.nodes[i].op, Relu) for i, _, _ in found)
         if self.plain:  # every unit gets a row of its own
             self.rows = [(graph.nodes[i].inputs[0], open_) for i, open_, _ in found]
@@ -186,6 +200,18 @@ class _Plan:
             self.parts.append(_Part(i, open_, units, reads, leak))
             at += len(open_)
         self.units = at
+
+    def _needed(self, i: int, open_: np.ndarray, reached: dict[int, Array] | None) -> np.ndarray:
+        """Of open units of a node those that rows depend on; the others must never be met (see `_Walk`)."""
+        if reached is None:
+            return open_
+        mask = to_numpy(reached[i]).reshape(-1) if i in reached else np.zeros(self._net.graph.nodes[i].size, bool)
+        node = self._net.graph.nodes[i]
+        if isinstance(node.op, Share):  # units of a group stay together
+            groups = mask.reshape(-1, node.shape[-1]).any(1)
+            mask = np.repeat(groups, node.shape[-1])
+        self.left_out[i] = open_[~mask[open_]]
+        return open_[mask[open_]]
 
     def _decide(self, i: int, lines: Lines | Planes | None) -> np.ndarray:
         """Open units of a node; what is known of the others goes to `affine`."""
@@ -263,6 +289,7 @@ class _Walk:
                 self._constant[i] = (array(some.middle), array(off))
         self._open = {p.node: array(p.open) for p in plan.parts}
         self._column = {p.node: p.units for p in plan.parts}
+        self._left_out = {i: array(units) for i, units in plan.left_out.items() if len(units)}
 
     def zero(self, P: int) -> Linear:
         """Rows that are zero."""
@@ -281,7 +308,9 @@ class _Walk:
             if i not in rows or i == net.input:
                 continue
             A, node = sparse.dense(rows.pop(i)).reshape(P, *nodes[i].shape), nodes[i]
-            if i in self._slope or i in self._open:
+            if i in self._slope or i in self._open or i in self._left_out:
+                if i in self._left_out and bool((A.reshape(P, -1)[:, self._left_out[i]] != 0).any()):
+                    raise UnsoundBound(f"a row depends on units of node {node.name} that were left out; report it")
                 if i in self._open:
                     H[:, self._column[i]] = A.reshape(P, -1)[:, self._open[i]]
                 if i not in self._slope:

@@ -114,8 +114,8 @@ def propagate(
         box: the domains.
         sign: source -> `[B, *shape]` int8: +1 where the value is known to be >= 0, -1 where <= 0, else 0.
         keep: nodes whose forward form is wanted.
-        critical: source -> `[B, *shape]` boolean: which undecided entries the backward walk bounds, too (all of a
-            source that is missing); None for the forward walk only.
+        critical: source -> `[B, *shape]` or `[1, *shape]` boolean: which undecided entries the backward walk bounds,
+            too (all of a source that is missing); None for the forward walk only.
         chunk: how many numbers one block of backward rows may hold.
         known: source -> bounds `[1, *shape]` that hold on every domain.
         tick: called between blocks of rows; whoever has run out of time raises there.
@@ -236,8 +236,9 @@ class _Down:
             exact = exact and self._box.ball is None
             if self._critical is not None and not exact:
                 known, wanted = (self._weight, self.relaxed), self._critical.get(j)
-                if wanted is None and pair is not None:
-                    wanted = difference.undecided(*pair)
+                if pair is not None:
+                    open_ = difference.undecided(*pair)
+                    wanted = open_ if wanted is None else open_ & wanted
                 l, u = tighten(self._net, self._box, *known, j, l, u, wanted, self._chunk, self._tick, self.broken)
         self.interval[j] = (l, u)
         return l, u
@@ -274,7 +275,7 @@ def tighten(  # noqa: PLR0913
     xp, (B, *shape) = namespace(l), l.shape
     flat_l, flat_u = l.reshape(B, -1), u.reshape(B, -1)
     undecided = net.open(j, flat_l, flat_u)
-    pairs = xp.flatnonzero(undecided if wanted is None else undecided & wanted.reshape(B, -1))
+    pairs = xp.flatnonzero(undecided if wanted is None else undecided & wanted.reshape(wanted.shape[0], -1))
     if len(pairs) == 0:
         return l, u
     size = flat_l.shape[1]

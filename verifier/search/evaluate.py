@@ -69,7 +69,9 @@ def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False, thorou
     lower, upper = outward(d.lower, d.upper, net.place)
     box = boxes(lower, upper, query.symbols, net.place.dtype, query.prop.ball)
     known = query.sure if net is query.exact else query.known
-    bounds = propagate(net, box, _split_sign(net, d.sign), set(net.feeds), {} if thorough else None, chunk, known)
+    bounds = propagate(
+        net, box, _split_sign(net, d.sign), set(net.feeds), query.wanted if thorough else None, chunk, known
+    )
     exact = query.exact
     relaxed = _in_double(exact, bounds)
     ids = query.ids[d.group]

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from verifier.bounds.cone import cone, wanted
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import Rows, make_rows
@@ -41,6 +42,8 @@ class Query:
         open: `[G, J]` which of the J disjuncts exist.
         symbols: `[k]` the inputs that forward bounds keep symbols for: those that vary in some group, or none.
         known: source -> bounds `[1, *shape]` that hold on all boxes, at the place of `fast`; sure: at that of `exact`.
+        reached: node -> `[1, *shape]` boolean: what the rows depend on (see `bounds.cone`).
+        wanted: source -> `[1, *shape]` boolean: the entries that some row depends on, for sources of which not all are.
         cost: multiply-adds of one evaluation of the network.
     """
 
@@ -58,6 +61,8 @@ class Query:
     symbols: Array
     known: dict[int, tuple[Array, Array]]
     sure: dict[int, tuple[Array, Array]]
+    reached: dict[int, Array]
+    wanted: dict[int, Array]
     cost: int
 
     @cached_property
@@ -93,8 +98,9 @@ def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in sure.items()}
     rows = make_rows(graph, exact, magnitudes(graph, hull_l, hull_u, host), prop.A_y, prop.A_x, prop.d)
     known = {j: outward(*interval, place) for j, interval in sure.items()}
-    symbols = place.array(symbols)
-    return Query(prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, known, sure, cost)
+    symbols, reached = place.array(symbols), cone(exact, rows.start)
+    bounds = (known, sure, reached, wanted(exact, reached), cost)
+    return Query(prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, *bounds)
 
 
 def _groups(prop: Property, group: np.ndarray, G: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.ball import least
 from verifier.bounds.certain import certain
+from verifier.bounds.cone import cone
 from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded
 from verifier.bounds.folding import fold, undecided
@@ -95,7 +96,7 @@ def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
     """CROWN on one domain's box, in double precision: networks of many inputs lose too much to single rounding."""
     net, place, group = query.exact, query.exact.place, int(d.group[0])
     box = boxes(place.array(d.lower), place.array(d.upper), query.symbols, "float64", query.prop.ball)
-    bounds = propagate(net, box, None, set(), {}, CHUNK, query.sure, tick)
+    bounds = propagate(net, box, None, set(), query.wanted, CHUNK, query.sure, tick)
     ids = np.unique(query.ids[group])
     planes = rows_backward(net, query.rows, place.array(ids[None]), bounds.weights(net), bounds.relaxed)
     A, b = to_numpy(planes.A), to_numpy(planes.b - planes.error)
@@ -138,7 +139,9 @@ def plant(query: Query, d: Domains, found: Root, tick: Tick = nothing) -> Tree:
     lower, upper = d.lower[0], d.upper[0]
     weight = found.bounds.weights(query.exact)
     bounds = found.bounds
-    exact = fold(query.exact, some, bounds.interval, weight, lower, upper, tick=tick, relaxed=bounds.relaxed)
+    need = cone(query.exact, some.start)
+    at_root = (bounds.interval, weight, lower, upper)
+    exact = fold(query.exact, some, *at_root, tick=tick, relaxed=bounds.relaxed, reached=need)
     fast = exact.to(query.fast.place)
     hull = first_hull(exact).to(exact, fast.place)
     return Tree(exact, fast, inverse.reshape(literal.shape), used.astype(float), slot, lower, upper, group, hull,
@@ -226,7 +229,8 @@ def effort(query: Query) -> float:
             work += node.op.work(*query.graph.shapes_in(i))
         if i in query.exact.sources and i in query.sure:
             l, u = query.sure[i]
-            total += 2 * int(query.exact.open(i, l, u).sum()) * work
+            open_ = query.exact.open(i, l, u)
+            total += 2 * int((open_ & query.wanted[i] if i in query.wanted else open_).sum()) * work
     return total / (RATE / 4)
 
 
@@ -238,4 +242,4 @@ def planting(query: Query, found: Root) -> float:
 
 def size(query: Query, found: Root) -> int:
     """How many neurons `plant` would keep, or how many values they read, if these are more."""
-    return max(undecided(query.exact, found.bounds.interval, found.bounds.relaxed))
+    return max(undecided(query.exact, found.bounds.interval, found.bounds.relaxed, query.reached))
