@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, identity, namespace
 from verifier.values.rounding import dtype_of, gamma, tiny
 
 
@@ -66,7 +66,7 @@ def planes(lower: Array, upper: Array) -> Planes:
     low, high = image(lower, upper)
     middle = 0.5 * (lower + upper)
     top = xp.amax(upper, -1)[..., None]
-    eye = (xp.arange(n)[:, None] == xp.arange(n)[None]) * (lower[..., :1, None] * 0 + 1)
+    eye = identity(n, lower)
     reach = xp.maximum(xp.abs(lower), xp.abs(upper))
     g = gamma(8 * n + 64, dtype)
 

@@ -61,6 +61,15 @@ def total(a: Array) -> Array:
     return a[..., 0] + a[..., 1] if a.shape[-1] == 2 else a.sum(-1)
 
 
+def identity(n: int, like: Array) -> Array:
+    """The identity matrix `[n, n]`, in the type and where `like` is."""
+    if isinstance(like, (np.ndarray, np.generic)):
+        return np.eye(n, dtype=like.dtype)
+    import torch
+
+    return torch.eye(n, dtype=like.dtype, device=like.device)
+
+
 def erf(a: Array) -> Array:
     """The error function."""
     if isinstance(a, (np.ndarray, np.generic)):
