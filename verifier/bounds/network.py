@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -12,11 +12,14 @@ from verifier.bounds.attention import Attention, attentions
 from verifier.graph.graph import Affine, Elementwise, Graph, Input, Operator
 from verifier.graph.ops.affine import Dense, Scale
 from verifier.graph.ops.conv import Conv
+from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Concat, Move, Reshape
 from verifier.graph.ops.product import Difference
 from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.steps import Step
 from verifier.relax import table
 from verifier.relax.lines import Lines
+from verifier.relax.shapes import domain
 from verifier.relax.share import Planes
 from verifier.values.arrays import Array, Place, namespace
 from verifier.values.rounding import gamma, tiny, unit
@@ -40,6 +43,8 @@ class Network:
         by_sign: sources of which only the sign matters: they feed nothing but kinks and jumps at zero.
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
         attention: inner products of all pairs of rows of two activations, by node.
+        fragile: curves that are not defined everywhere, with where they begin to be, if a step or a rectifier hangs on
+            them: of no value, a comparison or a maximum makes one (onnxruntime's MaxPool passes NaN over).
         curved: whether some nonlinear operator is no rectifier.
         mixed: sources for which interval arithmetic is not exact, though no nonlinear node lies before them: sums of
             sums of inputs.
@@ -56,6 +61,7 @@ class Network:
     by_sign: frozenset[int]
     pair: dict[int, tuple[int, int]]
     mixed: frozenset[int]
+    fragile: dict[int, float]
     curved: bool
     attention: dict[int, Attention]
     terms: tuple[int, ...]
@@ -158,7 +164,7 @@ def prepare(graph: Graph, place: Place) -> Network:
     curved = any(not isinstance(graph.nodes[i].op, Relu) for i in users)
     terms = _terms(graph, len(sources))
     spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
-    more = (feeds, sources, by_sign, pair, mixed, curved, attentions(graph), terms)
+    more = (feeds, sources, by_sign, pair, mixed, _fragile(graph), curved, attentions(graph), terms)
     return Network(cast, place, absolute, spread, *more)  # type: ignore[arg-type]
 
 
@@ -185,6 +191,16 @@ def _wide_elsewhere(graph: Graph, z: int, users: dict[int, int], behind: dict[in
     """Whether a node feeds, besides differences, something of which more than its sign matters."""
     ops = (graph.nodes[i].op for i, j in users.items() if z in behind[j])
     return any(not table.by_sign(op) and not isinstance(op, Difference) for op in ops)
+
+
+def _fragile(graph: Graph) -> dict[int, float]:
+    """See `Network.fragile`."""
+    stepped: set[int] = set()
+    for i in range(len(graph.nodes) - 1, -1, -1):
+        if i in stepped or isinstance(graph.nodes[i].op, (Step, Relu)):
+            stepped.update((i, *graph.nodes[i].inputs))
+    curves = {i: op for i in stepped if isinstance(op := graph.nodes[i].op, Curve)}
+    return {i: low for i, op in curves.items() if (low := domain(op)[0]) > -inf}
 
 
 def _spread(op: Operator) -> Affine | None:

@@ -192,7 +192,13 @@ class _Down:
         own = self._net.relaxing(i, self.relaxed[i], self.magnitude[j])
         if own is not None:
             self._weight[i] = own
-        low, high = self.image[i] = family.image(node.op, l, u)
+        low, high = family.image(node.op, l, u)
+        outside = l < self._net.fragile[i] if i in self._net.fragile else None
+        if outside is not None and not bool(outside.any()):
+            outside = None
+        if outside is not None:  # there may be no value: nothing is said
+            low, high = namespace(l).where(outside, -float("inf"), low), namespace(l).where(outside, float("inf"), high)
+        self.image[i] = (low, high)
         xp, finite = namespace(low), namespace(low).isfinite(low) & namespace(low).isfinite(high)
         if not bool(finite.all()):
             broken = ~finite.reshape(low.shape[0], -1).all(1)
@@ -204,7 +210,7 @@ class _Down:
             return
         if self._plain is not None:
             self._plain[i] = through_interval(self._plain[j], low, high, dtype)
-        if family.parallel is None or not len(self._box.symbols):
+        if family.parallel is None or not len(self._box.symbols) or outside is not None:
             self.forms[i] = through_interval(self.forms[j], low, high, dtype)
         else:
             self.forms[i] = through_lines(self.forms[j], family.parallel(node.op, l, u), dtype)

@@ -65,6 +65,7 @@ def _far(op: Operator, x: Array, e: Array, y: Array) -> Array:
     return xp.where(xp.isfinite(far), far, x * 0 + _ANY) if isinstance(op, Elementwise) else far
 
 
+@np.errstate(all="ignore")  # what is not defined is compared, not complained of
 def check(model: Any, graph: Graph | None = None) -> None:
     """Compare a graph (the model's own unless given) with onnxruntime on a few random inputs.
 
