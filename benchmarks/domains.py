@@ -69,9 +69,11 @@ def main() -> None:
         rng = np.random.default_rng(0)
         A, W = rng.normal(size=(2000, 50)).astype("f4"), rng.normal(size=(50, 50)).astype("f4")
         seconds = rate(lambda: A @ W)
-        print(f"matrix product [2000,50]x[50,50]: {2 * A.size * 50 / seconds / 1e9:.0f} GFLOP/s, "
-              f"{seconds / 2000 * 1e9:.0f} ns a row; "
-              f"elementwise multiply {rate(lambda: A * A) / 2000 * 1e9:.0f} ns a row")
+        print(
+            f"matrix product [2000,50]x[50,50]: {2 * A.size * 50 / seconds / 1e9:.0f} GFLOP/s, "
+            f"{seconds / 2000 * 1e9:.0f} ns a row; "
+            f"elementwise multiply {rate(lambda: A * A) / 2000 * 1e9:.0f} ns a row"
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ _WHERE = {
     "bound": "verifier.run.bound",
     "equivalent": "verifier.run.relations",
     "find_range": "verifier.run.relations",
+    "Lipschitz": "verifier.run.lipschitz",
+    "lipschitz": "verifier.run.lipschitz",
     "load": "verifier.run.model",
     "monotone": "verifier.run.relations",
     "output_property": "verifier.spec.builders",

@@ -16,9 +16,11 @@ from verifier.graph.graph import Affine, Builder, Elementwise, Graph, Input, Row
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import KINDS, Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Reshape, Take, Transpose
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.slopes import SLOPES
 from verifier.graph.ops.steps import KINDS as STEPS
 from verifier.graph.ops.steps import Step
 from verifier.graph.passes.dots import dots
@@ -27,14 +29,17 @@ from .cases import Rng, layer, wide
 
 PARAMETERS = {
     "elu": [(1.0, 1.0, 1.0), (0.3, 1.0, 1.5), (2.0, 2.0, 1.0)],
+    "elu_slope": [(2.0,)],
     "power": [(0.5,), (-1.0,), (3.0,), (-0.5,), (4.0,), (1 / 3,), (-2.0,)],
 }  # fmt: skip
+CURVES = [Curve(kind, p) for kind in KINDS for p in PARAMETERS.get(kind, [()])]
 ELEMENTWISE: list[Elementwise] = [
-    *(Curve(kind, p) for kind in KINDS for p in PARAMETERS.get(kind, [()])),
+    *(f for f in CURVES if f.kind not in SLOPES),
     *(Step(kind, 0.25 if kind == "threshold" else 0.0) for kind in STEPS),
     Relu(), Relu(0.1), Relu(-0.5),
+    *(f for f in CURVES if f.kind in SLOPES),
 ]  # fmt: skip
-ROWWISE: list[Rowwise] = [Product(), Dot(), Difference(), Share()]
+ROWWISE: list[Rowwise] = [Product(), Dot(), Difference(), Share(), Gate()]
 
 
 def name_of(op: Any) -> str:
@@ -127,14 +132,18 @@ def apart_by(b: Builder, x: int, y: int) -> int:
 
 
 def gated(rng: Rng, op: Elementwise) -> Graph:
-    """A product of two branches, of which one is the operator's, and its difference to a rectified one."""
+    """A product of two branches, of which one is the operator's, its difference to a rectified one, and gates."""
     b = Builder()
     source = b.add(Input((3,)))
     x = put(b, op, b.add(layer(rng, 4, 3), [source]))
     y = b.add(layer(rng, 4, 3), [source])
     pair = b.add(Concat(1), [b.add(Reshape((4, 1)), [v]) for v in (x, y)])
     p, d = b.add(Product(), [pair]), apart_by(b, x, y)
-    return b.graph([source], [b.add(layer(rng, 2, 4), [b.add(Add((1, -1)), [p, d])])])
+    gates = [
+        b.add(Gate(0.1), [pair]),
+        b.add(Gate(), [b.add(Take(np.arange(8).reshape(4, 2)[:, ::-1], (4, 2)), [pair])]),
+    ]
+    return b.graph([source], [b.add(layer(rng, 2, 4), [b.add(Add((1, -1, 1, -1)), [p, d, *gates])])])
 
 
 def attention(rng: Rng, op: Elementwise) -> Graph:

@@ -7,6 +7,7 @@ import numpy as np
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Add, Dense
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Reshape
 from verifier.graph.ops.product import Product, Share
 from verifier.graph.ops.relu import Relu
@@ -29,8 +30,11 @@ KINDS: list[tuple[str, tuple[float, ...]]] = [
 ]
 
 
-def network(rng: np.random.Generator) -> tuple[Graph, np.ndarray, np.ndarray]:
-    """A network of one to four inputs and two outputs, and a box: layers, residuals, sources with several users."""
+def network(rng: np.random.Generator, jumps: bool = True) -> tuple[Graph, np.ndarray, np.ndarray]:
+    """A network of one to four inputs and two outputs, and a box: layers, residuals, sources with several users.
+
+    Without `jumps` it has a derivative.
+    """
     n = int(rng.integers(1, 5))
     b = Builder()
     x = b.add(Input((n,)))
@@ -43,7 +47,10 @@ def network(rng: np.random.Generator) -> tuple[Graph, np.ndarray, np.ndarray]:
         return b.add(Curve(*KINDS[rng.integers(len(KINDS))]), (j,))
 
     def nonlinear(j: int) -> int:
-        m, which = b.nodes[j].size, rng.integers(0, 5)
+        m, which = b.nodes[j].size, rng.integers(0, 6 if jumps else 4)
+        if which == 5:
+            pair = [b.add(Reshape((m, 1)), (k,)) for k in (dense(j, m, 1.0), j)]
+            return b.add(Gate(float(rng.choice([0.0, 0.1]))), (b.add(Concat(1), pair),))
         if which == 0:
             return b.add(Relu(float(rng.choice([0.0, 0.1]))), (j,))
         if which == 1:

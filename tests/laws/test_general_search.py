@@ -14,6 +14,7 @@ import verifier
 from verifier.graph.graph import Builder, Elementwise, Graph, Input
 from verifier.graph.ops.affine import Add
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Reshape
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
@@ -184,7 +185,7 @@ def test_evaluate_and_split(k: int) -> None:
     assert met > 20, "the law was not put to the test"
 
 
-@pytest.mark.parametrize("op", [Product(), Dot(), Difference(), Share()], ids=name_of)
+@pytest.mark.parametrize("op", [Product(), Dot(), Difference(), Share(), Gate(0.5)], ids=name_of)
 def test_operators_of_several_numbers(op: Any) -> None:
     """Rows that start at them: never a wrong refutation, and verdicts on both sides."""
     for seed in range(4):
@@ -227,6 +228,6 @@ def test_every_operator_is_swept() -> None:
     from verifier.relax.table import FAMILIES
 
     assert {op.kind for op in ELEMENTWISE if hasattr(op, "kind")} == {*KINDS, *STEPS}
-    several = {Product, Dot, Difference, Share}
+    several = {Product, Dot, Difference, Share, Gate}
     assert {type(op) for op in ELEMENTWISE} | several == set(FAMILIES)
     assert any(isinstance(op, Curve) for op in ELEMENTWISE)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from verifier.graph.from_onnx import check, load
 from verifier.graph.graph import Affine
+from verifier.graph.ops.adjoint import Adjoint, Constant, Tangent
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
-from verifier.graph.ops.moves import Concat, Reshape, Take, Transpose
+from verifier.graph.ops.moves import Concat, Repeat, Reshape, Take, Transpose
 from verifier.graph.ops.table import supported
 from verifier.graph.passes.runner import simplify
 from verifier.values.errors import ModelError
@@ -133,10 +134,33 @@ def _concat(draw: Any) -> AffineCase:
     return AffineCase(Concat(axis), [(*shape[:axis], n, *shape[axis + 1 :]) for n in sizes])
 
 
-AFFINE = {
-    "Add": _add, "Concat": _concat, "Conv": _conv, "Dense": _dense, "Reshape": _reshape, "Scale": _scale,
-    "Sum": _sum, "Take": _take, "Transpose": _transpose,
+def _repeat(draw: Any) -> AffineCase:
+    return AffineCase(Repeat(draw(ints(1, 3))), [tuple(draw(shapes()))])
+
+
+PLAIN = {
+    "Add": _add, "Concat": _concat, "Conv": _conv, "Dense": _dense, "Repeat": _repeat, "Reshape": _reshape,
+    "Scale": _scale, "Sum": _sum, "Take": _take, "Transpose": _transpose,
 }  # fmt: skip
+
+
+def _adjoint(draw: Any) -> AffineCase:
+    case, rows = PLAIN[draw(st.sampled_from(sorted(PLAIN)))](draw), draw(ints(1, 3))
+    which = draw(ints(0, len(case.shapes) - 1))
+    op = Adjoint(case.op, which, rows, tuple(case.shapes))
+    return AffineCase(op, [(rows, *case.op.shape(*case.shapes))])
+
+
+def _tangent(draw: Any) -> AffineCase:
+    case, rows = PLAIN[draw(st.sampled_from(sorted(PLAIN)))](draw), draw(ints(1, 3))
+    return AffineCase(Tangent(case.op, rows), [(rows, *s) for s in case.shapes])
+
+
+def _constant(draw: Any) -> AffineCase:
+    return AffineCase(Constant(numbers(draw, draw(shapes()))), [tuple(draw(shapes()))])
+
+
+AFFINE = {**PLAIN, "Adjoint": _adjoint, "Constant": _constant, "Tangent": _tangent}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +209,13 @@ def test_affine_laws(name: str, kind: str, data: Any) -> None:
 
 def _ones(op: Affine) -> Affine:
     """The operator with one for every parameter that is not zero, which counts products."""
-    return op.absolute().cast(lambda a: (a != 0).astype(np.float64) if hasattr(a, "astype") else (a != 0).double())
+
+    def one(a: Any) -> Any:
+        if "int" in str(a.dtype):  # an index
+            return a
+        return (a != 0).astype(np.float64) if hasattr(a, "astype") else (a != 0).double()
+
+    return op.absolute().cast(one)
 
 
 @quick
@@ -197,3 +227,26 @@ def test_casting_keeps_the_function(data: Any) -> None:
     y, z = case.op.evaluate(*x), half.evaluate(*(a.astype(np.float32) for a in x))
     assert z.dtype == np.float32
     np.testing.assert_allclose(y, z, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN))
+@quick
+@given(data=st.data())
+def test_transposed_and_batched(name: str, data: Any) -> None:
+    """What stands in for adjoints and linear parts on several rows is these, on each row."""
+    case, K = PLAIN[name](data.draw), data.draw(ints(1, 3))
+    op, shapes_in = case.op, case.shapes
+    x = [numbers(data.draw, (2, K, *s)) for s in shapes_in]
+    many = op.batched(K, *shapes_in) or Tangent(op, K)
+    y = many.evaluate(*x)
+    assert y.shape == (2, *many.shape(*((K, *s) for s in shapes_in)))
+    for k in range(K):
+        np.testing.assert_allclose(y[:, k], op.linear(*(a[:, k] for a in x)), rtol=1e-12, atol=1e-12)
+    A = numbers(data.draw, (2, K, *op.shape(*shapes_in)))
+    back = op.transposed(K, *shapes_in)
+    wanted = [np.stack(part, 1) for part in zip(*(op.adjoint(A[:, k], *shapes_in) for k in range(K)), strict=True)]
+    for i, expected in enumerate(wanted):
+        one = Adjoint(op, i, K, tuple(shapes_in)) if back is None else back[i]
+        got = A * one if isinstance(one, int) else one.evaluate(A)
+        assert got.shape == (2, K, *shapes_in[i])
+        np.testing.assert_allclose(got, expected.reshape(got.shape), rtol=1e-12, atol=1e-12)

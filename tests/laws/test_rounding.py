@@ -123,9 +123,7 @@ def test_slopes_far_steeper_than_the_chord(place: Place) -> None:
         planes_hold(graph, r, relaxed, bounds.weights(r.net), points(rng, lower, upper, 4))
 
 
-def planes_hold(
-    graph: Graph, r: Ready, relaxed: dict[int, Lines], weight: dict[int, Any], x: np.ndarray
-) -> None:
+def planes_hold(graph: Graph, r: Ready, relaxed: dict[int, Lines], weight: dict[int, Any], x: np.ndarray) -> None:
     """Both signs of the outputs as rows from the output node."""
     place, m, B = r.net.place, graph.nodes[r.net.output].size, len(x)
     eye = np.concatenate([np.eye(m), -np.eye(m)])

@@ -24,6 +24,7 @@ PARAMETERS: dict[str, list[tuple[float, ...]]] = {
         (1.0, 1.0, 1.0), (0.3, 1.0, 1.0), (1.6732632423543772, 1.0, 1.0507009873554805), (2.5, 2.5, 1.0),
         (0.3, 0.3, 1.0), (1.0, 2.0, 1.0), (0.0, 1.0, 1.0), (-0.5, 1.0, 1.0), (-0.5, -0.5, 1.0), (1.0, 1.0, -1.0),
     ],
+    "elu_slope": [(1.0,), (0.3,), (2.0,), (-0.5,)],
     "power": [(p,) for p in (-5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.5, -0.5, 1 / 3, 1.5, 2.7, -1.5)],
 }  # fmt: skip
 """Kind -> what it is tried with; nothing for all others.  (An exponent of zero is never read as a curve.)"""
@@ -37,6 +38,20 @@ SPECIAL = {
     "hard_swish": [-3.0, 3.0, 0.0, -1.5], "exp": [0.0], "log": [0.0, 1.0], "square": [0.0], "power": [0.0, 1.0],
     "sin": [k * np.pi / 2 for k in range(-4, 5)], "cos": [k * np.pi / 2 for k in range(-4, 5)],
     "tan": [k * np.pi / 2 for k in range(-4, 5)],
+    "sigmoid_slope": [0.0, -1.3169578969248167, 1.3169578969248167],
+    "tanh_slope": [0.0, -0.6584789484624084, 0.6584789484624084], "atan_slope": [0.0, -(3**-0.5), 3**-0.5],
+    "erf_slope": [0.0, -(2**-0.5), 2**-0.5], "softsign_slope": [0.0], "elu_slope": [0.0],
+    "gelu_slope": [0.0, -2.0, 2.0, -(2**0.5), 2**0.5, -0.7517915246935645],
+    "gelu_tanh_slope": [
+        0.0, -2.013480724624258, 2.013480724624258, -1.4185040087908284, 1.4185040087908284, -0.7524614220710162,
+    ],
+    "silu_slope": [
+        0.0, -3.4358409935351107, 3.4358409935351107, -2.3993572805154677, 2.3993572805154677, -1.2784645427610738,
+    ],
+    "mish_slope": [
+        -0.08793443131491421, -3.2673378465204046, 2.114842563020877, -2.2563763963607931, 1.4905711794854284,
+        -1.1924312145155,
+    ],
 }  # fmt: skip
 """Kinks, inflections, extreme points, poles, ends of the domain."""
 
@@ -75,6 +90,34 @@ def _by_mpmath(f: Callable[[Any], Any]) -> Callable[[np.ndarray], np.ndarray]:
     return lambda z: coarse(each(fine(z)))
 
 
+def _bell(z: np.ndarray, times: int = 1) -> np.ndarray:
+    """Derivative of the logistic function at `times·z`."""
+    e = np.exp(-times * abs(z))
+    return e / (1 + e) ** 2
+
+
+def _gauss(z: np.ndarray) -> np.ndarray:
+    """`exp(−z²)`, the square in two parts."""
+    z = np.clip(z, -100, 100)
+    a = np.floor(16 * z + LD(0.5)) / 16
+    return np.exp(-a * a) * np.exp(-(z - a) * (z + a))
+
+
+def _approximate_gelu(z: Any) -> Any:
+    w, c = MP.sqrt(2 / MP.pi), MP.mpf(44715) / 10**6
+    if abs(z) > 1e4:
+        return MP.mpf(z > 0)
+    e = MP.exp(-2 * w * (z + c * z**3))
+    return 1 / (1 + e) + 2 * z * e / (1 + e) ** 2 * w * (1 + 3 * c * z * z)
+
+
+def _mish_slope(z: Any) -> Any:
+    if z > 1e4:
+        return MP.mpf(1)
+    p = MP.log1p(MP.exp(z))
+    return MP.tanh(p) + z * MP.sech(p) ** 2 / (1 + MP.exp(-z))
+
+
 _logistic = lambda z: 1 / (1 + np.exp(-z))  # noqa: E731
 REFERENCE: dict[str, Callable[..., np.ndarray]] = {
     "sigmoid": _logistic,
@@ -98,6 +141,18 @@ REFERENCE: dict[str, Callable[..., np.ndarray]] = {
     "sin": np.sin,
     "cos": np.cos,
     "tan": np.tan,
+    "sigmoid_slope": _bell,
+    "tanh_slope": lambda z: 4 * _bell(z, 2),
+    "atan_slope": lambda z: 1 / (1 + z * z),
+    "erf_slope": lambda z: _gauss(z) * 2 / np.sqrt(LD(np.pi) + LD(1.2246467991473532e-16)),
+    "softsign_slope": lambda z: 1 / (1 + abs(z)) ** 2,
+    "elu_slope": lambda z, b: (
+        _by_mpmath(lambda v: MP.exp(min(v, MP.mpf(0)) / b))(z) if b != 1 else np.exp(np.minimum(z, 0))
+    ),
+    "gelu_slope": _by_mpmath(lambda z: MP.ncdf(z) + z * MP.npdf(z)),
+    "gelu_tanh_slope": _by_mpmath(_approximate_gelu),
+    "silu_slope": _by_mpmath(lambda z: 1 / (1 + MP.exp(-z)) + z * MP.exp(-abs(z)) / (1 + MP.exp(-abs(z))) ** 2),
+    "mish_slope": _by_mpmath(_mish_slope),
 }
 
 
@@ -174,6 +229,13 @@ def inside(kind: str, dtype: str, P: int = 12) -> np.ndarray:
 def values_inside(f: Curve, dtype: str) -> np.ndarray:
     """The curve at those points."""
     return value(f, inside(f.kind, dtype))
+
+
+def cancelling(f: Curve, reach: np.ndarray) -> np.ndarray:
+    """What rounding acts on besides the value, on intervals that reach as far from zero: terms that cancel."""
+    if f.kind in ("gelu", "gelu_tanh"):
+        return reach
+    return reach * 0 + 2 * (f.kind in ("gelu_slope", "gelu_tanh_slope", "silu_slope", "mish_slope"))
 
 
 def pole_between(f: Curve, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from verifier.graph.ops.curves import KINDS, Curve
 from verifier.relax import curves as relaxed
 from verifier.relax import table
 from verifier.relax.lines import Lines
+from verifier.relax.shapes import SLOPE_BENDS
 from verifier.values.arrays import Place, to_numpy
 
 from . import curve_cases as cases
@@ -61,6 +63,7 @@ def test_every_kind_is_swept() -> None:
 def test_references_agree_with_mpmath(f: Curve) -> None:
     """Extended precision is as good as the laws take it to be."""
     m = cases.MP
+    cubic = lambda v: m.sqrt(8 / m.pi) * (v + v**3 * 44715 / 10**6)  # noqa: E731
     exact = {
         "sigmoid": lambda z: 1 / (1 + m.exp(-z)),
         "tanh": m.tanh, "atan": m.atan, "erf": m.erf, "exp": m.exp, "log": m.log, "sin": m.sin, "cos": m.cos,
@@ -69,6 +72,13 @@ def test_references_agree_with_mpmath(f: Curve) -> None:
         "gelu_tanh": lambda z: z * (1 + m.tanh(m.sqrt(2 / m.pi) * (z + m.mpf(44715) / 10**6 * z**3))) / 2,
         "silu": lambda z: z / (1 + m.exp(-z)), "mish": lambda z: z * m.tanh(m.log1p(m.exp(z))),
         "hard_swish": lambda z: z * min(max(z + 3, 0), 6) / 6, "power": lambda z, p: m.power(z, m.mpf(p)),
+        "sigmoid_slope": lambda z: m.exp(-z) / (1 + m.exp(-z)) ** 2, "tanh_slope": lambda z: m.sech(z) ** 2,
+        "atan_slope": lambda z: 1 / (1 + z * z), "erf_slope": lambda z: 2 / m.sqrt(m.pi) * m.exp(-z * z),
+        "softsign_slope": lambda z: (1 + abs(z)) ** -2, "elu_slope": lambda z, b: m.exp(min(z, 0) / m.mpf(b)),
+        "gelu_slope": lambda z: (1 + m.erf(z / m.sqrt(2))) / 2 + z * m.exp(-z * z / 2) / m.sqrt(2 * m.pi),
+        "gelu_tanh_slope": lambda z: m.diff(lambda v: v / (1 + m.exp(-cubic(v))), z),
+        "silu_slope": lambda z: m.diff(lambda v: v / (1 + m.exp(-v)), z),
+        "mish_slope": lambda z: m.diff(lambda v: v * m.tanh(m.log1p(m.exp(v))), z),
         "elu": lambda z, a, b, g: g * (z if z > 0 else a * m.expm1(z / m.mpf(b))),
     }[f.kind]  # fmt: skip
     rng = np.random.default_rng(0)
@@ -166,7 +176,8 @@ def test_image_is_the_range(place: Place, f: Curve) -> None:
     assert good.sum() > 40
     u = np.finfo(place.dtype).eps
     lower, upper, low, high, least, most = (a[good] for a in (lower, upper, low, high, y.min(1), y.max(1)))
-    size = abs(y[good]).max(1) + (np.maximum(abs(lower), abs(upper)) if f.kind.startswith("gelu") else 0)
+    reach = np.maximum(abs(lower), abs(upper))
+    size = abs(y[good]).max(1) * (1 + reach / 0.3 * (f.kind == "elu_slope")) + cases.cancelling(f, reach)
     loose = np.maximum(least - low, high - most) - 40 * u * size - 1e-5 * (most - least) - 1e-30
     i = loose.argmax()
     assert (loose <= 0).all(), (
@@ -192,13 +203,18 @@ def test_default_lines_are_close(place: Place, f: Curve) -> None:
     half = np.concatenate([np.linspace(0, 1, 60), 10.0 ** -np.arange(2, 9)]).astype(LD)
     left = middle[:, None] - (middle - lower)[:, None] * half
     right = middle[:, None] + (upper - middle)[:, None] * half
+    special = np.array(cases.SPECIAL[f.kind]).astype(LD)[None]
+    left, right = (
+        np.concatenate([side, np.clip(special, low[:, None], up[:, None])], 1)
+        for side, low, up in ((left, lower, middle), (right, middle, upper))
+    )
     a, b = value(f, left), value(f, right)
     near, off = (middle[:, None] - left)[:, :, None], (right - middle[:, None])[:, None]
     width = near + off
     chord = np.where(width > 0, a[:, :, None] * off + b[:, None] * near, a[:, :, None]) / np.where(width > 0, width, 1)
     best = chord.max((1, 2)) - chord.min((1, 2))  # of both envelopes, in the middle
     size = abs(a).max(1) + abs(b).max(1) + (abs(s_l) + abs(s_u)) * np.maximum(abs(lower), abs(upper))
-    size = size + np.maximum(abs(lower), abs(upper)) * (1 if f.kind.startswith("gelu") else 0)
+    size = size + cases.cancelling(f, np.maximum(abs(lower), abs(upper)))
     reach = np.concatenate([a, b], 1).max(1) - np.concatenate([a, b], 1).min(1)
     with np.errstate(all="ignore"):
         steep = abs(f.slope(np.concatenate([left, right, lower[:, None], upper[:, None]], 1).astype(np.float64)))
@@ -231,7 +247,7 @@ def test_torch_gives_the_same_lines(f: Curve) -> None:
         for (s, t, v), (_, r, w) in zip(p, q, strict=True):
             assert (np.isfinite(t) == np.isfinite(r)).all()
             size = abs(s) * np.maximum(abs(ends[0]), abs(ends[1])) + abs(values_inside(f, "float64")[good]).max(1)
-            size = size + (np.maximum(abs(ends[0]), abs(ends[1])) if f.kind.startswith("gelu") else 0)
+            size = size + cases.cancelling(f, np.maximum(abs(ends[0]), abs(ends[1])))
             assert (abs(v[known] - w[known]) <= share * abs(gap) + 1e-12 * size[known] + 1e-300).all()
 
 
@@ -260,3 +276,21 @@ def test_poles_and_numbers_that_are_none(place: Place, f: Curve) -> None:
         y = value(f, np.array([z]))[0]
         if not np.isnan(y):
             assert not endless[0][i] * z + endless[1][i] > y and not endless[2][i] * z + endless[3][i] < y
+
+
+def test_bends_of_slopes_are_the_nearest_numbers() -> None:
+    """Between the neighbours of each double the second derivative changes its sign, in sixty digits."""
+    m = mpmath.mp.clone()
+    m.dps = 60
+    functions = {
+        "sigmoid_slope": lambda z: 1 / (1 + m.exp(-z)), "tanh_slope": m.tanh, "atan_slope": m.atan, "erf_slope": m.erf,
+        "gelu_slope": lambda z: z * m.ncdf(z), "silu_slope": lambda z: z / (1 + m.exp(-z)),
+        "gelu_tanh_slope": lambda z: z / (1 + m.exp(-m.sqrt(8 / m.pi) * (z + z**3 * 44715 / 10**6))),
+        "mish_slope": lambda z: z * m.tanh(m.log1p(m.exp(z))),
+    }  # fmt: skip
+    assert set(functions) == set(SLOPE_BENDS)
+    for kind, f in functions.items():
+        for z in SLOPE_BENDS[kind]:
+            ends = (m.mpf(v) for v in (np.nextafter(z, -np.inf), np.nextafter(z, np.inf)))
+            low, high = (m.diff(f, v if z else v * 10**300, 3, h=m.mpf(10) ** -14) for v in ends)
+            assert low * high < 0, f"{kind}: {z}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from verifier.graph.graph import Rowwise
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.product import Difference, Product
 from verifier.relax import product, table
 from verifier.relax.lines import Lines
@@ -110,7 +111,7 @@ def at(place: Place, kind: type[Rowwise] = Product) -> Any:
 
 
 def test_every_one_is_swept() -> None:
-    assert set(EXACT) == {k for k in table.FAMILIES if issubclass(k, Rowwise) and k.width}
+    assert {*EXACT, Gate} == {k for k in table.FAMILIES if issubclass(k, Rowwise) and k.width}  # gates: `test_gate`
     assert sum(map(len, points(Difference, "float32"))) > 1000
 
 

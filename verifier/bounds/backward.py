@@ -67,6 +67,8 @@ def backward(
         b = b + shift
         error = error if rounded is None else error + rounded
         for j, part in zip(inputs, parts, strict=True):
+            if j in net.quiet and not bool((part != 0).any()):
+                continue
             rows[j] = _sum(rows[j], part, nodes[j].shape) if j in rows else sparse.settle(part)
             if not sparse.is_sparse(rows[j]):
                 rows[j] = rows[j].reshape(-1, *nodes[j].shape)

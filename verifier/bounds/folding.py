@@ -23,10 +23,10 @@ from verifier.relax.share import Planes
 from verifier.values import sparse
 from verifier.values.arrays import Array, namespace, to_numpy
 from verifier.values.errors import UnsoundBound
-from verifier.values.rounding import gamma
+from verifier.values.rounding import gamma, tiny
 
-AFFINE = 1e-12
-"""A unit whose two lines have one slope and are this close (of their size) is affine, up to what it is off."""
+AFFINE, NOTHING = 1e-12, 1e9 * tiny("float64")
+"""A unit whose two lines have one slope and are this close, of their size or at all, is affine up to what it is off."""
 
 
 def fold(  # noqa: PLR0913
@@ -40,6 +40,7 @@ def fold(  # noqa: PLR0913
     tick: Tick = nothing,
     relaxed: dict[int, Lines | Planes] | None = None,
     reached: dict[int, Array] | None = None,
+    layered: bool = False,
 ) -> Folded:
     """Fold a network and rows on one box.
 
@@ -53,12 +54,13 @@ def fold(  # noqa: PLR0913
         tick: called between blocks; whoever has run out of time raises there.
         relaxed: nonlinear node -> its linear bounds on the box; needed where there are others than rectifiers.
         reached: what the rows depend on (see `bounds.cone`): no other unit is kept; all, when None.
+        layered: whether the network has layers even where all its units are rectifiers.
 
     Sound because: decided neurons are affine on the box (up to an error that is accounted for), and every other step is
     affine; each function's error is accounted for as in `backward`, as the coefficients of h multiply values that the
     weights cover.
     """
-    place, plan = net.place, _Plan(net, interval, relaxed or {}, reached)
+    place, plan = net.place, _Plan(net, interval, relaxed or {}, reached, layered)
     walk = _Walk(net, plan, weight)
     step = max(16, block // max(n.size for n in net.graph.nodes))
     parts = []
@@ -158,6 +160,7 @@ class _Plan:
         interval: dict[int, tuple[Array, Array]],
         relaxed: dict[int, Lines | Planes],
         reached: dict[int, Array] | None,
+        layered: bool = False,
     ) -> None:
         self._net, graph = net, net.graph
         self._bounds = {j: tuple(to_numpy(a).astype(np.float64).reshape(-1) for a in interval[j]) for j in interval}
@@ -176,7 +179,7 @@ class _Plan:
                 found.append(
                     (i, open_, read[np.unique(open_ // node.shape[-1])] if isinstance(node.op, Share) else read[open_])
                 )
-        self.plain = all(isinstance(graph.nodes[i].op, Relu) for i, _, _ in found)
+        self.plain = not layered and all(isinstance(graph.nodes[i].op, Relu) for i, _, _ in found)
         if self.plain:  # every unit gets a row of its own
             self.rows = [(graph.nodes[i].inputs[0], open_) for i, open_, _ in found]
             self._arrange([(i, open_, open_) for i, open_, _ in found], None)
@@ -234,7 +237,7 @@ class _Plan:
         if table.width(node.op) > 1:
             same, size = same.all(-1), size.sum(-1)
         size = size.reshape(-1) + np.maximum(abs(t_l), abs(t_u))
-        decided = same.reshape(-1) & (t_u - t_l <= AFFINE * size) & np.isfinite(size)
+        decided = same.reshape(-1) & (t_u - t_l <= AFFINE * size + NOTHING) & np.isfinite(size)
         mask = decided.reshape(node.shape)[..., None] if s_l.ndim > len(node.shape) else decided.reshape(node.shape)
         middle = np.where(decided, 0.5 * t_l + 0.5 * t_u, 0.0)
         off = np.where(decided, np.maximum(t_u - middle, middle - t_l), 0.0)
@@ -327,6 +330,8 @@ class _Walk:
                     c = c + A.reshape(P, -1) @ xp.broadcast_to(bias, node.shape).reshape(-1)
                 parts = node.op.adjoint(A, *net.graph.shapes_in(i))
             for j, part in zip(node.inputs, parts, strict=True):
+                if j in net.quiet and not bool((part != 0).any()):
+                    continue
                 part = sparse.dense(part).reshape(P, *nodes[j].shape)
                 rows[j] = rows[j] + part if j in rows else part
         n = nodes[net.input].size

@@ -1,7 +1,7 @@
 """One nonlinear node of a folded network: which rows its units read, and its lines between bounds.
 
 Lines of a unit may be chosen: a lower slope (`alpha`) for rectifiers, a lower and an upper slope (`alpha`, `second`)
-for curves, places between the planes of McCormick for products.  Others are fixed.
+for curves, places between the planes of McCormick for products, between those of a hull for gates.  Others are fixed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 from verifier.bounds.through import through
 from verifier.graph.graph import Operator
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.product import Dot, Product, Share
 from verifier.graph.ops.relu import Relu
-from verifier.relax import curves, product, table
+from verifier.relax import curves, gate, product, table
 from verifier.relax.lines import Lines
 from verifier.relax.relu import lines as rectifier_lines
 from verifier.relax.share import Planes
@@ -95,6 +96,8 @@ class Layer:
             choice = tuple(a.reshape(a.shape[0], *self.shape) for a in (alpha, second))
             planes = product.product_lines if isinstance(self.op, Product) else product.dot_lines
             return planes(lower, upper, choice), Touch()
+        if isinstance(self.op, Gate):
+            return gate.gate_lines(self.op, lower, upper, (alpha, second)), Touch(alpha, second)
         return table.lines(self.op, lower, upper), Touch()
 
     def span(self, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -105,7 +108,7 @@ class Layer:
             return curves.slopes(self.op, lower, upper)
         zero = (lower[..., 0] if self._wide else lower) * 0
         zero = zero.reshape(zero.shape[0], -1)
-        return zero, zero + float(isinstance(self.op, (Product, Dot)))
+        return zero, zero + float(isinstance(self.op, (Product, Dot, Gate)))
 
     def gradient(self, a: Array, z: Array, lower: Array, upper: Array, touch: Touch) -> tuple[Array, Array]:
         """How a bound moves with `alpha` and `second`, `[B, units]`.
@@ -130,6 +133,9 @@ class Layer:
             up = ((d - c) * x + (q - p) * y - (q * d - p * c)).sum(-1)
             across = ((d - c) * x + (p - q) * y - (p * d - q * c)).sum(-1)
             return positive * up.reshape(a.shape[0], -1), negative * across.reshape(a.shape[0], -1)
+        if isinstance(self.op, Gate):
+            first, second = (gate.rise(self.op, s, lower, upper, q, z) for s, q in ((0, touch.low), (1, touch.up)))
+            return positive * first, negative * second
         return a * 0, a * 0
 
     def through(self, a: Array, f: Lines | Planes) -> tuple[Array, Array]:
@@ -157,7 +163,7 @@ class Layer:
     @property
     def pace(self) -> float:
         """How far a step may lead, as a share of one of rectifiers: slopes of curves matter to other units at once."""
-        return 0.1 if isinstance(self.op, Curve) else 0.4 if isinstance(self.op, (Product, Dot)) else 1.0
+        return 0.1 if isinstance(self.op, Curve) else 0.4 if isinstance(self.op, (Product, Dot, Gate)) else 1.0
 
     @cached_property
     def reader(self) -> Array:
@@ -169,7 +175,7 @@ class Layer:
 
     @property
     def admissible(self) -> tuple[float, float]:
-        """The range in which every choice is sound; curves take any slope, products any point between two planes."""
+        """The range in which every choice is sound; curves take any slope, others what lies between planes."""
         if isinstance(self.op, Relu):
             return (self.op.leak, 1.0)
         return (-inf, inf) if isinstance(self.op, Curve) else (0.0, 1.0)
@@ -182,7 +188,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Touch:
-    """Where the lower and the upper lines of curves touch, `[B, units]`."""
+    """Where the lower and the upper lines of curves touch, `[B, units]`; of gates, which planes were chosen."""
 
     low: Array | None = None
     up: Array | None = None

@@ -10,9 +10,11 @@ import numpy as np
 
 from verifier.bounds.attention import Attention, attentions
 from verifier.graph.graph import Affine, Elementwise, Graph, Input, Operator
+from verifier.graph.ops.adjoint import Adjoint, Tangent
 from verifier.graph.ops.affine import Dense, Scale
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Move, Reshape
 from verifier.graph.ops.product import Difference
 from verifier.graph.ops.relu import Relu
@@ -41,6 +43,8 @@ class Network:
         feeds: nodes whose value feeds a nonlinear operator.  sources: the same, looked for behind what only moves
             numbers: these need bounds.  Both in topological order.
         by_sign: sources of which only the sign matters: they feed nothing but kinks and jumps at zero.
+        passed: of the sources that are read by value by gates alone, these gates: where all of them are decided, the
+            value need not be bounded well.  quiet: nodes whose sign gates read: rows over them are mostly zero.
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
         attention: inner products of all pairs of rows of two activations, by node.
         fragile: curves that are not defined everywhere, with where they begin to be, if a step or a rectifier hangs on
@@ -59,6 +63,8 @@ class Network:
     feeds: tuple[int, ...]
     sources: tuple[int, ...]
     by_sign: frozenset[int]
+    passed: dict[int, tuple[int, ...]]
+    quiet: frozenset[int]
     pair: dict[int, tuple[int, int]]
     mixed: frozenset[int]
     fragile: dict[int, float]
@@ -156,15 +162,17 @@ def prepare(graph: Graph, place: Place) -> Network:
     behind = {j: origins(graph, j) for j in feeds}
     sources = tuple(sorted(set().union(*behind.values())))
     pair = _pairs(graph)
-    wide = set().union(*(behind[j] for i, j in users.items() if not table.by_sign(graph.nodes[i].op)))
-    wide -= {z for both in pair.values() for z in both if not _wide_elsewhere(graph, z, users, behind)}
+    valued = {i: _by_value(graph, i, behind[j]) for i, j in users.items()}
+    wide = set().union(*valued.values())
+    wide -= {z for both in pair.values() for z in both if not _wide_elsewhere(graph, z, valued)}
     by_sign = frozenset(set(sources) - wide)
     sums = _sums(graph)
     mixed = frozenset(j for j in sources if sums[j] > 1)
     curved = any(not isinstance(graph.nodes[i].op, Relu) for i in users)
     terms = _terms(graph, len(sources))
     spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
-    more = (feeds, sources, by_sign, pair, mixed, _fragile(graph), curved, attentions(graph), terms)
+    passed, quiet = _gates(graph, valued)
+    more = (feeds, sources, by_sign, passed, quiet, pair, mixed, _fragile(graph), curved, attentions(graph), terms)
     return Network(cast, place, absolute, spread, *more)  # type: ignore[arg-type]
 
 
@@ -187,17 +195,46 @@ def _before_reshapes(graph: Graph, j: int) -> int:
     return j
 
 
-def _wide_elsewhere(graph: Graph, z: int, users: dict[int, int], behind: dict[int, set[int]]) -> bool:
+def _wide_elsewhere(graph: Graph, z: int, valued: dict[int, set[int]]) -> bool:
     """Whether a node feeds, besides differences, something of which more than its sign matters."""
-    ops = (graph.nodes[i].op for i, j in users.items() if z in behind[j])
-    return any(not table.by_sign(op) and not isinstance(op, Difference) for op in ops)
+    return any(z in behind and not isinstance(graph.nodes[i].op, Difference) for i, behind in valued.items())
+
+
+def _gates(graph: Graph, valued: dict[int, set[int]]) -> tuple[dict[int, tuple[int, ...]], frozenset[int]]:
+    """See `Network.passed` and `Network.quiet`."""
+    nodes, passed, quiet = graph.nodes, dict[int, list[int]](), set()
+    for i, node in enumerate(nodes):
+        pair = nodes[node.inputs[0]] if isinstance(node.op, Gate) else None
+        if pair is not None and pair.op == Concat(len(node.shape)) and len(pair.inputs) == 2:
+            quiet.add(pair.inputs[1])
+            passed.setdefault(_before_reshapes(graph, pair.inputs[0]), []).append(i)
+    uses = Counter(j for behind in valued.values() for j in behind)
+    alone = {}
+    for j, gates in passed.items():
+        last = max(nodes[nodes[i].inputs[0]].inputs[1] for i in gates)  # all signs are known before the first gate
+        if uses[j] == len(gates) and last < min(gates) and not isinstance(nodes[j].op, Move):
+            alone[j] = tuple(gates)
+    return alone, frozenset(quiet)
+
+
+def _by_value(graph: Graph, i: int, behind: set[int]) -> set[int]:
+    """Of the nodes behind what the nonlinear node `i` reads, those of which more than the sign matters to it."""
+    op, j = graph.nodes[i].op, graph.nodes[i].inputs[0]
+    if table.by_sign(op):
+        return set()
+    part = table.by_value(op)
+    if part is None:
+        return behind
+    mask = np.zeros((1, *graph.nodes[j].shape))
+    mask[..., part] = 1
+    return origins(graph, j, mask)
 
 
 def _fragile(graph: Graph) -> dict[int, float]:
     """See `Network.fragile`."""
     stepped: set[int] = set()
     for i in range(len(graph.nodes) - 1, -1, -1):
-        if i in stepped or isinstance(graph.nodes[i].op, (Step, Relu)):
+        if i in stepped or isinstance(graph.nodes[i].op, (Step, Relu, Gate)):
             stepped.update((i, *graph.nodes[i].inputs))
     curves = {i: op for i in stepped if isinstance(op := graph.nodes[i].op, Curve)}
     return {i: low for i, op in curves.items() if (low := domain(op)[0]) > -inf}
@@ -205,6 +242,9 @@ def _fragile(graph: Graph) -> dict[int, float]:
 
 def _spread(op: Operator) -> Affine | None:
     """|W| itself, of an operator that records other magnitudes."""
+    if isinstance(op, (Adjoint, Tangent)):
+        inner = _spread(op.op)
+        return None if inner is None else replace(op, op=inner)
     if not isinstance(op, (Dense, Scale, Conv)) or op.magnitude is None:
         return None
     return replace(op, magnitude=None).absolute()
@@ -219,11 +259,15 @@ def _sums(graph: Graph) -> list[int]:
     return sums
 
 
-def origins(graph: Graph, j: int) -> set[int]:
-    """The nodes whose entries node `j` is made of, by moves alone."""
-    if not isinstance(graph.nodes[j].op, Move):
+def origins(graph: Graph, j: int, mask: np.ndarray | None = None) -> set[int]:
+    """The nodes whose entries node `j` (or what of it `mask`, `[1, *shape]`, leaves) is made of, by moves alone."""
+    op, inputs = graph.nodes[j].op, graph.nodes[j].inputs
+    if mask is not None and not mask.any():
+        return set()
+    if not isinstance(op, Move):
         return {j}
-    return set().union(*(origins(graph, k) for k in graph.nodes[j].inputs))
+    parts = [None] * len(inputs) if mask is None else op.adjoint(mask, *graph.shapes_in(j))
+    return set().union(*(origins(graph, k, part) for k, part in zip(inputs, parts, strict=True)))
 
 
 def _terms(graph: Graph, kinks: int) -> tuple[int, ...]:

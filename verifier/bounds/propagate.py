@@ -20,7 +20,7 @@ from verifier.bounds.network import UNDERFLOW, Network
 from verifier.graph.graph import Affine, Input, Node
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Move
-from verifier.relax import difference, table
+from verifier.relax import difference, gate, table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values import sparse
@@ -245,9 +245,22 @@ class _Down:
                 if pair is not None:
                     open_ = difference.undecided(*pair)
                     wanted = open_ if wanted is None else open_ & wanted
+                if j in self._net.passed:
+                    open_ = self._undecided(j, l)
+                    wanted = open_ if wanted is None else open_ & wanted
                 l, u = tighten(self._net, self._box, *known, j, l, u, wanted, self._chunk, self._tick, self.broken)
         self.interval[j] = (l, u)
         return l, u
+
+    def _undecided(self, j: int, like: Array) -> Array:
+        """Which entries of a node, `[B, *shape]`, some gate that passes them on has not decided upon."""
+        nodes, found = self._net.graph.nodes, None
+        for i in self._net.passed[j]:
+            active, inactive = gate.signs(*self._bounds(nodes[nodes[i].inputs[0]].inputs[1]))
+            open_ = ~(active | inactive).reshape(like.shape)
+            found = open_ if found is None else found | open_
+        assert found is not None
+        return found
 
     def _pair(self, j: int, like: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]] | None:
         """Bounds of the two values that node `j` is the difference of, shaped like its own; None where it is none."""

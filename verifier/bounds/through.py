@@ -19,6 +19,8 @@ def through(A: Array, f: Lines | Planes, owner: Array | None) -> tuple[Array, Ar
     """
     xp, P, B = namespace(f.t_u), A.shape[0], f.t_u.shape[0]
     each = B == 1 or (owner is None and B == P)
+    if not each and owner is None and isinstance(f, Lines):
+        return _together(A.reshape(B, P // B, *A.shape[1:]), f)
     if not each and owner is None:
         owner = xp.arange(P) // (P // B)
 
@@ -32,6 +34,26 @@ def through(A: Array, f: Lines | Planes, owner: Array | None) -> tuple[Array, Ar
     if f.s_l.ndim > f.t_u.ndim:
         positive, negative = positive[..., None], negative[..., None]
     return positive * of(f.s_l) + negative * of(f.s_u), shift
+
+
+def _together(A: Array, f: Lines) -> tuple[Array, Array]:
+    """The same for rows `[B, R, *shape]`, R of each domain, without copying the lines for each of them."""
+    xp = namespace(A)
+    B, R = A.shape[0], A.shape[1]
+    positive, negative = xp.maximum(A, 0.0), xp.minimum(A, 0.0)
+    assert f.t_l is not None
+    t_l, t_u = (a.reshape(B, -1) for a in (f.t_l, f.t_u))
+    if bool(xp.isfinite(t_l).all()) and bool(xp.isfinite(t_u).all()):
+        shift = (positive.reshape(B, R, -1) @ t_l[..., None] + negative.reshape(B, R, -1) @ t_u[..., None])[..., 0]
+    else:
+        parts = (
+            _dot(v.reshape(B * R, -1), rows_of(t, xp.arange(B * R) // R)) for v, t in ((positive, t_l), (negative, t_u))
+        )
+        shift = sum(parts).reshape(B, R)
+    if f.s_l.ndim > f.t_u.ndim:
+        positive, negative = positive[..., None], negative[..., None]
+    Y = positive * f.s_l[:, None] + negative * f.s_u[:, None]
+    return Y.reshape(B * R, *Y.shape[2:]), shift.reshape(B * R)
 
 
 def _mix(A: Array, S: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -35,6 +36,9 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
         k = x.shape[-1] // 2
         a, b, ea, eb = x[..., :k], x[..., k:], e[..., :k], e[..., k:]
         return (xp.abs(a) * eb + xp.abs(b) * ea + ea * eb + (k + 2) * u * xp.abs(a * b)).sum(-1)
+    if isinstance(op, Gate):
+        jump = xp.where(xp.abs(x[..., 1]) <= e[..., 1], xp.abs(x[..., 0]), x[..., 0] * 0) * abs(1 - op.leak)
+        return max(1.0, abs(op.leak)) * e[..., 0] + jump + u * xp.abs(y)
     if isinstance(op, Difference):
         return (e + 2 * u * xp.abs(x))[..., :2].sum(-1)
     if isinstance(op, Share):

@@ -5,8 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from verifier.values.arrays import Array
+from verifier.values.errors import ModelError
+
+if TYPE_CHECKING:  # rules of derivatives build graphs of operators
+    from verifier.graph.chain import Chain, Rows
 
 Shape = tuple[int, ...]
 Convert = Callable[[Array], Array]
@@ -33,6 +38,22 @@ class Operator(ABC):
     def cast(self, convert: Convert) -> Operator:
         """The same operator with every parameter replaced by `convert(parameter)`.  Default: there are none."""
         return self
+
+    def vjp(self, t: Chain, g: Rows, i: int) -> tuple[Rows | None, ...]:
+        """Rows over the inputs of node `i`, whose operator this is, from rows `(K, *shape)` over its result.
+
+        Raises:
+            ModelError: the operator has no derivative, or none that can be written with operators.
+        """
+        raise ModelError(t.refusal(i))
+
+    def jvp(self, t: Chain, dx: tuple[Rows, ...], i: int) -> Rows:
+        """How node `i` moves, `(K, *shape)`, where its inputs move by dx.
+
+        Raises:
+            ModelError: as of `vjp`.
+        """
+        raise ModelError(t.refusal(i))
 
 
 class Affine(Operator):
@@ -75,6 +96,25 @@ class Affine(Operator):
     def work(self, *inputs: Shape) -> int:
         """Multiply-adds of one evaluation."""
 
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine | int, ...] | None:
+        """For each input, an operator that does to `(rows, *shape)` what the adjoint does; 1 or -1 for a mere sign.
+
+        None where nothing is simpler than `ops.adjoint.Adjoint`.
+        """
+        return None
+
+    def batched(self, rows: int, *inputs: Shape) -> Affine | None:
+        """The linear part on `rows` directions, `(rows, *shape)` from `(rows, *input shape)`; None as above."""
+        return None
+
+    def vjp(self, t: Chain, g: Rows, i: int) -> tuple[Rows | None, ...]:
+        """The adjoint."""
+        return t.adjoint(self, g, i)
+
+    def jvp(self, t: Chain, dx: tuple[Rows, ...], i: int) -> Rows:
+        """The linear part."""
+        return t.tangent(self, dx, i)
+
 
 class Elementwise(Operator):
     """A nonlinear function of each entry of one input."""
@@ -90,6 +130,22 @@ class Elementwise(Operator):
     def gradient(self, g: Array, x: Array) -> Array:
         """Rows over the input from rows over the result, at `x`."""
         return g * self.slope(x)
+
+    def chain(self, t: Chain, g: Rows, i: int) -> Rows:
+        """g times the derivative at node `i`, for rows g over its result as well as for directions of its input.
+
+        Raises:
+            ModelError: as of `vjp`.
+        """
+        raise ModelError(t.refusal(i))
+
+    def vjp(self, t: Chain, g: Rows, i: int) -> tuple[Rows | None, ...]:
+        """See `chain`."""
+        return (self.chain(t, g, i),)
+
+    def jvp(self, t: Chain, dx: tuple[Rows, ...], i: int) -> Rows:
+        """See `chain`."""
+        return self.chain(t, dx[0], i)
 
 
 class Rowwise(Operator):

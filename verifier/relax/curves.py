@@ -15,6 +15,7 @@ from __future__ import annotations
 from math import inf
 
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.slopes import terms
 from verifier.relax.lines import Lines
 from verifier.relax.shapes import Piece, domain, far, kinks, pieces, poles
 from verifier.values.arrays import Array, namespace
@@ -73,7 +74,7 @@ def _tangent(f: Curve, sign: int, piece: Piece, s: Array, a: Array, b: Array) ->
     y, product, slope = sign * f.evaluate(z), s * z, sign * f.slope(z)
     d = slope - s
     off = xp.minimum(xp.minimum(d * (a - z), d * (b - z)), 0.0)
-    unsure = _doubt(f, slope, s) * (b - a)
+    unsure = _doubt(f, slope, s, z, 1) * (b - a)
     off = xp.where(b > a, off - unsure, 0.0)  # a point is known as well as its value
     return y - product + off - _doubt(f, y, product, z), z
 
@@ -88,13 +89,16 @@ def _ends(f: Curve, sign: int, s: Array, a: Array, b: Array) -> tuple[Array, Arr
     return xp.minimum(*values), xp.where(values[1] < values[0], b, a)
 
 
-def _doubt(f: Curve, y: Array, product: Array, z: Array | None = None) -> Array:
-    """What computing `y − product` may err by."""
+def _doubt(f: Curve, y: Array, product: Array, z: Array | None = None, order: int = 0) -> Array:
+    """What computing `y − product` may err by, y being f (order 0) or its derivative (order 1) at z."""
     xp, dtype = namespace(y), dtype_of(y)
-    size = xp.abs(y) + xp.abs(product)
+    size = xp.abs(y)
     if f.kind in CANCELS:
-        size = size + 1 if z is None else size + xp.abs(z)
-    return ULPS * unit(dtype) * size + tiny(dtype)
+        size = size + (1 if z is None or order else xp.abs(z))
+    sums = None if z is None else terms(xp, f.kind, f.parameters, z)
+    if sums is not None:
+        size = sums[order]
+    return ULPS * unit(dtype) * (size + xp.abs(product)) + tiny(dtype)
 
 
 CANCELS = ("gelu", "gelu_tanh")

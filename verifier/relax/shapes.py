@@ -22,6 +22,18 @@ MISH = (-2.2563763963607931, 1.4905711794854284)
 GELU_TANH = (-1.4185040087908284, 1.4185040087908284)
 """Where these change theirs: roots of the second derivatives, found with 60 digits."""
 
+SLOPE_BENDS = {
+    "sigmoid_slope": (-1.3169578969248167, 1.3169578969248167),
+    "tanh_slope": (-0.6584789484624084, 0.6584789484624084),
+    "atan_slope": (-sqrt(1 / 3), sqrt(1 / 3)),
+    "erf_slope": (-sqrt(1 / 2), sqrt(1 / 2)),
+    "gelu_slope": (-2.0, 0.0, 2.0),
+    "gelu_tanh_slope": (-2.0134807246242579, 0.0, 2.0134807246242579),
+    "silu_slope": (-3.4358409935351107, 0.0, 3.4358409935351107),
+    "mish_slope": (-3.2673378465204046, -0.08793443131491421, 2.1148425630208771),
+}
+"""Where derivatives of curves change the sign of their bend: roots of the curves' third derivatives."""
+
 Inverse = Callable[[Array], Array]
 
 
@@ -53,6 +65,8 @@ def kinks(f: Curve) -> tuple[float, ...]:
     """Where the slope jumps."""
     if f.kind == "hard_swish":
         return (-3.0, 3.0)
+    if f.kind in ("softsign_slope", "elu_slope"):
+        return (0.0,)
     return (0.0,) if f.kind == "elu" and f.parameters[0] != f.parameters[1] else ()
 
 
@@ -95,6 +109,49 @@ def far(lower: Array, upper: Array) -> Array:
 def _s_shaped(size: Inverse) -> list[Piece]:
     """Convex below zero and concave above, with an even derivative: `size(s)` is |z| where it is s."""
     return [Piece(-inf, 0.0, 1, lambda s: -size(s)), Piece(0.0, inf, -1, size)]
+
+
+def _bell(kind: str, factor: float) -> list[Piece]:
+    """Convex, concave, convex: derivatives of sigmoid (factor 2) and tanh (factor 1).
+
+    With `t = tanh(z/factor)` their own derivative is `−2·t·(1 − t²)/factor³`, so it is s at roots of a cubic.
+    """
+    (a, b), to_cubic = SLOPE_BENDS[kind], 0.5 * factor**3
+
+    def flank(s: Array) -> Array:
+        """Where it is −s, s > 0, beyond the bend: there t is near one, and its distance from one counts."""
+        xp, c = namespace(s), _within(s * to_cubic, 1e-30, _TOP)
+        t = (2 / sqrt(3)) * xp.cos(xp.arccos(-c / _TOP) * (1 / 3))
+        off = xp.where(c < 1e-3, 0.5 * c + 0.375 * c * c, xp.maximum(1 - t, 1e-6))
+        return (0.5 * factor) * xp.log((2 - off) / off)
+
+    def middle(s: Array) -> Array:
+        """Where it is −s, between the bends."""
+        xp, c = namespace(s), _within(s * to_cubic, -_TOP, _TOP)
+        t = (2 / sqrt(3)) * xp.cos(xp.arccos(-c / _TOP) * (1 / 3) - 2 * pi / 3)
+        return (0.5 * factor) * xp.log((1 + t) / (1 - t))
+
+    return [
+        Piece(-inf, a, 1, lambda s: -flank(s)),
+        Piece(a, b, -1, lambda s: middle(-s)),
+        Piece(b, inf, 1, lambda s: flank(-s)),
+    ]
+
+
+_TOP = 2 / sqrt(27)
+"""The largest value of `t·(1 − t²)`."""
+
+
+def _softsign_slope(s: Array) -> Array:
+    xp = namespace(s)
+    return xp.exp(xp.log(2 / _within(s, 1e-30, 2.0)) * (1 / 3)) - 1
+
+
+def _elu_slope(b: float) -> list[Piece]:
+    return [
+        Piece(-inf, 0.0, 1, lambda s: b * namespace(s).log(_within(s * b, 1e-30, 1e30))),
+        Piece(0.0, inf, 0),
+    ]
 
 
 def _within(s: Array, low: float, high: float) -> Array:
@@ -218,6 +275,12 @@ def _bumps(*ends: float) -> list[Piece]:
     return [Piece(a, b, 1 if i % 2 else -1) for i, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))]
 
 
+def _bump(kind: str) -> list[Piece]:
+    """A bell without inverses."""
+    a, b = SLOPE_BENDS[kind]
+    return [Piece(-inf, a, 1), Piece(a, b, -1), Piece(b, inf, 1)]
+
+
 _PIECES: dict[str, Callable[..., list[Piece]]] = {
     "sigmoid": lambda: _s_shaped(_sigmoid),
     "tanh": lambda: _s_shaped(_tanh),
@@ -239,4 +302,17 @@ _PIECES: dict[str, Callable[..., list[Piece]]] = {
     "log": lambda: [Piece(0.0, inf, -1, lambda s: 1 / namespace(s).maximum(s, 1e-30))],
     "square": lambda: [Piece(-inf, inf, 1, lambda s: 0.5 * s)],
     "power": _power,
+    "sigmoid_slope": lambda: _bell("sigmoid_slope", 2.0),
+    "tanh_slope": lambda: _bell("tanh_slope", 1.0),
+    "atan_slope": lambda: _bump("atan_slope"),
+    "erf_slope": lambda: _bump("erf_slope"),
+    "softsign_slope": lambda: [
+        Piece(-inf, 0.0, 1, lambda s: -_softsign_slope(s)),
+        Piece(0.0, inf, 1, lambda s: _softsign_slope(-s)),
+    ],
+    "elu_slope": _elu_slope,
+    **{
+        kind: lambda kind=kind: _bumps(*SLOPE_BENDS[kind])
+        for kind in ("gelu_slope", "gelu_tanh_slope", "silu_slope", "mish_slope")
+    },
 }

@@ -8,10 +8,11 @@ from typing import Any
 
 from verifier.graph.graph import Operator, Rowwise
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
-from verifier.relax import curves, difference, product, relu, share, steps
+from verifier.relax import curves, difference, gate, product, relu, share, steps
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values.arrays import Array
@@ -53,13 +54,14 @@ FAMILIES: dict[type[Operator], Family] = {
         lambda op, l, u: difference.parallel(l, u),
         lambda op, l, u: difference.image(l, u),
     ),
+    Gate: Family(gate.gate_lines, gate.parallel, gate.gate_image),
     Share: Family(lambda op, l, u: share.planes(l, u), None, lambda op, l, u: share.image(l, u)),
 }
 
 
 def relaxable(op: Operator) -> bool:
     """Whether `op` has linear bounds here."""
-    return type(op) in FAMILIES and not (isinstance(op, Relu) and op.leak > 1)
+    return type(op) in FAMILIES and not (isinstance(op, (Relu, Gate)) and op.leak > 1)
 
 
 def width(op: Operator) -> int:
@@ -70,6 +72,11 @@ def width(op: Operator) -> int:
 def by_sign(op: Operator) -> bool:
     """Whether only the sign of its input matters to how well `op` is bounded."""
     return isinstance(op, Relu) or (isinstance(op, Step) and op.kind in ("sign", "positive", "not_negative"))
+
+
+def by_value(op: Operator) -> slice | None:
+    """Which entries of the last axis of its input matter with their values, not by sign alone: all, where None."""
+    return slice(0, 1) if isinstance(op, Gate) else None
 
 
 def family(op: Operator) -> Family:

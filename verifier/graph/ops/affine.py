@@ -7,7 +7,10 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from verifier.graph.graph import Affine, Convert, Shape
+from verifier.graph.ops.moves import Take
 from verifier.values.arrays import Array, namespace
 
 
@@ -65,6 +68,15 @@ class Dense(Affine):
         """Non-zero weights times leading entries."""
         nnz = getattr(self.W, "nnz", self.W.shape[0] * self.W.shape[1])
         return int(nnz) * prod(inputs[0][:-1])
+
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Dense, ...]:
+        """`Wᵀ`: rows are one more leading axis."""
+        W = self.W.T.tocsr() if hasattr(self.W, "tocsr") else self.W.T
+        return (Dense(W, None, None if self.magnitude is None else self.magnitude.transposed(rows, *inputs)[0]),)
+
+    def batched(self, rows: int, *inputs: Shape) -> Dense:
+        """W."""
+        return Dense(self.W, None, None if self.magnitude is None else self.magnitude.batched(rows, *inputs))
 
     def cast(self, convert: Convert) -> Dense:
         """Convert W, b and magnitudes."""
@@ -126,6 +138,14 @@ class Scale(Affine):
         """One multiply-add an entry."""
         return prod(inputs[0])
 
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine | int, ...]:
+        """The same scale, without the shift."""
+        return (1 if self.s is None and self.magnitude is None else self.batched(rows, *inputs),)
+
+    def batched(self, rows: int, *inputs: Shape) -> Scale:
+        """The same scale, without the shift."""
+        return Scale(self.s, None, None if self.magnitude is None else self.magnitude.batched(rows, *inputs))
+
     def cast(self, convert: Convert) -> Scale:
         """Convert s, t and magnitudes."""
         magnitude = None if self.magnitude is None else self.magnitude.cast(convert)
@@ -173,6 +193,14 @@ class Add(Affine):
         """One addition an entry and input."""
         return prod(inputs[0]) * len(self.signs)
 
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine | int, ...]:
+        """Signs."""
+        return self.signs
+
+    def batched(self, rows: int, *inputs: Shape) -> Add:
+        """Itself."""
+        return self
+
 
 @dataclass(frozen=True)
 class Sum(Affine):
@@ -214,3 +242,14 @@ class Sum(Affine):
     def work(self, *inputs: Shape) -> int:
         """One addition an entry."""
         return prod(inputs[0])
+
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine, ...]:
+        """A copied along the summed axes: a move."""
+        (s,) = inputs
+        kept = tuple(1 if i in self.axes else d for i, d in enumerate(s))
+        index = np.broadcast_to(np.arange(rows * prod(kept)).reshape(rows, *kept), (rows, *s))
+        return (Take(index.reshape(-1).copy(), (rows, *s)),)
+
+    def batched(self, rows: int, *inputs: Shape) -> Sum:
+        """Over the same axes, one further."""
+        return Sum(tuple(a + 1 for a in self.axes), self.keepdims)

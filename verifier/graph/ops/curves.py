@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from math import pi, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verifier.graph.graph import Elementwise
+from verifier.graph.ops import slopes
+from verifier.graph.ops.affine import Add
+from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.slopes import SLOPES, Function
 from verifier.values.arrays import Array, erf, namespace
+from verifier.values.errors import ModelError
 
-Function = Callable[..., Array]
-"""`f(xp, z, *parameters)`."""
+if TYPE_CHECKING:
+    from verifier.graph.chain import Chain, Rows
+
+Rule = Callable[..., "Rows"]
+"""`rule(chain, g, x, y, *parameters)`: see `RULES`."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +52,15 @@ class Curve(Elementwise):
         """Its derivative."""
         return KINDS[self.kind][1](namespace(x), x, *self.parameters)
 
-
-def _sigmoid(xp: Any, z: Array) -> Array:
-    e = xp.exp(-xp.abs(z))  # never overflows, and keeps the relative error small on both sides
-    return xp.where(z >= 0, 1.0, e) / (1.0 + e)
-
-
-def _d_sigmoid(xp: Any, z: Array) -> Array:
-    e = xp.exp(-xp.abs(z))
-    return e / ((1.0 + e) * (1.0 + e))
+    def chain(self, t: Chain, g: Rows, i: int) -> Rows:
+        """By kind: see `RULES`."""
+        if self.kind not in RULES:
+            raise ModelError(t.refusal(i))
+        return RULES[self.kind](t, g, t.inputs(i)[0], i, *self.parameters)
 
 
 def _softplus(xp: Any, z: Array) -> Array:
     return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
-
-
-def _d_tanh(xp: Any, z: Array) -> Array:
-    e = xp.exp(-2.0 * xp.abs(z))
-    return 4.0 * e / ((1.0 + e) * (1.0 + e))
 
 
 def _elu(xp: Any, z: Array, a: float, b: float, gain: float) -> Array:
@@ -76,10 +76,6 @@ def _gelu(xp: Any, z: Array) -> Array:
     return 0.5 * z * (1.0 + erf(z * (1 / sqrt(2))))
 
 
-def _d_gelu(xp: Any, z: Array) -> Array:
-    return 0.5 * (1.0 + erf(z * (1 / sqrt(2)))) + z * xp.exp(-0.5 * z * z) * (1 / sqrt(2 * pi))
-
-
 _ROOT = sqrt(2 / pi)
 
 
@@ -87,22 +83,8 @@ def _gelu_tanh(xp: Any, z: Array) -> Array:
     return 0.5 * z * (1.0 + xp.tanh(_ROOT * (z + 0.044715 * z * z * z)))
 
 
-def _d_gelu_tanh(xp: Any, z: Array) -> Array:
-    inner = _ROOT * (z + 0.044715 * z * z * z)
-    return 0.5 * (1.0 + xp.tanh(inner)) + 0.5 * z * _d_tanh(xp, inner) * (_ROOT * (1.0 + 3 * 0.044715 * z * z))
-
-
-def _d_silu(xp: Any, z: Array) -> Array:
-    return _sigmoid(xp, z) + z * _d_sigmoid(xp, z)
-
-
 def _mish(xp: Any, z: Array) -> Array:
     return z * xp.tanh(_softplus(xp, z))
-
-
-def _d_mish(xp: Any, z: Array) -> Array:
-    p = _softplus(xp, z)
-    return xp.tanh(p) + z * _d_tanh(xp, p) * _sigmoid(xp, z)
 
 
 def _hard_swish(xp: Any, z: Array) -> Array:
@@ -132,20 +114,17 @@ def _d_power(xp: Any, z: Array, p: float) -> Array:
 
 
 KINDS: dict[str, tuple[Function, Function]] = {
-    "sigmoid": (_sigmoid, _d_sigmoid),
-    "tanh": (lambda xp, z: xp.tanh(z), _d_tanh),
-    "atan": (lambda xp, z: xp.arctan(z), lambda xp, z: 1.0 / (1.0 + z * z)),
-    "erf": (lambda xp, z: erf(z), lambda xp, z: (2 / sqrt(pi)) * xp.exp(-z * z)),
-    "softsign": (
-        lambda xp, z: z / (1.0 + xp.abs(z)),
-        lambda xp, z: 1.0 / ((1.0 + xp.abs(z)) * (1.0 + xp.abs(z))),
-    ),
-    "softplus": (_softplus, _sigmoid),
+    "sigmoid": (slopes.sigmoid, slopes.d_sigmoid),
+    "tanh": (lambda xp, z: xp.tanh(z), slopes.d_tanh),
+    "atan": (lambda xp, z: xp.arctan(z), SLOPES["atan_slope"][0]),
+    "erf": (lambda xp, z: erf(z), SLOPES["erf_slope"][0]),
+    "softsign": (lambda xp, z: z / (1.0 + xp.abs(z)), SLOPES["softsign_slope"][0]),
+    "softplus": (_softplus, slopes.sigmoid),
     "elu": (_elu, _d_elu),
-    "gelu": (_gelu, _d_gelu),
-    "gelu_tanh": (_gelu_tanh, _d_gelu_tanh),
-    "silu": (lambda xp, z: z * _sigmoid(xp, z), _d_silu),
-    "mish": (_mish, _d_mish),
+    "gelu": (_gelu, slopes.d_gelu),
+    "gelu_tanh": (_gelu_tanh, slopes.d_gelu_tanh),
+    "silu": (lambda xp, z: z * slopes.sigmoid(xp, z), slopes.d_silu),
+    "mish": (_mish, slopes.d_mish),
     "hard_swish": (_hard_swish, _d_hard_swish),
     "exp": (lambda xp, z: xp.exp(z), lambda xp, z: xp.exp(z)),
     "log": (lambda xp, z: xp.log(z), lambda xp, z: 1.0 / z),
@@ -154,6 +133,59 @@ KINDS: dict[str, tuple[Function, Function]] = {
     "sin": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z)),
     "cos": (lambda xp, z: xp.cos(z), lambda xp, z: -xp.sin(z)),
     "tan": (lambda xp, z: xp.tan(z), lambda xp, z: 1.0 + xp.tan(z) * xp.tan(z)),
+    **SLOPES,
 }
 """Kind -> function and derivative.  Parameters: `elu` takes (a, b, gain), `power` its exponent (sqrt is 0.5, the
-reciprocal -1), the others none."""
+reciprocal -1), `elu_slope` b, the others none."""
+
+
+def _slope_of(kind: str, *parameters: float) -> Rule:
+    return lambda t, g, x, y: t.times(g, t.add(Curve(kind, parameters), x))
+
+
+def _power_rule(t: Chain, g: Rows, x: int, y: int, p: float) -> Rows:
+    """`p·z^(p − 1)`."""
+    if p == 1.0:
+        return g
+    q = p - 1.0
+    if Fraction(q) != Fraction(p) - 1:  # a rounded exponent would be another function
+        return t.times(t.times(g, t.line(y, p, 0.0)), t.add(Curve("power", (-1.0,)), x))
+    z = x if q == 1.0 else t.add(Curve("square") if q == 2.0 else Curve("power", (q,)), x)
+    return t.times(g, t.line(z, p, 0.0))
+
+
+def _elu_rule(t: Chain, g: Rows, x: int, y: int, a: float, b: float, gain: float) -> Rows:
+    """`gain·(d·(1 − a/b) + a/b·exp(min(z, 0)/b))` with d the derivative of a rectifier: both are one above zero."""
+    smooth = t.add(Curve("elu_slope", (b,)), x)
+    if a == b:
+        return t.times(g, t.line(smooth, gain, 0.0))
+    ratio = a / b
+    exact = Fraction(ratio) * Fraction(b) == Fraction(a)
+    kink = t.scaled(t.gate(g, x, 0.0), gain * (1.0 - ratio), rounded=True)
+    return t.sum([kink, t.times(g, t.line(smooth, gain * ratio, 0.0, rounded=not exact or gain != 1.0))])
+
+
+def _hard_swish_rule(t: Chain, g: Rows, x: int, y: int) -> Rows:
+    """With `r = relu(z ± 3)` it is `q(r) = (r² ∓ 3r)/6`, the one less the other: `d·(2r − 3)/6 − d'·(2r' + 3)/6`."""
+    parts = []
+    for shift in (3.0, -3.0):
+        z = t.line(x, 1.0, shift)
+        r = t.add(Relu(), z)
+        parts.append(t.passed(t.line(r, 1 / 3, -0.5 if shift > 0 else 0.5, rounded=True), z, 0.0))
+    return t.times(g, t.add(Add((1, -1)), *parts))
+
+
+RULES: dict[str, Rule] = {
+    **{kind.removesuffix("_slope"): _slope_of(kind) for kind in SLOPES if kind != "elu_slope"},
+    "softplus": _slope_of("sigmoid"),
+    "elu": _elu_rule,
+    "hard_swish": _hard_swish_rule,
+    "exp": lambda t, g, x, y: t.times(g, y),
+    "log": _slope_of("power", -1.0),
+    "square": lambda t, g, x, y: t.times(g, t.line(x, 2.0, 0.0)),
+    "power": _power_rule,
+    "sin": _slope_of("cos"),
+    "cos": lambda t, g, x, y: t.times(g, t.line(t.add(Curve("sin"), x), -1.0, 0.0)),
+    "tan": lambda t, g, x, y: t.times(g, t.line(t.add(Curve("square"), y), 1.0, 1.0)),
+}
+"""Kind -> rows (or directions) times its derivative at node x, y being its value.  (Derivatives have none in turn.)"""

@@ -50,6 +50,14 @@ class Reshape(Move):
         """Reshape back."""
         return (A.reshape(A.shape[0], *inputs[0]),)
 
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine, ...]:
+        """Reshape back."""
+        return (Reshape((rows, *inputs[0])),)
+
+    def batched(self, rows: int, *inputs: Shape) -> Reshape:
+        """To the same shape."""
+        return Reshape((rows, *self.size))
+
 
 @dataclass(frozen=True)
 class Transpose(Move):
@@ -69,10 +77,50 @@ class Transpose(Move):
 
     def adjoint(self, A: Array, *inputs: Shape) -> tuple[Array, ...]:
         """Permute back."""
-        back = [0] * len(self.axes)
-        for new, old in enumerate(self.axes):
-            back[old] = new
-        return (namespace(A).transpose(A, (0, *(a + 1 for a in back))),)
+        return (namespace(A).transpose(A, (0, *(a + 1 for a in self._back))),)
+
+    @property
+    def _back(self) -> tuple[int, ...]:
+        return tuple(int(a) for a in np.argsort(self.axes))
+
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine, ...]:
+        """Permute back."""
+        return (Transpose((0, *(a + 1 for a in self._back))),)
+
+    def batched(self, rows: int, *inputs: Shape) -> Transpose:
+        """The same axes, one further."""
+        return Transpose((0, *(a + 1 for a in self.axes)))
+
+
+@dataclass(frozen=True)
+class Repeat(Move):
+    """The same entries so many times, along a new axis in front."""
+
+    times: int
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """One more axis."""
+        return (self.times, *inputs[0])
+
+    def linear(self, *x: Array) -> Array:
+        """Copies."""
+        B, *s = x[0].shape
+        y = namespace(x[0]).broadcast_to(x[0][:, None], (B, self.times, *s))
+        return y.copy() if isinstance(y, np.ndarray) else y.clone()
+
+    def adjoint(self, A: Array, *inputs: Shape) -> tuple[Array, ...]:
+        """Their sum."""
+        return (A.sum(1),)
+
+    def terms(self, *inputs: Shape) -> int:
+        """As many as there are copies (the adjoint adds them up)."""
+        return self.times
+
+    def batched(self, rows: int, *inputs: Shape) -> Affine:
+        """Copies along the second axis."""
+        n, s = prod(inputs[0]), inputs[0]
+        index = np.arange(rows * n).reshape(rows, 1, n).repeat(self.times, 1)
+        return Take(index.reshape(-1), (rows, self.times, *s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,17 +171,33 @@ class Take(Move):
         from verifier.values.arrays import to_numpy
 
         index = to_numpy(self.index).reshape(-1)
-        left = np.flatnonzero(index >= 0)
-        passes = []
-        while len(left):
-            _, first = np.unique(index[left], return_index=True)
-            passes.append((left[first], index[left[first]]))
-            left = np.delete(left, first)
-        return passes
+        used = np.flatnonzero(index >= 0)
+        used = used[np.argsort(index[used], kind="stable")]  # all uses of one entry together
+        target = index[used]
+        first = np.flatnonzero(np.diff(target, prepend=-1))
+        turn = np.arange(len(target)) - np.repeat(first, np.diff(first, append=len(target)))
+        at = np.split(np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1]) if len(turn) else []
+        return [(used[k], target[k]) for k in at]
 
     def terms(self, *inputs: Shape) -> int:
         """How often one entry is used (its adjoint sums so many)."""
         return max(1, len(self._passes))
+
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine, ...] | None:
+        """The move back, if no entry is used twice."""
+        if len(self._passes) > 1:
+            return None
+        n, m = prod(inputs[0]), prod(self.size)
+        back = np.full(n, -1)
+        for used, target in self._passes:
+            back[target] = used
+        return (Take(_each(back, rows, m), (rows, *inputs[0])),)
+
+    def batched(self, rows: int, *inputs: Shape) -> Take:
+        """The same entries of each."""
+        from verifier.values.arrays import to_numpy
+
+        return Take(_each(to_numpy(self.index).reshape(-1), rows, prod(inputs[0])), (rows, *self.size))
 
     def cast(self, convert: Convert) -> Take:
         """Convert the index (integers stay integers)."""
@@ -165,3 +229,18 @@ class Concat(Move):
             parts.append(A[tuple(cut)])
             at += s[self.axis]
         return tuple(parts)
+
+    def transposed(self, rows: int, *inputs: Shape) -> tuple[Affine, ...]:
+        """Cut apart: moves."""
+        at = np.arange(rows * prod(self.shape(*inputs))).reshape(rows, *self.shape(*inputs))
+        parts = self.adjoint(at, *inputs)
+        return tuple(Take(part.reshape(-1), (rows, *s)) for part, s in zip(parts, inputs, strict=True))
+
+    def batched(self, rows: int, *inputs: Shape) -> Concat:
+        """Along the same axis, one further."""
+        return Concat(self.axis + 1)
+
+
+def _each(index: np.ndarray, rows: int, n: int) -> np.ndarray:
+    """Positions in n entries (or -1) as positions in each of `rows` times n entries."""
+    return np.where(index < 0, -1, index + n * np.arange(rows)[:, None]).reshape(-1)

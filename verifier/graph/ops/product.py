@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from verifier.graph.graph import Rowwise
+from verifier.graph.ops.moves import Take
 from verifier.values.arrays import Array, namespace
+
+if TYPE_CHECKING:
+    from verifier.graph.chain import Chain, Rows
+
+
+class _Bilinear(Rowwise):
+    """Products of the first and the second half of the last axis, one or a sum of them."""
+
+    def vjp(self, t: Chain, g: Rows, i: int) -> tuple[Rows | None, ...]:
+        """Each factor times the other one."""
+        pair = t.inputs(i)[0]
+        return (t.times(t.spread(g, t.shape(pair)[-1]), _other(t, pair)),)
+
+    def jvp(self, t: Chain, dx: tuple[Rows, ...], i: int) -> Rows:
+        """How each factor moves times the other one, added up."""
+        return t.total(t.times(dx[0], _other(t, t.inputs(i)[0])))
+
+
+def _other(t: Chain, pair: int) -> int:
+    """The halves of the last axis of a node exchanged."""
+    shape = t.shape(pair)
+    index = np.arange(prod(shape)).reshape(-1, 2, shape[-1] // 2)[:, ::-1]
+    return t.add(Take(index.reshape(-1).copy(), shape), pair)
 
 
 @dataclass(frozen=True)
-class Product(Rowwise):
+class Product(_Bilinear):
     """The product of the two entries of the last axis."""
 
     width = 2
@@ -25,7 +53,7 @@ class Product(Rowwise):
 
 
 @dataclass(frozen=True)
-class Dot(Rowwise):
+class Dot(_Bilinear):
     """The inner product of the first and the second half of the last axis."""
 
     def shape(self, *inputs: tuple[int, ...]) -> tuple[int, ...]:
@@ -87,3 +115,17 @@ class Share(Rowwise):
         """`p∘(g − ⟨g, p⟩)`."""
         p = self.evaluate(x)
         return p * (g - (g * p).sum(-1)[..., None])
+
+    def _chain(self, t: Chain, g: Rows, i: int) -> Rows:
+        """`p∘(g − ⟨g, p⟩)`, for rows as for directions."""
+        n = t.shape(i)[-1]
+        mean = t.spread(t.total(t.times(g, i)), n)
+        return t.times(t.sum([g, t.negative(mean)]), i)
+
+    def vjp(self, t: Chain, g: Rows, i: int) -> tuple[Rows | None, ...]:
+        """See `gradient`."""
+        return (self._chain(t, g, i),)
+
+    def jvp(self, t: Chain, dx: tuple[Rows, ...], i: int) -> Rows:
+        """See `gradient`."""
+        return self._chain(t, dx[0], i)

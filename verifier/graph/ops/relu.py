@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from verifier.graph.graph import Elementwise
 from verifier.values.arrays import Array, namespace
+
+if TYPE_CHECKING:
+    from verifier.graph.chain import Chain, Rows
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Relu(Elementwise):
     def slope(self, x: Array) -> Array:
         """1 above zero, `leak` below."""
         return namespace(x).where(x > 0, _like(x, 1.0), _like(x, self.leak))
+
+    def chain(self, t: Chain, g: Rows, i: int) -> Rows:
+        """A gate."""
+        return t.gate(g, t.inputs(i)[0], self.leak)
 
 
 def _like(x: Array, value: float) -> Array:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from verifier.graph.graph import Elementwise
 from verifier.values.arrays import Array, namespace
+from verifier.values.errors import ModelError
+
+if TYPE_CHECKING:
+    from verifier.graph.chain import Chain, Rows
 
 KINDS = ("sign", "floor", "ceil", "round", "positive", "not_negative", "zero", "threshold")
 
@@ -44,3 +49,7 @@ class Step(Elementwise):
         if self.kind == "threshold":
             return xp.where(x > self.parameter, x * 0 + 1, x * 0)
         return xp.where(xp.abs(x) <= 1, x * 0 + 1, x * 0) * (0.0 if self.kind == "zero" else 1.0)
+
+    def chain(self, t: Chain, g: Rows, i: int) -> Rows:
+        """Refused."""
+        raise ModelError(t.refusal(i, "the function jumps there"))

@@ -1,0 +1,339 @@
+"""Bounds of everything in a folded network made anew on many regions at once, stage by stage.
+
+The neuron search of `search.neurons` inherits the bounds of neurons from the root: only what a part's own plane says
+improves them.  Where the objective hardly depends on the input (the derivative of a rectifier network, see
+`graph.derivative`), what a split decides reaches the objective only through fresh bounds of all that hangs on it.  So
+here every row of a folded network is walked back on every region, on lines made for that region.  Only blocks that are
+not zero are multiplied: a gradient's rows walk through gates and never reach the neurons below them.
+
+All in double precision: rounding is bounded once a batch, for all rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from verifier.bounds.fold import Folded
+from verifier.bounds.lagrange import Region
+from verifier.bounds.through import through
+from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.moves import Take
+from verifier.relax import table
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes
+from verifier.values.arrays import Array, namespace, to_numpy
+from verifier.values.box import Ball
+from verifier.values.rounding import gamma, tiny
+
+UNDERFLOW = 1e-150
+"""More than what the root of a sum of squares loses where squares are too small to be represented."""
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a layer reads of one part of the rows.
+
+    Attributes:
+        part: which.
+        columns: entries of what the layer reads (flattened), at: the rows of the part that they are.
+        take: gathers them from the part, or None where they are the whole part in order.
+    """
+
+    part: int
+    columns: Array
+    take: Take | None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How the rows of a folded network hang together.
+
+    Attributes:
+        F: the network, in double precision.
+        reads: per layer.
+        blocks: (part, layer) -> coefficients `[rows, units]` where they are not all zero; the objectives are part -1.
+        behind: per part, the layers that its rows depend on, the last first; likewise for the objectives.
+        columns: per part, the inputs that walks of its rows may reach (all, when None); X: (part, part met) -> the
+            coefficients of these inputs in the rows of the part met.
+        narrow: layers of which only the value is read, not the sign beside it (gates).
+        ball: what the box is cut to, if anything; then, per part: which of its columns the ball is about, its centre.
+    """
+
+    F: Folded
+    reads: tuple[tuple[Read, ...], ...]
+    blocks: dict[tuple[int, int], Array]
+    behind: dict[int, tuple[int, ...]]
+    columns: dict[int, Array | None]
+    X: dict[tuple[int, int], Array]
+    narrow: tuple[bool, ...]
+    ball: Ball | None = None
+    round: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """Rounding steps behind one entry of a walk, at most."""
+        F = self.F
+        widest = max((len(F.z), len(F), len(F.varying)), default=1)
+        return (len(F.layers) + 2) * (3 * widest + 20)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of B regions.
+
+    Attributes:
+        lower, upper: `[B, N]` bounds of the rows z.
+        planes: per part, `[B, 2M, k']`, `[B, 2M]`: planes below its M rows z, then below −z, over `Plan.columns`.
+        lines: of the layers.
+        value: `[B, R]` lower bounds of the objectives.
+        a: per layer, coefficients `[B·R, units]` of the objectives' walk.
+    """
+
+    lower: Array
+    upper: Array
+    planes: dict[int, tuple[Array, Array]]
+    lines: tuple[Lines | Planes, ...] = ()
+    value: Array = None
+    a: dict[int, Array] = field(default_factory=dict)
+
+
+def plan(F: Folded, ball: Ball | None = None, n: int = 0) -> Plan:
+    """How the rows of a folded network (with layers) hang together; `ball` is about the first n of its inputs."""
+    H, rows_H, place = to_numpy(F.z.H), to_numpy(F.rows.H), F.place
+    narrow = tuple(isinstance(f.op, Gate) for f in F.layers)
+    reads = []
+    for layer, half in zip(F.layers, narrow, strict=True):
+        index = to_numpy(layer.take.index).reshape(layer.take.size)
+        index = (index[..., 0] if half else index).reshape(-1)
+        found = []
+        for p, (part, _) in enumerate(F.parts):
+            here = np.flatnonzero((index >= part.start) & (index < part.stop))
+            if len(here):
+                at, size = index[here] - part.start, part.stop - part.start
+                whole = len(at) == size == len(index) and bool((at == np.arange(size)).all())
+                found.append(Read(p, place.array(here), None if whole else Take(place.array(at), (len(at),))))
+        reads.append(tuple(found))
+    blocks: dict[tuple[int, int], Array] = {}
+    behind: dict[int, tuple[int, ...]] = {}
+    columns: dict[int, Array | None] = {}
+    X: dict[tuple[int, int], Array] = {}
+    own = {p: to_numpy(F.z.X[part]) for p, (part, _) in enumerate(F.parts)} | {-1: to_numpy(F.rows.X)}
+    every = [*((p, H[part]) for p, (part, _) in enumerate(F.parts)), (-1, rows_H)]
+    for p, some in every:
+        direct = set()
+        for k, layer in enumerate(F.layers):
+            block = some[:, layer.units]
+            if (block != 0).any():
+                blocks[p, k] = place.array(np.ascontiguousarray(block))
+                direct.add(k)
+        below = direct.union(*(behind[r.part] for k in direct for r in reads[k]))
+        behind[p] = tuple(sorted(below, reverse=True))
+        met = {p, *(r.part for k in below for r in reads[k])}
+        used = np.flatnonzero(np.any([(own[q] != 0).any(0) for q in met], axis=0))
+        few = 2 * len(used) < len(F.varying)
+        columns[p] = place.array(used) if few else None
+        X |= {(p, q): place.array(np.ascontiguousarray(own[q][:, used] if few else own[q])) for q in met}
+    about = {}
+    for p, kept in columns.items() if ball is not None else ():
+        inputs = F.varying if kept is None else F.varying[to_numpy(kept)]
+        inside = np.flatnonzero(inputs < n)
+        assert ball is not None
+        about[p] = place.array(inside), place.array(ball.center[inputs[inside]])
+    return Plan(F, tuple(reads), blocks, behind, columns, X, narrow, ball, about)
+
+
+def renew(plan: Plan, r: Region, ids: Array | None, parts: tuple[int, ...] | None = None) -> Known:
+    """Bounds of all rows (of some parts, where `parts` says which) and of objectives `ids` `[B, R]` on each region.
+
+    Sound because: each row is walked back on lines that hold between bounds known of this region, so its bound holds
+    there; what it was before holds, too, and so does interval arithmetic over what the units can be.  Every bound is
+    lowered by the rounding behind it (`_Rounding`).
+    """
+    F, xp = plan.F, namespace(r.lower)
+    state = _State(plan, r)
+    planes: dict[int, tuple[Array, Array]] = {}
+    for p in range(len(F.parts)) if parts is None else parts:
+        part, _ = F.parts[p]
+        z = F.z.take(part)
+        for k in reversed(plan.behind[p]):
+            state.relax(k)
+        error = state.rounding.of(p)
+        X, c = plan.X[p, p], xp.concatenate([z.c, -z.c])
+        A, b, _ = state.walk(p, xp.concatenate([X, -X])[None], c[None], signs=True)
+        b = b - xp.concatenate([error, error])[None]
+        low = b + state.least(p, A)
+        n = part.stop - part.start
+        plain = state.interval(p, z.c)
+        state.lower[:, part] = xp.maximum(state.lower[:, part], xp.maximum(low[:, :n], plain[0] - error))
+        state.upper[:, part] = xp.minimum(state.upper[:, part], xp.minimum(-low[:, n:], plain[1] + error))
+        planes[p] = A, b
+    if ids is None:
+        return Known(state.lower, state.upper, planes)
+    for k in range(len(F.layers)):
+        state.relax(k)
+    error = state.rounding.of(-1)
+    A, b, a = state.walk(-1, plan.X[-1, -1][ids], F.rows.c[ids], ids)
+    plain = state.interval(-1, F.rows.c)
+    value = xp.maximum(b + state.least(-1, A), plain[0][xp.arange(len(ids))[:, None], ids]) - error[ids]
+    value = xp.where(xp.isfinite(value), value, -xp.inf)
+    return Known(state.lower, state.upper, planes, tuple(state.lines), value, a)
+
+
+class _State:
+    """What is found on the way."""
+
+    def __init__(self, plan: Plan, r: Region) -> None:
+        self.plan, self.r, self.B = plan, r, int(r.lower.shape[0])
+        self.lower, self.upper = r.lower * 1, r.upper * 1
+        self.lines: list[Any] = [None] * len(plan.F.layers)
+        self.images: list[Any] = [None] * len(plan.F.layers)
+        self.rounding = _Rounding(plan)
+
+    def relax(self, k: int) -> None:
+        """Lines of a layer, once the bounds of what it reads are known."""
+        if self.lines[k] is not None:
+            return
+        layer = self.plan.F.layers[k]
+        low, up = layer.gather(self.lower), layer.gather(self.upper)
+        f, _ = layer.lines(low, up, *layer.start(low, up))
+        if self.plan.narrow[k]:
+            assert isinstance(f, Lines)
+            f = Lines(f.s_l[..., 0], f.t_l, f.s_u[..., 0], f.t_u)
+        self.lines[k] = f
+        self.images[k] = tuple(a.reshape(self.B, -1) for a in table.image(layer.op, low, up))
+        self.rounding.relaxed(k, f)
+
+    def walk(
+        self, p: int, X: Array, c: Array, ids: Array | None = None, signs: bool = False
+    ) -> tuple[Array, Array, dict[int, Array]]:
+        """Walk rows of a part (with `signs` also their negatives), or objectives `ids`, back to the input.
+
+        Args:
+            X: `[1 or B, R, k']`, c: `[1 or B, R]`.
+
+        Returns: planes below them `[B, R, k']`, `[B, R]`, and coefficients of the units, per layer.
+        """
+        plan, F, B, R = self.plan, self.plan.F, self.B, int(X.shape[1])
+        xp, units = namespace(X), {}
+        y: dict[int, Array] = {}
+        b = xp.broadcast_to(c, (B, R)).reshape(B * R) * 1
+        for k in plan.behind[p]:
+            layer, a = F.layers[k], None
+            if (p, k) in plan.blocks:
+                block = plan.blocks[p, k]
+                block = xp.concatenate([block, -block])[None] if signs else block[ids]
+                a = xp.broadcast_to(block, (B, R, block.shape[2])).reshape(B * R, -1)
+            for q, coefficients in y.items():
+                if (q, k) in plan.blocks:
+                    part = coefficients @ plan.blocks[q, k]
+                    a = part if a is None else a + part
+            if a is None:
+                continue
+            units[k] = a
+            Y, shift = through(a.reshape(B * R, *layer.shape), self.lines[k], None)
+            b, Y = b + shift, Y.reshape(B * R, -1)
+            for read in plan.reads[k]:
+                part, _ = F.parts[read.part]
+                if read.take is None:
+                    got = Y
+                else:
+                    (got,) = read.take.adjoint(Y[:, read.columns], (part.stop - part.start,))
+                y[read.part] = y[read.part] + got if read.part in y else got
+        A = xp.broadcast_to(X, (B, R, X.shape[2]))
+        for q, coefficients in y.items():
+            part, _ = F.parts[q]
+            A = A + (coefficients @ plan.X[p, q]).reshape(B, R, -1)
+            b = b + coefficients @ F.z.c[part]
+        return A, b.reshape(B, R), units
+
+    def box(self, p: int) -> tuple[Array, Array]:
+        """Centers and radii `[B, k']` of the inputs that a part's walks may reach."""
+        columns, r = self.plan.columns[p], self.r
+        return (r.center, r.radius) if columns is None else (r.center[:, columns], r.radius[:, columns])
+
+    def least(self, p: int, A: Array) -> Array:
+        """The least of `A·x` on each region: `[B, R]`."""
+        (center, radius), xp, ball = self.box(p), namespace(A), self.plan.ball
+        in_box = (A @ center[:, :, None])[..., 0] - (xp.abs(A) @ radius[:, :, None])[..., 0]
+        if ball is None:
+            return in_box
+        at, middle = self.plan.round[p]
+        A_x, A_s = A[..., at], A * 1
+        A_s[..., at] = 0
+        reach = xp.amax(xp.abs(A_x), 2) if ball.norm == 1 else xp.sqrt((A_x * A_x).sum(2)) + UNDERFLOW
+        in_ball = A_x @ middle - ball.eps * reach
+        in_ball = in_ball + (A_s @ center[:, :, None])[..., 0] - (xp.abs(A_s) @ radius[:, :, None])[..., 0]
+        return xp.maximum(in_box, in_ball)
+
+    def interval(self, p: int, c: Array) -> tuple[Array, Array]:
+        """Rows of a part by interval arithmetic over what their units can be: `[B, R]` twice."""
+        (center, radius), X, xp = self.box(p), self.plan.X[p, p], namespace(c)
+        middle, reach = center @ X.T + c, radius @ xp.abs(X).T
+        low, up = middle - reach, middle + reach
+        for k in self.plan.behind[p]:
+            if (p, k) in self.plan.blocks:
+                block = self.plan.blocks[p, k]
+                positive, negative = xp.maximum(block, 0.0).T, xp.minimum(block, 0.0).T
+                l, u = self.images[k]
+                low, up = low + l @ positive + u @ negative, up + u @ positive + l @ negative
+        return low, up
+
+
+class _Rounding:
+    """What rounding may have changed in the bounds of rows, at most, whatever the region of a batch.
+
+    Sound because: every term of a walk is a product along one path through rows and units, and is rounded at most
+    `Plan.steps` times; the sum of the magnitudes of all paths of a row is at most what walking magnitudes through the
+    steepest lines of the batch gives.  What folding rounded (`error`) is carried along the same paths.  An activation
+    is at most as large as its lines.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._parts: dict[int, tuple[Array, Array]] = {}
+        self._units: dict[int, tuple[Array, Array]] = {}
+
+    def of(self, p: int) -> Array:
+        """What rounding may change in the bounds of a part's rows (or of the objectives)."""
+        if p not in self._parts:
+            plan, F = self.plan, self.plan.F
+            rows = F.rows if p < 0 else F.z.take(F.parts[p][0])
+            xp = namespace(rows.c)
+            size = xp.abs(rows.X) @ F.reach[0] + xp.abs(rows.c)
+            carried = rows.error * 1
+            for k in plan.behind[p]:
+                if (p, k) in plan.blocks:
+                    block = xp.abs(plan.blocks[p, k])
+                    size, carried = size + block @ self._units[k][0], carried + block @ self._units[k][1]
+            self._parts[p] = size, carried
+        size, carried = self._parts[p]
+        g = gamma(self.plan.steps, self.plan.F.place.dtype)
+        return 1.01 * (carried + 2 * g * size) + self.plan.steps * tiny(self.plan.F.place.dtype)
+
+    def relaxed(self, k: int, f: Lines | Planes) -> None:
+        """A layer has lines."""
+        xp = namespace(f.t_u)
+        if isinstance(f, Planes):
+            steep = xp.amax(xp.maximum(xp.abs(f.S_l), xp.abs(f.S_u)), 0)
+        else:
+            steep = xp.amax(xp.maximum(xp.abs(f.s_l), xp.abs(f.s_u)), 0)
+        shift = xp.amax(xp.maximum(xp.abs(f.t_l), xp.abs(f.t_u)), 0)
+        size, carried = (self._read(k, i) for i in (0, 1))
+        sizes = [(steep @ v[..., None])[..., 0] if isinstance(f, Planes) else steep * v for v in (size, carried)]
+        if not isinstance(f, Planes) and steep.ndim > shift.ndim:
+            sizes = [v.sum(-1) for v in sizes]
+        self._units[k] = (sizes[0] + shift).reshape(-1), sizes[1].reshape(-1)
+
+    def _read(self, k: int, which: int) -> Array:
+        """Magnitudes (or what is carried) of what a layer reads, in its shape."""
+        plan, layer = self.plan, self.plan.F.layers[k]
+        xp, n = plan.F.place.xp, sum(len(r.columns) for r in plan.reads[k])
+        flat = plan.F.z.c[:1] * 0 + xp.broadcast_to(plan.F.z.c[:1] * 0, (n,)) * 1
+        for read in plan.reads[k]:
+            self.of(read.part)
+            v = self._parts[read.part][which]
+            flat[read.columns] = v if read.take is None else v[read.take.index]
+        return flat.reshape(layer.take.size[:-1] if plan.narrow[k] else layer.take.size)

@@ -1,0 +1,308 @@
+"""How fast a network's outputs can change on a set of inputs: bounds of its local Lipschitz constant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from verifier.graph.graph import Builder, Graph
+from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.moves import Reshape
+from verifier.run.model import boundable, load, name_of
+from verifier.search.budget import Budget, OutOfTime
+from verifier.sensitivity.baselines import chain
+from verifier.sensitivity.baselines.products import product_of_norms
+from verifier.sensitivity.problem import Problem, pose
+from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.spectral import Spectral
+from verifier.values.box import Ball, Box
+from verifier.values.errors import ModelError, PropertyError, UserError
+
+Watch = Callable[[str, Any], None]
+TURN = 0.2
+"""Seconds between looks at the clock, and calls of a watch."""
+SEMIDEFINITE = 300
+"""Neurons up to which the semidefinite bound is tried where the search has not ended soon."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lipschitz:
+    """Bounds of a local Lipschitz constant.
+
+    `|f(x) − f(y)|_q <= upper·|x − y|_p` for all x, y of the set, and no constant below `lower` will do.
+
+    Attributes:
+        lower, upper: of the constant; upper is infinite where nothing is known.
+        norm: (p, q).
+        lowers, uppers: `[K]` of the constants of each functional, to absolute value; None where the constant is not the
+            largest of these.  Functionals that cannot be the largest are bounded as well as that takes, unless each
+            was asked for.
+        functionals: `[K, m]` rows over the outputs.
+        point: `[n]` an input near which the function changes at the rate `lower`.
+        settled: whether the bounds have met, up to the tolerance asked for.
+        why: in words, what gave the upper bound.
+        stats: seconds, parts bounded, rounds.
+    """
+
+    lower: float
+    upper: float
+    norm: tuple[float, float]
+    lowers: np.ndarray | None
+    uppers: np.ndarray | None
+    functionals: np.ndarray
+    point: np.ndarray
+    settled: bool
+    why: str
+    stats: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question, put together.
+
+    Attributes:
+        graph: the network.  box, ball: the set.
+        rows: `[K, m]` functionals of the outputs.
+        norm: (p, q), q infinite for one functional.
+        aim: tolerance, and whether each functional counts.
+    """
+
+    graph: Graph
+    box: Box
+    ball: Ball | None
+    rows: np.ndarray
+    norm: tuple[float, float]
+    tolerance: float
+    each: bool
+
+    @property
+    def by_columns(self) -> bool:
+        """Whether columns of the Jacobian are measured, not rows."""
+        return self.norm[0] == 1 and self.norm[1] == 1
+
+    @property
+    def dual(self) -> float:
+        """The norm in which rows (or columns) are measured."""
+        p, q = self.norm
+        return q if self.by_columns else inf if p == 1 else 1 if p == inf else p / (p - 1)
+
+    def search(self, tick: Callable[[], None]) -> Search:
+        """The search that answers it."""
+        low, high, rows = self.box.lower, self.box.upper, self.rows
+        if self.norm == (2.0, 2.0):
+            problem = pose(self.graph, low, high, rows, 2, self.ball, tick=tick)
+            return Spectral(problem, Aim(np.zeros(1, int), 2 * self.tolerance))
+        if self.by_columns:
+            directions = np.eye(len(low))[low < high] if (low < high).any() else np.eye(len(low))
+            problem = pose(combined(self.graph, rows), low, high, directions, 1, self.ball, True, tick)
+            return Search(problem, Aim(np.zeros(len(problem.goals), int), self.tolerance))
+        problem = pose(self.graph, low, high, rows, self.dual, self.ball, tick=tick)
+        group = problem.goals[:, 0] if self.each else np.zeros(len(problem.goals), int)
+        return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)))
+
+
+def lipschitz(  # noqa: PLR0913
+    model: Any,
+    inputs: Box | Ball,
+    norm: float | tuple[float, float] | None = None,
+    *,
+    outputs: Any = None,
+    margins: int | None = None,
+    timeout: float | None = 60.0,
+    tolerance: float = 1e-4,
+    each: bool = False,
+    watch: Watch | None = None,
+) -> Lipschitz:
+    """Bounds of the local Lipschitz constant of a network on a set: of the largest norm of its derivative there.
+
+    Args:
+        model: a file, or what `load` returned.
+        inputs: a box or a ball over the flattened input.
+        norm: (p, q), the norms of input and output; p alone means (p, p).  The ball's own norm, or infinity, when None.
+            Supported: (p, inf) and single functionals for p = 1, 2, inf; (1, 1); (2, 2).
+        outputs: which outputs count: one number, several, or a matrix `[K, m]` of functionals of the outputs.
+        margins: in place of outputs, the differences between this output and every other.
+        timeout: seconds; what is known by then is returned.
+        tolerance: relative distance of lower and upper at which the search ends.
+        each: narrow the bounds of every functional, not only those of the largest.
+        watch: called with the phase and, while searching, the search.
+
+    Returns: bounds that hold whenever the search ends; more time never loosens them.
+
+    Raises:
+        UserError: sizes or norms do not fit, or the network jumps, and so has no Lipschitz constant.
+
+    Sound because: a network without jumps is locally Lipschitz, so on a convex set its constant is the essential
+    supremum of the norm of its derivative (Rademacher), which is bounded as said in `sensitivity.search`.
+    """
+    start, budget = time.monotonic(), Budget.seconds(inf if timeout is None else timeout)
+    if not tolerance >= 0:
+        raise UserError(f"tolerance {tolerance}: give a number that is not negative")
+    net = load(model)
+    asked = ask(boundable(net), inputs, norm, outputs, margins, name_of(net), tolerance, each)
+    if watch:
+        watch("bounding the derivative", None)
+    before = product(asked)
+    try:
+        search = asked.search(budget.check)
+        done = _narrow(search, budget, watch, start, before, asked)
+    except (OutOfTime, MemoryError) as e:
+        why = "the product of norms: out of " + ("time" if isinstance(e, OutOfTime) else "memory")
+        middle = 0.5 * asked.box.lower + 0.5 * asked.box.upper
+        stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
+        return Lipschitz(0.0, before, asked.norm, None, None, asked.rows, middle, False, why, stats)
+    return done
+
+
+def _narrow(
+    search: Search, budget: Budget, watch: Watch | None, start: float, before: float, asked: Asked
+) -> Lipschitz:
+    """Search until the bounds meet or time is up."""
+    problem, semidefinite, tried = search.problem, inf, False
+    search.root()
+    ended = False
+    while not ended and not budget.spent():
+        ended = search.run(Budget(min(budget.deadline, time.monotonic() + TURN)))
+        if watch:
+            watch("searching", search)
+        if not ended and not tried and asked.norm == (2.0, 2.0) and search.bounded > 1000:
+            semidefinite, tried = _semidefinite(asked, problem), True
+            search.upper = np.minimum(search.upper, semidefinite**2)
+        ended = ended or bool(np.all(search.upper <= search.settled))
+    uppers, lowers = problem.norm(search.upper, True), problem.norm(search.lower, False)
+    lowers = np.maximum(lowers, 0.0)
+    best = int(np.argmax(lowers))
+    upper, lower = float(uppers.max()), float(lowers[best])
+    why = "branch and bound" if search.rounds else "bounds on the whole set"
+    if semidefinite <= upper:
+        why = "semidefinite programming (LipSDP)"
+    if before < upper:
+        upper, why = before, "the product of norms"
+    settled = upper <= lower * (1 + asked.tolerance) + 1e-300
+    lows = highs = None
+    if asked.norm != (2.0, 2.0) and not asked.by_columns:
+        lows, highs = np.zeros(len(asked.rows)), np.zeros(len(asked.rows))
+        np.maximum.at(lows, problem.goals[:, 0], lowers)
+        np.maximum.at(highs, problem.goals[:, 0], uppers)
+        if asked.each:
+            settled = bool(np.all(highs <= lows * (1 + asked.tolerance) + 1e-300))
+    stats = {"seconds": time.monotonic() - start, "parts": search.bounded, "rounds": search.rounds}
+    return Lipschitz(lower, upper, asked.norm, lows, highs, asked.rows, search.point[best], settled, why, stats)
+
+
+def _semidefinite(asked: Asked, problem: Problem) -> float:
+    """The local semidefinite bound, where the network is a chain small enough; else infinity."""
+    from verifier.sensitivity.baselines.semidefinite import lipsdp
+
+    try:
+        layers = chain(asked.graph, SEMIDEFINITE)
+        nodes = asked.graph.nodes
+        entering = [nodes[nodes[f.node].inputs[0]].name for f in layers if f.activation is not None]
+        return lipsdp(layers, asked.rows, [problem.known[name] for name in entering])
+    except (ModelError, KeyError):  # no chain, or too large, or (for want of a derivative there) something is not known
+        return inf
+
+
+def product(asked: Asked) -> float:
+    """The product of norms, from p to p: no looser from p to infinity."""
+    p = asked.norm[0]
+    return product_of_norms(combined(asked.graph, asked.rows), p) if p in (1, 2, inf) else inf
+
+
+def combined(graph: Graph, rows: np.ndarray) -> Graph:
+    """The network with functionals `[K, m]` of its outputs as its outputs."""
+    m = graph.nodes[graph.outputs[0]].size
+    if rows.shape == (m, m) and (rows == np.eye(m)).all():
+        return graph
+    builder = Builder()
+    builder.nodes = list(graph.nodes)
+    flat = builder.add(Reshape((m,)), graph.outputs)
+    return builder.graph(graph.inputs, (builder.add(Dense(rows), (flat,)),))
+
+
+def ask(
+    graph: Graph,
+    inputs: Box | Ball,
+    norm: float | tuple[float, float] | None,
+    outputs: Any,
+    margins: int | None,
+    name: str,
+    tolerance: float,
+    each: bool,
+) -> Asked:
+    """Put a question together.
+
+    Raises:
+        UserError: sizes or norms do not fit.
+    """
+    box, ball = input_set(graph, inputs, name)
+    rows = functionals(graph, outputs, margins, name)
+    p, q = _norms(norm, inputs)
+    if len(rows) == 1:
+        q = inf  # one functional: its absolute value is every norm of it
+    if p not in (1, 2, inf) or not (q == inf or (p, q) in ((1.0, 1.0), (2.0, 2.0))):
+        raise UserError(
+            f"norm ({p:g}, {q:g}) is not supported: ask for (1, 1), (2, 2), or 1, 2 or inf to inf (or one functional)"
+        )
+    return Asked(graph, box, ball, rows, (p, q), tolerance, each)
+
+
+def input_set(graph: Graph, inputs: Box | Ball, name: str) -> tuple[Box, Ball | None]:
+    """The box around a set, and the ball that it is, where that is less.
+
+    Raises:
+        UserError: it is no set, or does not fit.
+    """
+    if not isinstance(inputs, (Box, Ball)):
+        raise UserError(f"{type(inputs).__name__} is not an input set: give a Box or a Ball")
+    box = inputs.box() if isinstance(inputs, Ball) else inputs
+    n = graph.nodes[graph.inputs[0]].size
+    if len(box.lower) != n:
+        raise PropertyError(f"the input set has {len(box.lower)} entries, {name} {n} inputs; give as many")
+    return box, inputs if isinstance(inputs, Ball) and inputs.norm != inf and inputs.eps > 0 else None
+
+
+def functionals(graph: Graph, outputs: Any, margins: int | None, name: str) -> np.ndarray:
+    """Rows `[K, m]` over the outputs.
+
+    Raises:
+        PropertyError: they do not fit.
+    """
+    m = graph.nodes[graph.outputs[0]].size
+    if margins is not None:
+        if outputs is not None:
+            raise PropertyError("outputs and margins: give one of them")
+        if not 0 <= margins < m or m < 2:
+            raise PropertyError(f"margins {margins}: {name} has the outputs 0 to {m - 1}")
+        others = np.delete(np.arange(m), margins)
+        return np.eye(m)[margins] - np.eye(m)[others]
+    if outputs is None:
+        return np.eye(m)
+    try:
+        a = np.asarray(outputs, np.float64)
+    except (TypeError, ValueError) as e:
+        raise PropertyError(f"outputs: not numbers ({e}); correct them") from None
+    if a.ndim < 2:
+        at = np.atleast_1d(a)
+        if not len(at) or (at != np.rint(at)).any() or (at < 0).any() or (at >= m).any():
+            raise PropertyError(f"outputs {outputs}: {name} has the outputs 0 to {m - 1}")
+        return np.eye(m)[at.astype(int)]
+    if a.ndim != 2 or a.shape[1] != m or not len(a) or not np.isfinite(a).all():
+        raise PropertyError(f"outputs: a matrix of finite numbers needs {m} columns, as many as {name} has outputs")
+    return a
+
+
+def _norms(norm: float | tuple[float, float] | None, inputs: Box | Ball) -> tuple[float, float]:
+    if norm is None:
+        norm = inputs.norm if isinstance(inputs, Ball) else inf
+    try:
+        p, q = norm if isinstance(norm, (tuple, list)) else (norm, norm)
+        p, q = float(p), float(q)
+    except (TypeError, ValueError):
+        raise UserError(f"norm {norm!r}: give one of 1, 2, inf, or a pair (p, q)") from None
+    return p, q

@@ -1,0 +1,141 @@
+"""Whether an output rises or falls with an input, and bounds of every entry of the Jacobian."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from verifier.run.lipschitz import TURN, Watch, functionals, input_set
+from verifier.run.model import boundable, load, name_of
+from verifier.search.budget import Budget, OutOfTime
+from verifier.sensitivity.problem import pose
+from verifier.sensitivity.search import Aim, Search
+from verifier.values.box import Ball, Box
+from verifier.values.errors import PropertyError, UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Monotone:
+    """How an output moves with an input.
+
+    Attributes:
+        direction: `increasing` (the derivative is never below −tolerance), `decreasing` (never above tolerance),
+            `constant` (both), `neither` (it is negative somewhere and positive somewhere), or `unknown`.
+        lower, upper: bounds of the derivative on the set, as far as the question took them.
+        rising, falling: `[n]` inputs at which the derivative is positive, and negative, for certain; None where none
+            was met.
+        stats: seconds, parts bounded, rounds.
+    """
+
+    direction: str
+    lower: float
+    upper: float
+    rising: np.ndarray | None
+    falling: np.ndarray | None
+    stats: dict[str, Any]
+
+
+def monotone(
+    model: Any,
+    inputs: Box | Ball,
+    input: int,
+    output: Any = 0,
+    *,
+    timeout: float | None = 60.0,
+    tolerance: float = 1e-9,
+    watch: Watch | None = None,
+) -> Monotone:
+    """Does an output never fall, or never rise, as one input grows and the others stay, anywhere on a set?
+
+    Args:
+        model: a file, or what `load` returned.
+        inputs: a box or a ball over the flattened input.
+        input: which entry grows, from 0.
+        output: which output, or a row `[m]` of weights of the outputs.
+        timeout: seconds.
+        tolerance: derivatives this near zero count as zero: bounds with rounding do not tell 0 from −1e-16.
+        watch: called with the phase and, while searching, the search.
+
+    Raises:
+        UserError: entries or sizes do not fit, or the network jumps.
+
+    Sound because: along a line the network is the integral of its derivative, which is bounded at almost every point of
+    the set (see `sensitivity.search`), and a convex set holds the line.  A witness's derivative is bounded at the
+    point, with rounding.
+    """
+    start, budget = time.monotonic(), Budget.seconds(inf if timeout is None else timeout)
+    if not tolerance >= 0:
+        raise UserError(f"tolerance {tolerance}: give a number that is not negative")
+    net = load(model)
+    graph, name = boundable(net), name_of(net)
+    box, ball = input_set(graph, inputs, name)
+    n = len(box.lower)
+    if not (isinstance(input, (int, np.integer)) and 0 <= input < n):
+        raise PropertyError(f"input {input}: {name} has the inputs 0 to {n - 1}")
+    row = functionals(graph, output if np.ndim(output) == 0 else np.atleast_2d(output), None, name)
+    try:
+        if watch:
+            watch("bounding the derivative", None)
+        problem = pose(graph, box.lower, box.upper, row, inf, ball, tick=budget.check)
+        problem = replace(problem, goals=np.array([[0, input], [0, n + input]]))
+        search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance))
+        search.root()
+        while not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))) and not budget.spent():
+            if watch:
+                watch("searching", search)
+    except OutOfTime:
+        stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
+        return Monotone("unknown", -inf, inf, None, None, stats)
+    up, down = search.upper
+    rises, falls = search.lower > tolerance
+    direction = "unknown"
+    if up <= tolerance or down <= tolerance:
+        direction = "decreasing" if down > tolerance else "increasing" if up > tolerance else "constant"
+    elif rises and falls:
+        direction = "neither"
+    stats = {"seconds": time.monotonic() - start, "parts": search.bounded, "rounds": search.rounds}
+    rising, falling = search.point[0] if rises else None, search.point[1] if falls else None
+    return Monotone(direction, float(-down), float(up), rising, falling, stats)
+
+
+def jacobian(
+    model: Any,
+    inputs: Box | Ball,
+    *,
+    outputs: Any = None,
+    margins: int | None = None,
+    timeout: float | None = 0.0,
+    tolerance: float = 1e-3,
+    watch: Watch | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds `[K, n]` of the entries of the Jacobian on a set.
+
+    Args:
+        model, inputs, outputs, margins: as of `lipschitz`.
+        timeout: seconds that splitting the set may take, after the bounds on the whole set (none: 0).
+        tolerance: how near its extremes an entry's bounds must come, as a share of the largest entry.
+
+    Raises:
+        UserError: sizes do not fit, or the network jumps.
+    """
+    net = load(model)
+    graph, name = boundable(net), name_of(net)
+    box, ball = input_set(graph, inputs, name)
+    rows = functionals(graph, outputs, margins, name)
+    if watch:
+        watch("bounding the derivative", None)
+    problem = pose(graph, box.lower, box.upper, rows, inf, ball)
+    search = Search(problem, Aim(np.arange(len(problem.goals))))
+    budget = Budget.seconds(inf if timeout is None else timeout)
+    search.root(climbing=not budget.spent())
+    most = float(np.where(np.isfinite(search.upper), abs(search.upper), 0.0).max(initial=0.0))
+    search.aim = replace(search.aim, tolerance=0.0, slack=tolerance * most)
+    while not budget.spent() and not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))):
+        if watch:
+            watch("searching", search)
+    up, down = search.upper.reshape(len(rows), 2, -1).transpose(1, 0, 2)
+    return -down, up

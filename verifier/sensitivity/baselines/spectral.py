@@ -1,0 +1,235 @@
+"""Spectral norms from above, with everything that rounding may have done.
+
+‖A‖₂ is the largest singular value of A.  Whatever LAPACK or a power iteration says of it is a proposal, from which a
+bound that holds in exact arithmetic is made (Rump, *Verified bounds for singular values*, BIT 51, 2011).  Power
+iteration alone approaches ‖A‖₂ from below, so it bounds nothing, unless the matrix has no negative entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import gcd, inf, prod, sqrt
+
+import numpy as np
+
+from verifier.graph.graph import Affine, Shape
+from verifier.graph.ops.adjoint import Adjoint, Tangent
+from verifier.graph.ops.affine import Add, Dense, Scale, Sum
+from verifier.graph.ops.conv import Conv
+from verifier.graph.ops.moves import Move
+from verifier.values.arrays import to_numpy
+from verifier.values.errors import UnsoundBound
+from verifier.values.rounding import gamma, tiny
+
+ENTRIES = 4_000_000
+"""Operators with larger matrices are bounded without them."""
+FLOOR = 1e-8
+"""The least entry of a positive vector whose largest is 1."""
+STEPS = 30
+
+_TINY = tiny("float64")
+Linear = Callable[[np.ndarray], np.ndarray]
+
+
+def up(value: float, operations: int = 1) -> float:
+    """A non-negative number that came of so many operations without cancellation, rounded up; NaN is infinity."""
+    if not value < inf:
+        return inf
+    return float(np.nextafter(value * (1 + gamma(operations + 2, "float64")), inf)) if value else 0.0
+
+
+def norm_above(A: np.ndarray) -> float:
+    """At least ‖A‖₂ of `[m, n]`; infinity where A is not finite.
+
+    Sound because, for any U, s >= 0 and V whatsoever, `A = U·diag(s)·Vᵀ + E` gives
+
+        ‖A‖₂ <= ‖U‖₂·max(s)·‖V‖₂ + ‖E‖_F   and   ‖U‖₂² = ‖UᵀU‖₂ <= 1 + ‖UᵀU − I‖_F,
+
+    and each Frobenius norm is bounded together with the rounding of the matrix in it.
+    """
+    A = np.asarray(A, np.float64)
+    top = float(abs(A).max(initial=0.0))
+    if not top < inf:  # NaN, too
+        return inf
+    if top == 0.0:
+        return 0.0
+    scale = 2.0 ** int(
+        np.clip(np.frexp(top)[1], -1020, 1020)
+    )  # a power of two: nothing is rounded, or by less than tiny
+    with np.errstate(all="ignore"):
+        A, lost = A / scale, _TINY * A.size
+        rows, columns = abs(A).sum(1).max(), abs(A).sum(0).max()
+        plain = up(sqrt(up(rows, A.shape[1]) * up(columns, A.shape[0])), 2)
+        return up(up(min(plain, _decomposed(A)) + lost) * scale)
+
+
+def _decomposed(A: np.ndarray) -> float:
+    """At least ‖A‖₂, for entries up to 1; infinity or more than that where the decomposition failed."""
+    try:
+        U, s, Vt = np.linalg.svd(A, full_matrices=False)
+    except np.linalg.LinAlgError:
+        return inf
+    s, V = np.maximum(s, 0.0), Vt.T
+    E = A - (U * s) @ Vt
+    error = gamma(len(s) + 3, "float64") * (abs(A) + (abs(U) * s) @ abs(Vt))
+    return up(up(_length(U) * float(s.max()) * _length(V), 3) + frobenius_above(E, error))
+
+
+def _length(U: np.ndarray) -> float:
+    """At least ‖U‖₂ of a U `[n, k]` whose columns are nearly orthonormal."""
+    one = np.eye(U.shape[1])
+    error = gamma(len(U) + 2, "float64") * (abs(U).T @ abs(U) + one)
+    return up(sqrt(up(1 + frobenius_above(U.T @ U - one, error))))
+
+
+def frobenius_above(A: np.ndarray, error: np.ndarray | float = 0.0) -> float:
+    """At least ‖B‖_F of every B with `|B − A| <= error`; error is taken a little larger, for its own rounding."""
+    size = abs(A) + error * (1 + gamma(A.size + 2, "float64")) + _TINY
+    top = float(size.max(initial=0.0))
+    if not top < inf:
+        return inf
+    return up(up(sqrt(float(((size / top) ** 2).sum())), A.size + 4) * top, 2) if top else 0.0
+
+
+def perron_above(R: np.ndarray, steps: int = STEPS) -> float:
+    """At least ‖R‖₂ of a matrix `[m, n]` without negative entries.
+
+    Sound because `‖R‖₂² = ρ(RᵀR) <= max_i (RᵀR v)_i / v_i` for every positive v (Collatz, Wielandt).  Power iteration
+    looks for the v that makes it an equality; the first, of ones, gives at most ‖R‖₁‖R‖∞.
+    """
+    R = np.asarray(R, np.float64)
+    if not np.isfinite(R).all():
+        return inf
+    scale = 2.0 ** int(np.clip(np.frexp(R.max(initial=0.0))[1], -1020, 1020))
+    R = R / scale
+    return up(_collatz(lambda v: R @ v, lambda y: y @ R, (R.shape[1],), max(R.shape), steps) * scale)
+
+
+def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps: int) -> float:
+    """`perron_above` of a map without negative coefficients and its transpose, which sum at most `terms` products."""
+    v, best = np.ones(shape), inf
+    with np.errstate(all="ignore"):
+        for _ in range(max(1, steps)):
+            y = forward(v)
+            if not y.any():  # no coefficient is other than zero: the first v is ones
+                return 0.0
+            w = backward(y)
+            top = float(w.max())
+            if not 0.0 < top < inf:
+                best = min(best, inf if top else 0.0)
+                break
+            best = min(best, float((w / v).max()))
+            v = np.maximum(w / top, FLOOR)
+    underflow = terms**2 * _TINY / FLOOR
+    return up(sqrt(up(up(best, 2 * terms + 2) + underflow)), 2)
+
+
+def interval_norm_above(lower: np.ndarray, upper: np.ndarray) -> float:
+    """At least ‖A‖₂ of every A with `lower <= A <= upper`, `[m, n]`.
+
+    Sound because `A = C + D` with |D| at most the radius R, and `‖D‖₂ <= ‖|D|‖₂ <= ‖R‖₂` as norms grow with entries
+    that are not negative; likewise `‖A‖₂ <= ‖max(|lower|, |upper|)‖₂`.
+
+    Raises:
+        UnsoundBound: lower exceeds upper.
+    """
+    if (lower > upper).any():
+        raise UnsoundBound("an interval matrix whose lower end exceeds its upper end")
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+        return inf
+    largest = np.maximum(abs(lower), abs(upper))
+    with np.errstate(over="ignore"):
+        C = 0.5 * lower + 0.5 * upper
+        R = np.where(lower == upper, 0.0, np.nextafter(np.maximum(upper - C, C - lower), inf))
+        C = np.where(lower == upper, lower, C)
+    if not R.any():
+        return norm_above(C)
+    return min(up(norm_above(C) + perron_above(R)), perron_above(largest), norm_above(largest))
+
+
+def affine_norm_above(op: Affine, which: int, *shapes: Shape) -> float:
+    """At least the norm ℓ2→ℓ2 of an affine operator in one of its inputs, the others held fixed.
+
+    The least of what can be had: the matrix, where it is small enough to be formed; `sqrt(‖W‖₁‖W‖∞)` (exact for moves,
+    scales and sums) and better vectors than ones (`perron_above`), of the magnitudes; and for a convolution
+
+        ‖W‖₂ <= sqrt(number of patches that a number is in)·‖kernel as a matrix `[out, in·taps]`‖₂
+
+    (Tsuzuku et al. 2018, arXiv 1802.04034, after Cisse et al. 2017), since an image laid out as patches repeats every
+    number at most so often.  Merged weights count with what they may differ from the model's (see `graph.weights`).
+    """
+    plain, record = separate(op)
+    sizes, terms = plain.absolute(), op.terms(*shapes)
+    off = 0.0 if record is None else up(gamma(terms, "float64") * _schur(record, which, shapes, terms))
+    best = _schur(sizes, which, shapes, terms)
+    if not isinstance(op, (Move, Scale, Sum, Add)):
+        size = op.W.shape if isinstance(op, Dense) else (prod(op.shape(*shapes)), prod(shapes[which]))
+        if size[0] * size[1] <= ENTRIES:
+            best = min(best, norm_above(_matrix(plain, which, shapes)))
+        else:
+            best = min(best, _magnitudes(sizes, which, shapes, terms), _patches(plain))
+    return up(best + off)
+
+
+def separate(op: Affine) -> tuple[Affine, Affine | None]:
+    """An operator without its record of magnitudes, and the operator of these, where there is a record.
+
+    The model's own weights lie within `gamma(op.terms(...))` times the magnitudes of the operator's (`graph.weights`).
+    """
+    if isinstance(op, (Adjoint, Tangent)):
+        plain, record = separate(op.op)
+        return replace(op, op=plain), None if record is None else replace(op, op=record)
+    if getattr(op, "magnitude", None) is None:
+        return op, None
+    return replace(op, magnitude=None), op.absolute()  # type: ignore[type-var]
+
+
+def ones_at(which: int, shapes: tuple[Shape, ...]) -> list[np.ndarray]:
+    """Inputs `[1, *shape]`: ones for one of them, zeros for the others."""
+    return [np.full((1, *s), float(i == which)) for i, s in enumerate(shapes)]
+
+
+def _schur(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int) -> float:
+    """At least `sqrt(‖W‖₁‖W‖∞)`, which ‖W‖₂ does not exceed (Schur's test)."""
+    rows = float(sizes.linear(*ones_at(which, shapes)).max(initial=0.0))
+    columns = float(sizes.adjoint(np.ones((1, *sizes.shape(*shapes))), *shapes)[which].max(initial=0.0))
+    return up(sqrt(up(rows, terms) * up(columns, terms)), 2)
+
+
+def _matrix(op: Affine, which: int, shapes: tuple[Shape, ...]) -> np.ndarray:
+    """The matrix of an operator, or of one with the same norm."""
+    if isinstance(op, Dense):
+        return op.W.toarray() if hasattr(op.W, "toarray") else to_numpy(op.W)
+    n, m = prod(shapes[which]), prod(op.shape(*shapes))
+    if n > m:
+        return op.adjoint(np.eye(m).reshape(m, *op.shape(*shapes)), *shapes)[which].reshape(m, n)
+    x = [np.zeros((n, *s)) for s in shapes]
+    x[which] = np.eye(n).reshape(n, *shapes[which])
+    return op.linear(*x).reshape(n, m)
+
+
+def _magnitudes(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int) -> float:
+    """`perron_above` of an operator of magnitudes."""
+
+    def forward(v: np.ndarray) -> np.ndarray:
+        x = ones_at(which, shapes)
+        x[which] = v
+        return sizes.linear(*x)
+
+    def backward(y: np.ndarray) -> np.ndarray:
+        return sizes.adjoint(y, *shapes)[which]
+
+    return _collatz(forward, backward, (1, *shapes[which]), terms, STEPS)
+
+
+def _patches(op: Affine) -> float:
+    """The kernel's norm times the square root of how many taps can read one number; infinity if this is no Conv.
+
+    Position o reads number i by tap t where `o·stride + t·dilation = i + pad`: every `stride / gcd`-th tap, if any.
+    """
+    if not isinstance(op, Conv):
+        return inf
+    W = op.W.reshape(op.groups, -1, prod(op.W.shape[1:]))
+    taps = prod(-(-k // (t // gcd(t, d))) for k, t, d in zip(op.W.shape[2:], op.stride, op.dilation, strict=True))
+    return up(max(norm_above(group) for group in W) * sqrt(taps), 2)

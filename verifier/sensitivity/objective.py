@@ -1,0 +1,98 @@
+"""What is maximised: a norm of a row times the Jacobian, or of the Jacobian times a direction, as a graph.
+
+The row (or direction) is an input like the point is, so one graph serves all rows: a batch holds parts of several rows.
+"""
+
+from __future__ import annotations
+
+from math import inf, prod
+
+import numpy as np
+
+from verifier.graph.chain import Chain, Known, Node, Rows
+from verifier.graph.graph import Builder, Graph, Input, Shape
+from verifier.graph.graph import Node as GraphNode
+from verifier.graph.ops.affine import Add, Scale, Sum
+from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.moves import Reshape, Take
+from verifier.graph.ops.relu import Relu
+from verifier.graph.passes.maxima import maxima_to_relu
+
+X, SEED = 1, 2
+"""Nodes of the joint graphs: the point, and the row or direction."""
+SEED_NAME = "seed of the derivative"
+
+
+def pulled_back(graph: Graph) -> Graph:
+    """The row `r` (m entries) times the Jacobian of a network at x (n entries): `(1, n)` from the input `(x, r)`.
+
+    Raises:
+        ModelError: some operator has no derivative.
+    """
+    graph = maxima_to_relu(graph)
+    joint = _joint(graph, graph.nodes[graph.outputs[0]].shape)
+    t, (out,) = Chain(joint, 1), joint.outputs
+    row = t.add(Reshape((1, *joint.nodes[SEED].shape)), SEED)
+    parts: dict[int, list[Rows]] = {out: [Node(row)]}
+    for i in range(out, SEED, -1):
+        if i in parts:
+            g = t.sum(parts.pop(i))
+            for j, part in zip(joint.nodes[i].inputs, joint.nodes[i].op.vjp(t, g, i), strict=True):
+                if part is not None:
+                    parts.setdefault(j, []).append(part)
+    zero = np.zeros((1, *joint.nodes[X].shape))
+    return t.finish(t.sum(parts.get(X) or [Known(zero, zero)]), joint.nodes[X].shape)
+
+
+def pushed_forward(graph: Graph) -> Graph:
+    """The Jacobian of a network at x times the direction `d` (n entries): `(1, m)` from the input `(x, d)`.
+
+    Raises:
+        ModelError: some operator has no derivative.
+    """
+    graph = maxima_to_relu(graph)
+    joint = _joint(graph, graph.nodes[graph.inputs[0]].shape)
+    t, (out,) = Chain(joint, 1), joint.outputs
+    moves: dict[int, Rows] = {X: Node(t.add(Reshape((1, *joint.nodes[SEED].shape)), SEED))}
+    for i in range(SEED + 1, out + 1):
+        dx = tuple(moves[j] for j in joint.nodes[i].inputs)
+        zero = np.zeros((1, *joint.nodes[i].shape))
+        still = all(isinstance(g, Known) and not g.value.any() for g in dx)
+        moves[i] = Known(zero, zero) if still else joint.nodes[i].op.jvp(t, dx, i)
+    return t.finish(moves[out], joint.nodes[out].shape)
+
+
+def _joint(graph: Graph, seed: Shape) -> Graph:
+    """The network as a function of its input and more, side by side; without what its output does not need."""
+    (x,), (out,) = graph.inputs, graph.outputs
+    n, m = graph.nodes[x].size, prod(seed)
+    nodes = [GraphNode("point_and_seed", Input((n + m,)), (), (n + m,))]
+    for name, start, stop, shape in (("point", 0, n, graph.nodes[x].shape), (SEED_NAME, n, n + m, seed)):
+        nodes.append(GraphNode(name, Take(np.arange(start, stop), shape), (0,), shape))
+    new, needed = {x: X}, {out}
+    for i in range(out, -1, -1):
+        if i in needed:
+            needed.update(graph.nodes[i].inputs)
+    for i, node in enumerate(graph.nodes):
+        if i != x and i in needed:
+            new[i] = len(nodes)
+            nodes.append(GraphNode(node.name, node.op, tuple(new[j] for j in node.inputs), node.shape))
+    return Graph(tuple(nodes), (0,), (new[out],))
+
+
+def measured(graph: Graph, dual: float) -> Graph:
+    """What is bounded above, of a graph of derivatives J: `Σ|J_j|` for dual 1, `Σ J_j²` for 2, the J_j for inf.
+
+    See `settled` for how a bound of it becomes a bound of the norm.
+    """
+    (J,), builder = graph.outputs, Builder()
+    builder.nodes = list(graph.nodes)
+    flat = builder.add(Reshape((prod(graph.nodes[J].shape),)), (J,))
+    if dual == inf:
+        return builder.graph(graph.inputs, (flat,))
+    if dual == 1:
+        both = builder.add(Scale(np.array(2.0)), (builder.add(Relu(), (flat,)),))
+        flat = builder.add(Add((1, -1)), (both, flat))
+    else:
+        flat = builder.add(Curve("square"), (flat,))
+    return builder.graph(graph.inputs, (builder.add(Sum((0,)), (flat,)),))

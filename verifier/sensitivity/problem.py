@@ -1,0 +1,188 @@
+"""A network's derivative folded on a set, with everything that a search for its largest norm reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from verifier.bounds.fold import Folded
+from verifier.bounds.folding import fold
+from verifier.bounds.forward import concretize
+from verifier.bounds.layers import Layer
+from verifier.bounds.network import Network, magnitudes, prepare
+from verifier.bounds.propagate import Tick, boxes, nothing, propagate
+from verifier.bounds.renew import Plan, plan
+from verifier.bounds.rows import make_rows
+from verifier.graph.graph import Affine, Graph
+from verifier.graph.ops.gate import Gate
+from verifier.search.query import MOST_SYMBOLS
+from verifier.sensitivity.objective import SEED_NAME, measured, pulled_back, pushed_forward
+from verifier.sensitivity.ramp import ramped
+from verifier.values import ball as balls
+from verifier.values.arrays import Place, to_numpy
+from verifier.values.box import Ball
+from verifier.values.rounding import gamma
+
+CHUNK = 500_000
+"""Numbers in one block of rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Functionals of a network and a set of inputs on which the largest norms of their derivatives are sought.
+
+    Attributes:
+        derivative: `(x, r)` -> a row r of the outputs times the Jacobian at x, or the Jacobian times a direction r.
+        graph: `(x, r)` -> what is maximised, of that.
+        net: the same, ready for bounding, in double precision.
+        F: the graph folded on the set, and on the hull of all seeds.  plan: how its rows hang together.
+        low, high: `[n]` the box.  ball: of the ℓ1 or ℓ2 norm, what the box is cut to, if anything.
+        seeds: `[K, m]`.
+        goals: `[G, 2]` what is maximised: which seed, and which of the folded network's objectives.
+        kinks: `[N]` which rows of the folded network a gate opens and shuts at zero.
+        entries: bounds `[2, n]` of the derivatives over the set and all seeds together.
+        known: name of a node -> bounds `[size]` of its value on the box, where they were needed.
+        soft: the graph with gates that give way gradually, for gradient search.
+        dual: the norm of the derivative.
+    """
+
+    derivative: Graph
+    graph: Graph
+    net: Network
+    F: Folded
+    plan: Plan
+    low: np.ndarray
+    high: np.ndarray
+    ball: Ball | None
+    seeds: np.ndarray
+    goals: np.ndarray
+    kinks: np.ndarray
+    entries: np.ndarray
+    known: dict[str, tuple[np.ndarray, np.ndarray]]
+    soft: Graph
+    dual: float
+
+    def outer(self, layer: Layer) -> bool:
+        """Whether units are of the norm itself: no other unit depends on them."""
+        return layer.users.stop <= layer.users.start
+
+    def within(self, x: np.ndarray) -> np.ndarray:
+        """Points `[P, n]` moved into the set."""
+        if self.ball is not None:
+            x = balls.rounded(self.ball, x, "float64")
+        return np.clip(x, self.low, self.high)
+
+    @np.errstate(all="ignore")
+    def evaluate(self, x: np.ndarray, seeds: np.ndarray, entry: np.ndarray) -> np.ndarray:
+        """What is maximised at points `[P, n]`, for seeds `[P, m]`, as computed: `[P]`."""
+        (value,) = self.graph.evaluate(np.concatenate([x, seeds], 1))
+        return picked(value.reshape(len(x), -1), entry)
+
+    @np.errstate(all="ignore")
+    def derivatives(self, x: np.ndarray) -> np.ndarray:
+        """`[P, K, n]` the derivatives for all seeds at points `[P, n]`, as computed."""
+        K = len(self.seeds)
+        joint = np.concatenate([np.repeat(x, K, 0), np.tile(self.seeds, (len(x), 1))], 1)
+        (value,) = self.derivative.evaluate(joint)
+        return value.reshape(len(x), K, -1)
+
+    @np.errstate(all="ignore")
+    def certain(self, x: np.ndarray, seed: np.ndarray, entry: int) -> float:
+        """A lower bound of what is maximised on the set, from a point `[n]`: minus infinity where nothing is certain.
+
+        By interval arithmetic on the point alone: where a neuron is so near its kink that rounding hides its sign, both
+        signs count.  Sound because: near a point whose signs are certain the network has the derivative bounded.
+        """
+        if self.ball is not None and not balls.holds(self.ball, x):
+            return -inf
+        point = np.concatenate([x, seed])[None]
+        b = boxes(point, point, np.zeros(0, int), "float64")
+        out = self.net.output
+        form = propagate(self.net, b, None, {out}, None, CHUNK).forms[out]
+        low, high = (to_numpy(a).reshape(-1) for a in concretize(form, "float64"))
+        value = low[entry] if entry < len(low) else -high[entry - len(low)]
+        return float(value) if np.isfinite(value) else -inf
+
+    def norm(self, value: np.ndarray, up: bool) -> np.ndarray:
+        """What is maximised as norms, rounded up or down."""
+        if self.dual != 2:
+            return value
+        return np.sqrt(np.maximum(value, 0.0)) * (1 + (1 if up else -1) * gamma(4, "float64"))
+
+
+def picked(value: np.ndarray, entry: np.ndarray) -> np.ndarray:
+    """Of values `[P, R]` the entries `[P]`, those at or beyond R being minus the ones so many before."""
+    R = value.shape[1]
+    return np.where(entry < R, 1.0, -1.0) * value[np.arange(len(value)), entry % R]
+
+
+@np.errstate(all="ignore")  # what is not defined or overflows proves nothing
+def pose(
+    graph: Graph,
+    low: np.ndarray,
+    high: np.ndarray,
+    seeds: np.ndarray,
+    dual: float,
+    ball: Ball | None = None,
+    along: bool = False,
+    tick: Tick = nothing,
+) -> Problem:
+    """Fold the derivative of a network on a set.
+
+    Args:
+        graph: one input of n entries, one output of m, in double precision on numpy.
+        low, high: `[n]` a box.
+        seeds: `[K, m]` rows of the outputs; with `along` `[K, n]` directions of the input.
+        dual: 1, 2 or inf: the norm of a row times the Jacobian, or of the Jacobian times a direction.
+        ball: what the box is cut to.
+        tick: called between blocks; whoever has run out of time raises there.
+
+    Raises:
+        ModelError: some operator has no derivative.
+    """
+    derivative = pushed_forward(graph) if along else pulled_back(graph)
+    whole = measured(derivative, dual)
+    place = Place("numpy", "float64")
+    net = prepare(whole, place)
+    lower, upper = np.concatenate([low, seeds.min(0)]), np.concatenate([high, seeds.max(0)])
+    varying = np.flatnonzero(lower < upper)
+    symbols = varying if len(varying) <= MOST_SYMBOLS else varying[:0]
+    b = boxes(lower[None], upper[None], symbols, "float64")
+    skip = {j: np.zeros((1, *whole.nodes[j].shape), bool) for j in net.sources if j in _seeded(whole)}
+    bounds = propagate(net, b, None, set(), skip, CHUNK, None, tick)
+    host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in bounds.interval.items()}
+    C = -np.eye(whole.nodes[whole.outputs[0]].size)
+    C = np.concatenate([C, -C]) if dual == inf else C
+    objective = make_rows(whole, net, magnitudes(whole, lower, upper, host), C, None, np.zeros(len(C)))
+    weights = bounds.weights(net)
+    F = fold(net, objective, bounds.interval, weights, lower, upper, relaxed=bounds.relaxed, tick=tick, layered=True)
+    kinks = np.zeros(len(F.z), bool)
+    for layer in F.layers:
+        if isinstance(layer.op, Gate):
+            kinks[to_numpy(layer.take.index).reshape(layer.take.size)[..., 1]] = True
+    goals = np.stack(np.meshgrid(np.arange(len(seeds)), np.arange(len(C)), indexing="ij"), -1).reshape(-1, 2)
+    soft, folded = ramped(whole, _gates(whole, host)), plan(F, ball, len(low))
+    measure = max((i for i, node in enumerate(whole.nodes) if not isinstance(node.op, Affine)), default=0)
+    read = whole.nodes[measure].inputs[0] if dual != inf else -1  # the derivatives
+    ends = np.concatenate([a.reshape(1, -1) for a in host[read]]) if dual != inf else np.zeros((2, 0))
+    known = {whole.nodes[j].name: (l.reshape(-1), u.reshape(-1)) for j, (l, u) in host.items()}
+    return Problem(derivative, whole, net, F, folded, low, high, ball, seeds, goals, kinks, ends, known, soft, dual)
+
+
+def _gates(
+    graph: Graph, interval: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Bounds `[*shape]` of what opens and shuts each gate."""
+    gates = {i: node.inputs[0] for i, node in enumerate(graph.nodes) if isinstance(node.op, Gate)}
+    return {i: (interval[j][0][0][..., 1], interval[j][1][0][..., 1]) for i, j in gates.items()}
+
+
+def _seeded(graph: Graph) -> set[int]:
+    """Nodes that depend on the seed: nothing is decided by what they are."""
+    found = {i for i, node in enumerate(graph.nodes) if node.name == SEED_NAME}
+    for i, node in enumerate(graph.nodes):
+        if any(j in found for j in node.inputs):
+            found.add(i)
+    return found
