@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from verifier.bounds.network import magnitudes, prepare
 from verifier.bounds.propagate import boxes, propagate
+from verifier.graph.chain import Chain
 from verifier.graph.derivative import jacobian, jvp
 from verifier.graph.from_torch import load_torch
 from verifier.graph.graph import Builder, Graph, Input
@@ -20,7 +22,7 @@ from verifier.graph.ops.affine import Add, Dense, Scale
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
-from verifier.graph.ops.moves import Move, Reshape
+from verifier.graph.ops.moves import Concat, Move, Reshape
 from verifier.graph.ops.pool import MaxOf, max_pool_windows
 from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
@@ -249,6 +251,63 @@ def test_what_is_not_decided_alone_is_bounded() -> None:
     assert narrower > 0
 
 
+def by_hand(twice: bool) -> Graph:
+    """A value that one gate passes on by a sign that depends on another gate of it, or that a curve reads as well."""
+    rng = np.random.default_rng(5)
+    b = Builder()
+    source = b.add(Input((3,)))
+    v, z = (b.add(layer(rng, 4, 3), [source]) for _ in "vz")
+
+    def gate(z: int) -> int:
+        return b.add(Gate(), [b.add(Concat(1), [b.add(Reshape((4, 1)), [j]) for j in (v, z)])])
+
+    y = gate(z)
+    last = gate(b.add(layer(rng, 4, 4), [y])) if twice else b.add(Curve("tanh"), [v])
+    return b.graph([source], [b.add(layer(rng, 2, 4), [b.add(Add((1, 1)), [y, last])])])
+
+
+def test_values_that_others_read_are_bounded() -> None:
+    """What gates pass on is bounded whatever they decide, where its sign comes later, or a curve reads it."""
+    for twice in (True, False):
+        graph = by_hand(twice)
+        net = prepare(graph, HOST)
+        assert not net.passed and len(net.quiet) == 1 + twice
+        for kind in KINDS:
+            check(HOST, graph, 7, kind, interval=True)
+
+
+def test_a_gate_on_what_may_have_no_value() -> None:
+    """A comparison makes a number of none: behind the last logarithm that may not exist nothing is known."""
+    b = Builder()
+    source = b.add(Input((2,)))
+    y = b.add(Relu(), [b.add(Curve("log"), [source])])
+    J = jacobian(b.graph([source], [b.add(Dense(np.ones((1, 2))), [y])]))
+    net = prepare(J, HOST)
+    assert [J.nodes[i].op for i in net.fragile] == [Curve("log")]
+    with np.errstate(all="ignore"):
+        low, up = bound(Net(J), Box([-1.0, 0.5], [1.0, 0.9]))
+    assert low[0] == -np.inf and up[0] == np.inf
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_magnitudes_of_merged_layers_widen_nothing(forward: bool) -> None:
+    """A convolution that records large magnitudes costs rounding, not width."""
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(2, 1, 2, 2))
+    shape: Any = ((1, 1), ((0, 0), (0, 0)), (1, 1))
+    widths = []
+    for large in (None, Conv(abs(W) * 1e4, None, *shape)):
+        b = Builder()
+        source = b.add(Input((1, 4, 4)))
+        op = Conv(W, rng.normal(size=2) * 0, *shape, magnitude=large)
+        y = b.add(Relu(), [b.add(op, [b.add(Relu(0.1), [source])])])
+        graph = b.graph([source], [b.add(Dense(np.ones((1, 18))), [b.add(Reshape((18,)), [y])])])
+        J = jvp(graph, np.eye(16)[:2]) if forward else jacobian(graph)
+        low, up = bound(Net(J), Box([-1.0] * 16, [1.0] * 16), "interval")
+        widths.append((up - low).sum())
+    assert widths[1] <= widths[0] * (1 + 1e-6)
+
+
 # ---- what it is made of ----
 
 
@@ -300,6 +359,23 @@ def test_constants_cost_no_nodes() -> None:
     assert (size >= abs(second.W) @ abs(first.W)).all() and (abs(op.value - exact) <= size * 2.0**-53).all()
     low, up = bound(Net(J), Box([0.0] * 4, [1.0] * 4))
     assert (low <= exact.reshape(-1)).all() and (up >= exact.reshape(-1)).all() and (up - low <= 1e-12).all()
+
+
+def test_rounded_constants_are_on_record() -> None:
+    """What numbers of a rule are off by is within what magnitudes allow, next to a layer's own two roundings."""
+    unit = Fraction(1, 2**53)
+    t = Chain(jacobian(cases.chain(np.random.default_rng(0))), 1)
+    for exact in (Fraction(1, 3), Fraction(16732632423543772, 10**16) * Fraction(10507009873554805, 10**16)):
+        op = t._builder.nodes[t.line(0, float(exact), 0.0, rounded=True)].op
+        assert isinstance(op, Scale)
+        size = Fraction(float(op.absolute().s))
+        assert abs(Fraction(float(op.s)) - exact) + 3 * unit * abs(exact) + 2 * unit * abs(exact) <= 2 * unit * size
+    for a, b, gain in ((1.6732632423543772, 1.0, 1.0507009873554805), (0.3, 0.7, 1.1)):
+        b_ = Builder()
+        source = b_.add(Input((1,)))
+        J = jacobian(b_.graph([source], [b_.add(Curve("elu", (a, b, gain)), [source])]))
+        scales = [n.op for n in J.nodes if isinstance(n.op, Scale) and n.op.s.shape == ()]
+        assert scales and all(op.magnitude is not None for op in scales)
 
 
 def test_rows_that_miss_the_input() -> None:

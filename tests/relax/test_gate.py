@@ -203,3 +203,19 @@ def test_how_planes_rise_with_the_choice(leak: float) -> None:
         gain = a * (value(half + h) - value(half))[side]
         other = a * (value(half - h) - value(half))[side]
         assert (gain >= np.minimum(0, other) - 1e-12).all() and (gain + 1e-12 >= other).all()
+
+
+def test_what_is_left_of_zero_is_no_choice() -> None:
+    """Both planes of a v that rounding has made of zero have one slope; of any other v they differ."""
+    for size, one in ((0.0, True), (1e-303, True), (1e-200, False), (1.0, False)):
+        f = gate.gate_lines(Gate(), np.array([[[-size, -1.0]]]), np.array([[[2 * size, 1.0]]]))
+        assert (f.s_l == f.s_u).all() == one
+        assert f.t_l is not None and (f.t_u - f.t_l <= 4 * size + 1e-305).all()
+
+
+def test_where_choosing_begins_and_may_lead() -> None:
+    layer = Layer(Gate(), slice(0, 2), Take(np.arange(4), (2, 2)), slice(0, 0), 4)
+    low, up = np.array([[[-1.0, -1.0], [-2.0, 0.0]]]), np.array([[[1.0, 1.0], [1.0, 2.0]]])
+    assert [a.tolist() for a in layer.start(low, up)] == [[[0.5, 0.5]]] * 2
+    assert [a.tolist() for a in layer.span(low, up)] == [[[0.0, 0.0]], [[1.0, 1.0]]]
+    assert layer.admissible == (0.0, 1.0)

@@ -82,7 +82,7 @@ def test_monotone(seed: int, increasing: bool, tmp_path: Path) -> None:
     for tolerance, verdict in ((max(0.0, worst - 0.02), "sat"), (worst + 0.02, "unsat")):
         if worst < 0.03 and verdict == "sat":
             continue
-        question = verifier.monotone(path, input=0, box=BOX, output=0, increasing=increasing, tolerance=tolerance)
+        question = verifier.monotonicity(path, input=0, box=BOX, output=0, increasing=increasing, tolerance=tolerance)
         result = verifier.verify(question, timeout=60)
         assert result.verdict == verdict
         asked[verdict] = result
@@ -168,15 +168,15 @@ def test_another_network_in_its_place(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[Any, str]] = [
-    (lambda f: verifier.monotone(f, input=2, box=BOX), "input 2 of 2; give a number from 0 to 1"),
-    (lambda f: verifier.monotone(f, input=0, box=BOX, output=-1), "output -1 of 2"),
-    (lambda f: verifier.monotone(f, input=0, box=BOX, tolerance=-1), "tolerance is -1"),
+    (lambda f: verifier.monotonicity(f, input=2, box=BOX), "input 2 of 2; give a number from 0 to 1"),
+    (lambda f: verifier.monotonicity(f, input=0, box=BOX, output=-1), "output -1 of 2"),
+    (lambda f: verifier.monotonicity(f, input=0, box=BOX, tolerance=-1), "tolerance is -1"),
     (
-        lambda f: verifier.monotone(f, input=0, box=verifier.Box([0], [1])),
+        lambda f: verifier.monotonicity(f, input=0, box=verifier.Box([0], [1])),
         "the box has 1 entries, the network 2 inputs",
     ),
     (
-        lambda f: verifier.monotone(f, input=0, box=verifier.Ball([0, 0], 1, 2)),
+        lambda f: verifier.monotonicity(f, input=0, box=verifier.Ball([0, 0], 1, 2)),
         "give a Box, or a Ball of the maximum norm",
     ),
     (lambda f: verifier.equivalent(f, f, BOX, float("nan")), "eps is nan"),

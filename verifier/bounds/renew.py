@@ -261,6 +261,8 @@ class _State:
         if ball is None:
             return in_box
         at, middle = self.plan.round[p]
+        if not len(at):
+            return in_box
         A_x, A_s = A[..., at], A * 1
         A_s[..., at] = 0
         reach = xp.amax(xp.abs(A_x), 2) if ball.norm == 1 else xp.sqrt((A_x * A_x).sum(2)) + UNDERFLOW

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -91,6 +92,8 @@ def _parser(named: bool = False) -> _Parser:
     bound.add_argument("--method", default="crown", choices=methods, help="how (crown)")
     bound.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
 
+    _add_sensitivity(add)
+
     supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
     ask = supports.add_mutually_exclusive_group(required=True)
     for capability in CAPABILITIES:
@@ -99,6 +102,40 @@ def _parser(named: bool = False) -> _Parser:
     info = add("info", "What is in a model; without one, which operators are supported.")
     info.add_argument("model", metavar="MODEL", nargs="?", help="an .onnx or .onnx.gz file")
     return parser
+
+
+def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """`lipschitz` and `monotone`."""
+    constant = add("lipschitz", "Bounds of the local Lipschitz constant on a set, then of each output's.")
+    rising = add("monotone", "Does an output rise or fall with an input, everywhere on a set?")
+    for command in (constant, rising):
+        command.add_argument("model", metavar="MODEL", help="an .onnx or .onnx.gz file")
+        _add_input_set(command)
+        command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds (60)")
+        command.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+        command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
+    constant.add_argument("--norm", metavar="P[,Q]", help="norms of input and output: 1, 2, inf (the ball's)")
+    constant.add_argument("--outputs", metavar="I,J", help="which outputs count (all)")
+    constant.add_argument("--margins", metavar="I", type=int, help="in their place: output I less each of the others")
+    constant.add_argument("--each", action="store_true", help="narrow every output's bounds, not the largest's")
+    constant.add_argument("--tolerance", metavar="T", type=float, default=1e-4, help="relative gap to stop at (1e-4)")
+    constant.add_argument(
+        "--jacobian", metavar="FILE", help="write bounds of every entry: a table .csv, a picture .png"
+    )
+    rising.add_argument("--input-index", metavar="I", type=int, required=True, help="which input grows, from 0")
+    rising.add_argument("--output-index", metavar="O", type=int, default=0, help="which output, from 0 (0)")
+    rising.add_argument("--tolerance", metavar="T", type=float, default=1e-9, help="derivatives that count as 0 (1e-9)")
+
+
+def _add_input_set(command: argparse.ArgumentParser) -> None:
+    """Options that describe a set of inputs."""
+    group = command.add_argument_group("the set of inputs")
+    group.add_argument("--input", metavar="X", help="its centre: a .npy or text file of numbers, or numbers 0.1,0.2")
+    group.add_argument("--eps", metavar="E", type=float, help="its radius")
+    group.add_argument("--ball", default="inf", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
+    group.add_argument("--lo", type=float, help="nothing below this number")
+    group.add_argument("--hi", type=float, help="nothing above this number")
+    group.add_argument("--spec", metavar="SPEC", help="in place of these: the input box of a .vnnlib property")
 
 
 def _add_model_and_spec(command: argparse.ArgumentParser) -> None:
@@ -130,6 +167,10 @@ def _dispatch(arguments: list[str]) -> None:
         from verifier.cli import bound
 
         bound.command(a.model, a.spec, a.method, a.device)
+    elif a.command in ("lipschitz", "monotone"):
+        from verifier.cli import lipschitz
+
+        (lipschitz.command if a.command == "lipschitz" else lipschitz.monotone_command)(a)
     elif a.command == "supports":
         from verifier.cli import supports
 

@@ -20,6 +20,7 @@ from verifier.sensitivity.baselines.products import product_of_norms
 from verifier.sensitivity.problem import Problem, pose
 from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.spectral import Spectral
+from verifier.sensitivity.steps import still
 from verifier.values.box import Ball, Box
 from verifier.values.errors import ModelError, PropertyError, UserError
 
@@ -66,7 +67,7 @@ class Asked:
     """A question, put together.
 
     Attributes:
-        graph: the network.  box, ball: the set.
+        graph: the network.  box, ball: the set.  inner: a box that does not reach beyond it but for the ball.
         rows: `[K, m]` functionals of the outputs.
         norm: (p, q), q infinite for one functional.
         aim: tolerance, and whether each functional counts.
@@ -75,6 +76,7 @@ class Asked:
     graph: Graph
     box: Box
     ball: Ball | None
+    inner: Box
     rows: np.ndarray
     norm: tuple[float, float]
     tolerance: float
@@ -95,13 +97,13 @@ class Asked:
         """The search that answers it."""
         low, high, rows = self.box.lower, self.box.upper, self.rows
         if self.norm == (2.0, 2.0):
-            problem = pose(self.graph, low, high, rows, 2, self.ball, tick=tick)
+            problem = pose(self.graph, self.box, rows, 2, self.ball, tick=tick, inner=self.inner)
             return Spectral(problem, Aim(np.zeros(1, int), 2 * self.tolerance))
         if self.by_columns:
             directions = np.eye(len(low))[low < high] if (low < high).any() else np.eye(len(low))
-            problem = pose(combined(self.graph, rows), low, high, directions, 1, self.ball, True, tick)
+            problem = pose(combined(self.graph, rows), self.box, directions, 1, self.ball, True, tick, self.inner)
             return Search(problem, Aim(np.zeros(len(problem.goals), int), self.tolerance))
-        problem = pose(self.graph, low, high, rows, self.dual, self.ball, tick=tick)
+        problem = pose(self.graph, self.box, rows, self.dual, self.ball, tick=tick, inner=self.inner)
         group = problem.goals[:, 0] if self.each else np.zeros(len(problem.goals), int)
         return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)))
 
@@ -240,7 +242,8 @@ def ask(
     Raises:
         UserError: sizes or norms do not fit.
     """
-    box, ball = input_set(graph, inputs, name)
+    box, ball, inner = input_set(graph, inputs, name)
+    graph = still(graph, box)
     rows = functionals(graph, outputs, margins, name)
     p, q = _norms(norm, inputs)
     if len(rows) == 1:
@@ -249,11 +252,11 @@ def ask(
         raise UserError(
             f"norm ({p:g}, {q:g}) is not supported: ask for (1, 1), (2, 2), or 1, 2 or inf to inf (or one functional)"
         )
-    return Asked(graph, box, ball, rows, (p, q), tolerance, each)
+    return Asked(graph, box, ball, inner, rows, (p, q), tolerance, each)
 
 
-def input_set(graph: Graph, inputs: Box | Ball, name: str) -> tuple[Box, Ball | None]:
-    """The box around a set, and the ball that it is, where that is less.
+def input_set(graph: Graph, inputs: Box | Ball, name: str) -> tuple[Box, Ball | None, Box]:
+    """The box around a set, the ball that it is, where that is less, and a box that does not reach beyond it.
 
     Raises:
         UserError: it is no set, or does not fit.
@@ -264,7 +267,11 @@ def input_set(graph: Graph, inputs: Box | Ball, name: str) -> tuple[Box, Ball | 
     n = graph.nodes[graph.inputs[0]].size
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, {name} {n} inputs; give as many")
-    return box, inputs if isinstance(inputs, Ball) and inputs.norm != inf and inputs.eps > 0 else None
+    if not isinstance(inputs, Ball) or not inputs.eps:
+        return box, None, box
+    low, high = (np.nextafter(inputs.center + s * inputs.eps, inputs.center) for s in (-1, 1))
+    inner = Box(*(np.clip(a, box.lower, box.upper) for a in (low, high)))
+    return box, None if inputs.norm == inf else inputs, inner
 
 
 def functionals(graph: Graph, outputs: Any, margins: int | None, name: str) -> np.ndarray:

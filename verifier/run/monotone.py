@@ -14,6 +14,7 @@ from verifier.run.model import boundable, load, name_of
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.problem import pose
 from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.steps import still
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError
 
@@ -72,7 +73,8 @@ def monotone(
         raise UserError(f"tolerance {tolerance}: give a number that is not negative")
     net = load(model)
     graph, name = boundable(net), name_of(net)
-    box, ball = input_set(graph, inputs, name)
+    box, ball, inner = input_set(graph, inputs, name)
+    graph = still(graph, box)
     n = len(box.lower)
     if not (isinstance(input, (int, np.integer)) and 0 <= input < n):
         raise PropertyError(f"input {input}: {name} has the inputs 0 to {n - 1}")
@@ -80,7 +82,7 @@ def monotone(
     try:
         if watch:
             watch("bounding the derivative", None)
-        problem = pose(graph, box.lower, box.upper, row, inf, ball, tick=budget.check)
+        problem = pose(graph, box, row, inf, ball, tick=budget.check, inner=inner)
         problem = replace(problem, goals=np.array([[0, input], [0, n + input]]))
         search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance))
         search.root()
@@ -124,11 +126,12 @@ def jacobian(
     """
     net = load(model)
     graph, name = boundable(net), name_of(net)
-    box, ball = input_set(graph, inputs, name)
+    box, ball, inner = input_set(graph, inputs, name)
+    graph = still(graph, box)
     rows = functionals(graph, outputs, margins, name)
     if watch:
         watch("bounding the derivative", None)
-    problem = pose(graph, box.lower, box.upper, rows, inf, ball)
+    problem = pose(graph, box, rows, inf, ball, inner=inner)
     search = Search(problem, Aim(np.arange(len(problem.goals))))
     budget = Budget.seconds(inf if timeout is None else timeout)
     search.root(climbing=not budget.spent())

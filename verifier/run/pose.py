@@ -78,7 +78,7 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
     question = read(prop) if isinstance(prop, (str, Path)) else prop
     if question is None:
         if not isinstance(model, Asked):
-            raise PropertyError("no property is given: give a VNN-LIB file, or a question such as `monotone(...)`")
+            raise PropertyError("no property is given: give a VNN-LIB file, or a question such as `monotonicity(...)`")
         question, model = model, None
     if isinstance(question, Asked):
         model = question.loaded(model)

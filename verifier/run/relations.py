@@ -53,7 +53,7 @@ class Asked:
         return {n: by_key[str(m) if not hasattr(m, "graph") else id(m)] for n, m in given.items()}
 
 
-def monotone(
+def monotonicity(
     net: Any,
     *,
     input: int,
@@ -94,10 +94,10 @@ def monotone(
             (np.append(low, low[input]), np.append(high, high[input])),
             [[(fall, -float(tolerance)), (order, 0.0)]],
             2 * m,
-            "monotone",
+            "monotonicity",
         )
         nets = (_declared("f", f, "XY"), _declared("g", f, "ZW", equal_to="f"))
-        return Query2(nets, (), prop, np.concatenate([np.arange(n), second]), "monotone")
+        return Query2(nets, (), prop, np.concatenate([np.arange(n), second]), "monotonicity")
 
     return Asked({"f": net}, make)
 

@@ -72,7 +72,7 @@ def verify(
 
     Args:
         model: a file, or what `load` returned; for a query over several networks a mapping from their names to such.
-            Or a question that brings its networks along, such as `monotone(net, input=0, box=box)`, alone.
+            Or a question that brings its networks along, such as `monotonicity(net, input=0, box=box)`, alone.
         prop: a VNN-LIB file, a `Property`, or a question such as `robustness(ball, label)`.
         timeout: seconds from now; None for as long as it takes.
         device: `auto`, `cpu` or `cuda`.

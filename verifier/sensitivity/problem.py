@@ -22,7 +22,7 @@ from verifier.sensitivity.objective import SEED_NAME, measured, pulled_back, pus
 from verifier.sensitivity.ramp import ramped
 from verifier.values import ball as balls
 from verifier.values.arrays import Place, to_numpy
-from verifier.values.box import Ball
+from verifier.values.box import Ball, Box
 from verifier.values.rounding import gamma
 
 CHUNK = 500_000
@@ -38,7 +38,8 @@ class Problem:
         graph: `(x, r)` -> what is maximised, of that.
         net: the same, ready for bounding, in double precision.
         F: the graph folded on the set, and on the hull of all seeds.  plan: how its rows hang together.
-        low, high: `[n]` the box.  ball: of the ℓ1 or ℓ2 norm, what the box is cut to, if anything.
+        low, high: `[n]` the box.  inner: a box in it, where points that are tried lie.
+        ball: of the ℓ1 or ℓ2 norm, what the box is cut to, if anything.
         seeds: `[K, m]`.
         goals: `[G, 2]` what is maximised: which seed, and which of the folded network's objectives.
         kinks: `[N]` which rows of the folded network a gate opens and shuts at zero.
@@ -55,6 +56,7 @@ class Problem:
     plan: Plan
     low: np.ndarray
     high: np.ndarray
+    inner: Box
     ball: Ball | None
     seeds: np.ndarray
     goals: np.ndarray
@@ -72,7 +74,7 @@ class Problem:
         """Points `[P, n]` moved into the set."""
         if self.ball is not None:
             x = balls.rounded(self.ball, x, "float64")
-        return np.clip(x, self.low, self.high)
+        return np.clip(x, self.inner.lower, self.inner.upper)
 
     @np.errstate(all="ignore")
     def evaluate(self, x: np.ndarray, seeds: np.ndarray, entry: np.ndarray) -> np.ndarray:
@@ -121,27 +123,29 @@ def picked(value: np.ndarray, entry: np.ndarray) -> np.ndarray:
 @np.errstate(all="ignore")  # what is not defined or overflows proves nothing
 def pose(
     graph: Graph,
-    low: np.ndarray,
-    high: np.ndarray,
+    box: Box,
     seeds: np.ndarray,
     dual: float,
     ball: Ball | None = None,
     along: bool = False,
     tick: Tick = nothing,
+    inner: Box | None = None,
 ) -> Problem:
     """Fold the derivative of a network on a set.
 
     Args:
         graph: one input of n entries, one output of m, in double precision on numpy.
-        low, high: `[n]` a box.
+        box: of the inputs.
         seeds: `[K, m]` rows of the outputs; with `along` `[K, n]` directions of the input.
         dual: 1, 2 or inf: the norm of a row times the Jacobian, or of the Jacobian times a direction.
         ball: what the box is cut to.
         tick: called between blocks; whoever has run out of time raises there.
+        inner: where points that are tried lie, if not in the box (which may be rounded outward).
 
     Raises:
         ModelError: some operator has no derivative.
     """
+    low, high = box.lower, box.upper
     derivative = pushed_forward(graph) if along else pulled_back(graph)
     whole = measured(derivative, dual)
     place = Place("numpy", "float64")
@@ -168,7 +172,9 @@ def pose(
     read = whole.nodes[measure].inputs[0] if dual != inf else -1  # the derivatives
     ends = np.concatenate([a.reshape(1, -1) for a in host[read]]) if dual != inf else np.zeros((2, 0))
     known = {whole.nodes[j].name: (l.reshape(-1), u.reshape(-1)) for j, (l, u) in host.items()}
-    return Problem(derivative, whole, net, F, folded, low, high, ball, seeds, goals, kinks, ends, known, soft, dual)
+    return Problem(
+        derivative, whole, net, F, folded, low, high, inner or box, ball, seeds, goals, kinks, ends, known, soft, dual
+    )
 
 
 def _gates(

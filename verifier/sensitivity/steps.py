@@ -1,0 +1,43 @@
+"""Functions that jump, on sets where they do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from verifier.bounds.network import prepare
+from verifier.bounds.propagate import boxes, propagate
+from verifier.graph.graph import Graph
+from verifier.graph.ops.adjoint import Constant
+from verifier.graph.ops.steps import Step
+from verifier.graph.passes.maxima import maxima_to_relu
+from verifier.search.query import MOST_SYMBOLS
+from verifier.values.arrays import Place
+from verifier.values.box import Box
+
+CHUNK = 500_000
+"""Numbers in one block of rows."""
+
+
+@np.errstate(all="ignore")
+def still(graph: Graph, box: Box) -> Graph:
+    """The network with constants in the place of steps that do not jump anywhere on a box.
+
+    Sound because: where the interval of a step's values holds one value that the step can take, it takes that on the
+    whole box.  (Values are whole numbers; the interval's ends are rounded outward.)
+    """
+    if not any(isinstance(node.op, Step) for node in graph.nodes):
+        return graph
+    graph = maxima_to_relu(graph)
+    varying = np.flatnonzero(box.lower < box.upper)
+    symbols = varying if len(varying) <= MOST_SYMBOLS else varying[:0]
+    b = boxes(box.lower[None], box.upper[None], symbols, "float64")
+    image = propagate(prepare(graph, Place("numpy", "float64")), b, None, set(), {}, CHUNK).image
+    nodes = list(graph.nodes)
+    for i, node in enumerate(nodes):
+        if isinstance(node.op, Step) and node.op.kind != "threshold":
+            low, high = image[i][0][0], image[i][1][0]
+            if (high - low < 0.5).all() and (abs(high) < 1e9).all():
+                nodes[i] = replace(node, op=Constant(np.rint(0.5 * low + 0.5 * high)))
+    return replace(graph, nodes=tuple(nodes))
