@@ -21,6 +21,7 @@ from verifier.bounds.lagrange import Region
 from verifier.bounds.through import through
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Take
+from verifier.graph.ops.product import Dot, Product
 from verifier.relax import table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
@@ -145,15 +146,23 @@ def plan(F: Folded, ball: Ball | None = None, n: int = 0) -> Plan:
     return Plan(F, tuple(reads), blocks, behind, columns, X, narrow, ball, about)
 
 
-def renew(plan: Plan, r: Region, ids: Array | None, parts: tuple[int, ...] | None = None) -> Known:
+def renew(
+    plan: Plan,
+    r: Region,
+    ids: Array | None,
+    parts: tuple[int, ...] | None = None,
+    between: tuple[float, float] = (0.5, 0.5),
+) -> Known:
     """Bounds of all rows (of some parts, where `parts` says which) and of objectives `ids` `[B, R]` on each region.
+
+    `between` says where between their planes products are bounded below and above (see `relax.product`).
 
     Sound because: each row is walked back on lines that hold between bounds known of this region, so its bound holds
     there; what it was before holds, too, and so does interval arithmetic over what the units can be.  Every bound is
     lowered by the rounding behind it (`_Rounding`).
     """
     F, xp = plan.F, namespace(r.lower)
-    state = _State(plan, r)
+    state = _State(plan, r, between)
     planes: dict[int, tuple[Array, Array]] = {}
     for p in range(len(F.parts)) if parts is None else parts:
         part, _ = F.parts[p]
@@ -185,8 +194,8 @@ def renew(plan: Plan, r: Region, ids: Array | None, parts: tuple[int, ...] | Non
 class _State:
     """What is found on the way."""
 
-    def __init__(self, plan: Plan, r: Region) -> None:
-        self.plan, self.r, self.B = plan, r, int(r.lower.shape[0])
+    def __init__(self, plan: Plan, r: Region, between: tuple[float, float] = (0.5, 0.5)) -> None:
+        self.plan, self.r, self.B, self.between = plan, r, int(r.lower.shape[0]), between
         self.lower, self.upper = r.lower * 1, r.upper * 1
         self.lines: list[Any] = [None] * len(plan.F.layers)
         self.images: list[Any] = [None] * len(plan.F.layers)
@@ -198,7 +207,10 @@ class _State:
             return
         layer = self.plan.F.layers[k]
         low, up = layer.gather(self.lower), layer.gather(self.upper)
-        f, _ = layer.lines(low, up, *layer.start(low, up))
+        alpha, second = layer.start(low, up)
+        if isinstance(layer.op, (Product, Dot)):
+            alpha, second = (a * 0 + q for a, q in zip((alpha, second), self.between, strict=True))
+        f, _ = layer.lines(low, up, alpha, second)
         if self.plan.narrow[k]:
             assert isinstance(f, Lines)
             f = Lines(f.s_l[..., 0], f.t_l, f.s_u[..., 0], f.t_u)

@@ -15,6 +15,7 @@ import numpy as np
 
 from verifier.bounds.lagrange import Region
 from verifier.bounds.renew import Known, renew
+from verifier.graph.ops.product import Dot, Product
 from verifier.search.budget import Budget
 from verifier.sensitivity import feasible
 from verifier.sensitivity.attack import climb
@@ -27,6 +28,9 @@ STARTS, STEPS = 8, 20
 """Of gradient search: points for each functional, and steps from each."""
 CLIMBED = 128
 """Goals, those of the largest bounds, that gradient search starts for."""
+MIDDLE = ((0.5, 0.5),)
+BETWEEN = ((0.0, 1.0), (1.0, 0.0), *MIDDLE)
+"""Where between their planes products are bounded: in the middle, and on the whole set at the ends, too."""
 SHARE = 0.1
 """Share of the time for gradient search from the middles of the worst parts."""
 LONG = 1.0
@@ -75,6 +79,7 @@ class Search:
         kinks = (p for p, (part, _) in enumerate(problem.F.parts) if problem.kinks[part].any())
         self._kinks = tuple(kinks)
         self._rooted, self._rest, self._waiting = False, 0.0, np.zeros(0, int)
+        self._products = any(isinstance(f.op, (Product, Dot)) for f in problem.F.layers)
         about, ball = problem.F.varying[self._x], problem.ball
         self._round = None if ball is None else feasible.Round(self._x, ball.center[about], ball.eps, ball.norm)
 
@@ -93,8 +98,11 @@ class Search:
                     self.upper[goal] = s.bound
                     parts.append(s)
                 else:
-                    known = renew(P.plan, region(self._whole(goal[at])), P.goals[goal, 1].reshape(-1, R))
-                    self.upper[goal] = -known.value.reshape(-1)
+                    s = self._whole(goal[at])
+                    for between in BETWEEN if self._products else MIDDLE:
+                        known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), between=between)
+                        s = replace(s, lower=known.lower, upper=known.upper)
+                        self.upper[goal] = np.minimum(self.upper[goal], -known.value.reshape(-1))
             self.bounded += len(goal)
         self._rooted = True
         if climbing:
@@ -183,8 +191,9 @@ class Search:
     def _value(self, s: Parts) -> Parts:
         """Parts with the bounds of their goals, and with what to split next."""
         P = self.problem
-        known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None])
-        s = replace(s, lower=known.lower, upper=known.upper, bound=np.minimum(s.bound, -known.value[:, 0]))
+        for between in MIDDLE if self._rooted or not self._products else BETWEEN:
+            known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None], between=between)
+            s = replace(s, lower=known.lower, upper=known.upper, bound=np.minimum(s.bound, -known.value[:, 0]))
         return replace(s, pick=choose(scores(P, s, known.a, known.lines)))
 
     def _keep(self, s: Parts) -> None:
