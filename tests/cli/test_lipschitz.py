@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import verifier
 from verifier.cli.app import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,11 @@ def test_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "j.png"
     numbers = ["--input", "0.1,0.2", "--eps", "0.1", "--norm", "2", "--ball", "2"]
     assert run(["lipschitz", PENDULUM, *numbers, "--jacobian", str(out), "--quiet"]) == 0
-    assert out.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    from PIL import Image
+
+    with Image.open(out) as image:
+        image.verify()
+        assert image.format == "PNG" and min(image.size) > 100
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
@@ -77,6 +82,9 @@ def test_monotone(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "0,0", "--eps", "1", "--norm", "a"], "give 1, 2 or inf"),
         (["--input", "0,0", "--eps", "1", "--outputs", "9"], "the outputs 0 to"),
         (["--input", "0,0", "--eps", "1", "--jacobian", "x.gif"], "must end in .csv or .png"),
+        (["--input", "0,0", "--eps", "1", "--jacobian", "x.csv", "--json", "x.csv"], "name two files"),
+        (["--spec", DIGIT, "--ball", "2"], "leave them out with --spec"),
+        (["--input", "0,a.5", "--eps", "1"], "neither a file of numbers nor numbers"),
     ],
 )
 def test_refusals(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,3 +92,59 @@ def test_refusals(arguments: list[str], says: str, capsys: pytest.CaptureFixture
     assert run(["lipschitz", PENDULUM, *arguments]) == 2
     out, err = capsys.readouterr()
     assert not out and says in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", np.array([1 + 1j, 2]), np.zeros(2, [("a", float)])])
+def test_arrays_that_are_none(content: bytes | np.ndarray, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Broken files, complex numbers and records are refused, not converted."""
+    path = tmp_path / "x.npy"
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    assert run(["lipschitz", PENDULUM, "--input", str(path), "--eps", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "neither a file of numbers nor numbers" in err and len(err.splitlines()) == 1
+
+
+def test_many_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """More numbers than a file's name may have letters."""
+    given = ",".join(["0.12345"] * 64)
+    assert run(["lipschitz", DIGITS, "--input", given, "--eps", "0.001", "--outputs", "0", "--quiet"]) == 0
+    assert len(capsys.readouterr().out.split()) == 2
+
+
+def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line shows parts and both bounds while it runs."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert run(["lipschitz", DIGITS, "--spec", DIGIT, "--norm", "2,2", "--timeout", "2"]) == 0
+    err = capsys.readouterr().err
+    assert "parts bounded" in err and " open, " in err
+
+
+def test_table_encloses_slopes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Along a line, a mean slope lies between the bounds of the derivative."""
+    out = tmp_path / "j.csv"
+    x, eps = np.array([0.3, -0.4]), 0.2
+    numbers = ["--input", "0.3,-0.4", "--eps", str(eps)]
+    assert run(["lipschitz", PENDULUM, *numbers, "--jacobian", str(out), "--quiet"]) == 0
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(r["output"], r["input"]) for r in rows] == [("Y_0", "0"), ("Y_0", "1")]
+    net, rng = verifier.load(PENDULUM), np.random.default_rng(0)
+    for j, r in enumerate(rows):
+        a = x + rng.uniform(-eps, eps, (200, 2))
+        b = a.copy()
+        a[:, j], b[:, j] = x[j] - eps, x[j] + eps
+        slope = (net.run(b) - net.run(a))[:, 0] / (2 * eps)
+        assert float(r["lower"]) - 1e-4 <= slope.min() <= slope.max() <= float(r["upper"]) + 1e-4
+
+
+@pytest.mark.parametrize("command", [["lipschitz"], ["monotone", "--input-index", "0"]])
+def test_jumps(command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A network that jumps is refused, naming the node."""
+    from onnx import TensorProto, helper, save
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Sign", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    model = tmp_path / "jump.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), model)
+    assert run([command[0], str(model), *command[1:], "--input", "0,0", "--eps", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "node y (sign)" in err and "jumps" in err and len(err.splitlines()) == 1

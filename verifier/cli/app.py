@@ -130,9 +130,11 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
 def _add_input_set(command: argparse.ArgumentParser) -> None:
     """Options that describe a set of inputs."""
     group = command.add_argument_group("the set of inputs")
-    group.add_argument("--input", metavar="X", help="its centre: a .npy or text file of numbers, or numbers 0.1,0.2")
+    group.add_argument(
+        "--input", metavar="X", help="its centre: a .npy or text file of numbers, or numbers: --input=-1,0.2"
+    )
     group.add_argument("--eps", metavar="E", type=float, help="its radius")
-    group.add_argument("--ball", default="inf", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
+    group.add_argument("--ball", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
     group.add_argument("--lo", type=float, help="nothing below this number")
     group.add_argument("--hi", type=float, help="nothing above this number")
     group.add_argument("--spec", metavar="SPEC", help="in place of these: the input box of a .vnnlib property")

@@ -21,10 +21,12 @@ def input_set(a: argparse.Namespace) -> Box | Ball:
     if a.spec is not None:
         if a.input is not None or a.eps is not None:
             raise UserError("--spec and --input: give one of them")
+        if a.ball is not None or a.lo is not None or a.hi is not None:
+            raise UserError("--ball, --lo and --hi shape the set about --input; leave them out with --spec")
         return _hull(a.spec)
     if a.input is None or a.eps is None:
         raise UserError("no set of inputs is given: use --input X --eps E, or --spec SPEC")
-    return Ball(_numbers(a.input), a.eps, float(a.ball), lo=a.lo, hi=a.hi)
+    return Ball(_numbers(a.input), a.eps, float(a.ball or "inf"), lo=a.lo, hi=a.hi)
 
 
 def _hull(spec: str) -> Box:
@@ -42,14 +44,18 @@ def _hull(spec: str) -> Box:
 
 def _numbers(text: str) -> np.ndarray:
     """Numbers from a file, or written out."""
-    path = Path(text)
+    try:
+        # Before any look at files: many numbers are longer than a file's name may be.
+        return np.array([float(word) for word in text.replace(",", " ").split()])
+    except ValueError:
+        path = Path(text)
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False), np.float64).reshape(-1)
-        if path.exists():
-            text = path.read_text()
-        return np.array([float(word) for word in text.replace(",", " ").split()])
-    except FileNotFoundError:
-        raise UserError(f"{text}: there is no such file") from None
-    except (OSError, ValueError, UnicodeDecodeError) as e:
-        raise UserError(f"--input {str(path)[:60]}: neither a file of numbers nor numbers ({e})") from None
+            values = np.load(path, allow_pickle=False)
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+                raise ValueError("its entries are not real numbers")
+            return np.asarray(values, np.float64).reshape(-1)
+        return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
+    except (OSError, EOFError, ValueError) as e:
+        why = "there is no such file" if isinstance(e, FileNotFoundError) else getattr(e, "strerror", None) or e
+        raise UserError(f"--input {text[:60]}: neither a file of numbers nor numbers ({why})") from None

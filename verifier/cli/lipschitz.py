@@ -25,6 +25,8 @@ def command(a: argparse.Namespace) -> None:
     pictures = None if a.jacobian is None else Path(a.jacobian)
     if pictures is not None and pictures.suffix not in (".csv", ".png"):
         raise UserError(f"--jacobian {pictures}: its name must end in .csv or .png")
+    if pictures is not None and pictures == a.json:
+        raise UserError(f"{pictures}: given for --json and for --jacobian; name two files")
     for path in (a.json, pictures):
         if path is not None:
             check_place(path)
@@ -86,7 +88,8 @@ def monotone_command(a: argparse.Namespace) -> None:
         watch.close()
     points = {"rising": found.rising, "falling": found.falling}
     if a.json is not None:
-        data = {"direction": found.direction, "lower": found.lower, "upper": found.upper, "stats": found.stats}
+        data: dict[str, Any] = {"direction": found.direction, "stats": found.stats}
+        data |= {"lower": _finite(found.lower), "upper": _finite(found.upper)}
         data |= {name: None if x is None else x.tolist() for name, x in points.items()}
         replace(a.json, json.dumps(data, indent=1) + "\n")
     print(found.direction)
@@ -100,10 +103,11 @@ def monotone_command(a: argparse.Namespace) -> None:
 
 
 def _note(watch: Watch, phase: str, search: Any) -> None:
-    watch.note(phase, None)
-    if search is not None:
+    if search is None:
+        watch.note(phase, None)
+    else:
         up, low = search.problem.norm(search.upper, True).max(), search.problem.norm(search.lower, False).max()
-        watch.note(f"{phase}: {search.bounded:,} parts bounded, {low:.6g} to {up:.6g}", None)
+        watch.note(f"{phase}: {search.bounded:,} parts bounded, {len(search.pool):,} open, {low:.6g} to {up:.6g}", None)
 
 
 def _norm(text: str | None) -> float | tuple[float, float] | None:
@@ -133,13 +137,18 @@ def _names(outputs: list[int] | None, margins: int | None, K: int) -> list[str]:
     return [f"Y_{j}" for j in (range(K) if outputs is None else outputs)]
 
 
+def _finite(value: float) -> float | None:
+    """The number, or None where nothing is known: JSON has no infinity."""
+    return float(value) if np.isfinite(value) else None
+
+
 def _as_data(found: Any, names: list[str]) -> dict[str, Any]:
     each = {}
     if found.lowers is not None:
-        each = {n: [float(a), float(b)] for n, a, b in zip(names, found.lowers, found.uppers, strict=True)}
+        each = {n: [_finite(a), _finite(b)] for n, a, b in zip(names, found.lowers, found.uppers, strict=True)}
     return {
         "lower": found.lower,
-        "upper": found.upper if np.isfinite(found.upper) else None,
+        "upper": _finite(found.upper),
         "norm": [str(v) for v in found.norm],
         "functionals": each,
         "point": found.point.tolist(),
