@@ -16,6 +16,7 @@ from verifier.run.lipschitz import ask
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
 from verifier.sensitivity.baselines.mixed_integer import lipmip
+from verifier.sensitivity.baselines.recurjac import recurjac
 
 INF = float("inf")
 NORMS = ((INF, INF), (2.0, 2.0), (1.0, 1.0), (1.0, INF), (2.0, INF))
@@ -182,3 +183,30 @@ def test_reference_cases(case: str, eps: str) -> None:
     assert found.upper >= exact - 1e-8
     assert found.upper == pytest.approx(exact, rel=1e-4)
     assert found.lower == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_recurjac_is_never_tighter(seed: int) -> None:
+    """Intervals in the place of planes lose, and hold."""
+    module = layers(seed + 40, (3, 8, 8, 8, 3))
+    graph, box = boundable(loaded(module, 3)), verifier.Box([-0.3] * 3, [0.4] * 3)
+    search = ask(graph, box, INF, None, None, "net", 1e-4, False).search(lambda: None)
+    search.root()
+    theirs = recurjac(graph, box, np.eye(3))
+    assert (theirs >= search.upper * (1 - 1e-9)).all()
+    assert (theirs > search.upper * 1.001).any()
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not there")
+@pytest.mark.parametrize("eps", ["0.05", "0.2", "0.5"])
+def test_recurjac_as_others_compute_it(eps: str) -> None:
+    """It is the peer's."""
+    case = "fc_2_16_16_2"
+    data, told = np.load(SHARED / f"{case}.npz"), json.loads((SHARED / f"{case}.json").read_text())["eps"][eps]
+    module = layers(0, (2, 16, 16, 2))
+    module.load_state_dict({k: torch.tensor(data[k], dtype=torch.float64) for k in data.files if k != "x0"})
+    x = data["x0"].reshape(-1).astype(np.float64)
+    box = verifier.Box(x - float(eps), x + float(eps))
+    found = recurjac(boundable(loaded(module, 2)), box, np.eye(2))
+    assert found == pytest.approx(np.array(told["recurjac_crown"]["per_output"]), rel=1e-6)
+    assert found.max() >= told["exact_milp"]["linf_lipschitz"] - 1e-8

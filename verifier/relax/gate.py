@@ -52,9 +52,21 @@ def gate_lines(op: Gate, lower: Array, upper: Array, alpha: tuple[Array, Array] 
 
     Sound because: a plane's slopes may be any numbers, the intercepts are taken from the corners (see above) and
     rounded outward.  Where the sign of z is known the gate is its own plane.
+
+    RecurJac (Zhang, Zhang and Hsieh, *RecurJac: An Efficient Recursive Algorithm for Bounding Jacobian Matrix*, 2019)
+    keeps an interval only wherever the sign of v is open, be the gate decided or not.
     """
     below, above = (_slopes(op.leak, side, lower, upper, None if alpha is None else alpha[side]) for side in (0, 1))
-    return _lines(op, below, above, lower, upper)
+    f = _lines(op, below, above, lower, upper)
+    return _constant(op, f, lower, upper) if op.recurjac else f
+
+
+def _constant(op: Gate, f: Lines, lower: Array, upper: Array) -> Lines:
+    """Intervals in the place of planes where the sign of v is open."""
+    xp, (low, high) = namespace(lower), gate_image(op, lower, upper)
+    open_ = (lower[..., 0] < 0) & (upper[..., 0] > 0)
+    s_l, s_u = (xp.where(open_[..., None], s * 0, s) for s in (f.s_l, f.s_u))
+    return Lines(s_l, xp.where(open_, low, f.t_l), s_u, xp.where(open_, high, f.t_u))
 
 
 def parallel(op: Gate, lower: Array, upper: Array) -> Lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -121,7 +121,7 @@ def picked(value: np.ndarray, entry: np.ndarray) -> np.ndarray:
 
 
 @np.errstate(all="ignore")  # what is not defined or overflows proves nothing
-def pose(
+def pose(  # noqa: PLR0913
     graph: Graph,
     box: Box,
     seeds: np.ndarray,
@@ -130,6 +130,7 @@ def pose(
     along: bool = False,
     tick: Tick = nothing,
     inner: Box | None = None,
+    recurjac: bool = False,
 ) -> Problem:
     """Fold the derivative of a network on a set.
 
@@ -141,6 +142,7 @@ def pose(
         ball: what the box is cut to.
         tick: called between blocks; whoever has run out of time raises there.
         inner: where points that are tried lie, if not in the box (which may be rounded outward).
+        recurjac: bound gates as RecurJac does.
 
     Raises:
         ModelError: some operator has no derivative.
@@ -148,6 +150,9 @@ def pose(
     low, high = box.lower, box.upper
     derivative = pushed_forward(graph) if along else pulled_back(graph)
     whole = measured(derivative, dual)
+    if recurjac:
+        gates = (replace(n, op=replace(n.op, recurjac=True)) if isinstance(n.op, Gate) else n for n in whole.nodes)
+        whole = replace(whole, nodes=tuple(gates))
     place = Place("numpy", "float64")
     net = prepare(whole, place)
     lower, upper = np.concatenate([low, seeds.min(0)]), np.concatenate([high, seeds.max(0)])

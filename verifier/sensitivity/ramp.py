@@ -38,5 +38,5 @@ def ramped(graph: Graph, z: dict[int, tuple[np.ndarray, np.ndarray]]) -> Graph:
     for i, node in enumerate(nodes):
         if isinstance(node.op, Gate):
             low, high = z[i]
-            nodes[i] = replace(node, op=Ramp(node.op.leak, 0.25 * (high - low)))
+            nodes[i] = replace(node, op=Ramp(node.op.leak, width=0.25 * (high - low)))
     return replace(graph, nodes=tuple(nodes))

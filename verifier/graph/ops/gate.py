@@ -14,9 +14,14 @@ class Gate(Rowwise):
 
     At z = 0 the Clarke derivative of the rectifier is everything between `leak` and 1; evaluating takes `leak` there.
     What bounds of this operator hold for is said in `relax.gate`.
+
+    Attributes:
+        leak: the slope below zero.
+        recurjac: bound it as RecurJac does, for comparison: see `relax.gate.gate_lines`.
     """
 
     leak: float = 0.0
+    recurjac: bool = False
 
     width = 2
 

@@ -1,0 +1,24 @@
+"""RecurJac (Zhang, Zhang and Hsieh, 2019), as Shi et al. 2022 compare with it."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+
+from verifier.graph.graph import Graph
+from verifier.sensitivity.problem import pose
+from verifier.sensitivity.search import Aim, Search
+from verifier.values.box import Box
+
+
+def recurjac(graph: Graph, box: Box, rows: np.ndarray, p: float = inf) -> np.ndarray:
+    """Upper bounds `[K]` of the local Lipschitz constants of functionals `[K, m]` of the outputs, from p = inf or 2.
+
+    The derivative is bounded on the whole set by the same walks as ours, but for gates: where the sign of what comes to
+    one is open, decided or not, an interval takes the place of its planes.  Sound as those are; never tighter.
+    """
+    problem = pose(graph, box, rows, 1 if p == inf else 2, recurjac=True)
+    search = Search(problem, Aim(problem.goals[:, 0]))
+    search.root(climbing=False)
+    return np.asarray(problem.norm(search.upper, True))
