@@ -164,7 +164,7 @@ def folded(seed: int) -> folded_cases.Case:
     return folded_cases.case(rng, jacobian(graph, rng.normal(size=(2, 2))), lower, upper, HOST, 150)
 
 
-folds = pytest.mark.parametrize("seed", range(8))
+folds = pytest.mark.parametrize("seed", range(6))
 
 
 @folds
@@ -455,9 +455,13 @@ def test_no_looser_than_the_reference(name: str) -> None:
     graph, x0, known = reference(name)
     J = jacobian(graph)
     smooth = not name.startswith(("fc", "conv"))
-    for eps in sorted({k.split("eps")[1] for k in known.files}):
+    radii = sorted({k.split("eps")[1] for k in known.files})
+    for eps in radii:
         box = Box(x0 - float(eps), x0 + float(eps))
-        for method, theirs in (("interval", "ibp"), ("crown", "crown"), *((("alpha-crown", "alpha_crown"),) * smooth)):
+        methods = [("interval", "ibp"), ("crown", "crown")]
+        if smooth and eps == radii[-1]:
+            methods.append(("alpha-crown", "alpha_crown"))
+        for method, theirs in methods:
             low, up = bound(Net(J), box, method)
             lb, ub = (known[f"{theirs}_jac_{side}_eps{eps}"].reshape(-1) for side in ("lb", "ub"))
             size = abs(np.stack([lb, ub])).max()
