@@ -210,3 +210,25 @@ def test_recurjac_as_others_compute_it(eps: str) -> None:
     found = recurjac(boundable(loaded(module, 2)), box, np.eye(2))
     assert found == pytest.approx(np.array(told["recurjac_crown"]["per_output"]), rel=1e-6)
     assert found.max() >= told["exact_milp"]["linf_lipschitz"] - 1e-8
+
+
+@pytest.mark.parametrize("norm", [(2.0, 2.0), (1.0, 1.0), (INF, INF)])
+@pytest.mark.parametrize("scale", [0.1, 5.0])
+def test_functionals_that_are_not_of_length_one(norm: tuple[float, float], scale: float) -> None:
+    """Rows of any length, orthogonal or not: the lower bound is attained by these rows, not by others."""
+    module, box = layers(2, (3, 6, 4)), verifier.Box([-0.5] * 3, [0.6] * 3)
+    net, rng = loaded(module, 3), np.random.default_rng(1)
+    J = jacobians(module, inside(box, 100, rng))
+    for C in (scale * np.eye(4), scale * rng.normal(size=(2, 4)), scale * np.array([[1.0, -1, 0, 0], [1, 0, -1, 0]])):
+        found = verifier.lipschitz(net, box, norm, outputs=C, timeout=5, tolerance=1e-3)
+        (attained,) = jacobians(module, found.point[None])
+        assert found.settled and found.lower <= found.upper
+        assert found.lower <= operator_norm(C @ attained, *norm) * (1 + 1e-12)
+        assert max(operator_norm(C @ j, *norm) for j in J) <= found.upper
+
+
+def test_crossed_bounds_are_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lower bound above the upper one stops the run."""
+    monkeypatch.setattr("verifier.sensitivity.problem.Problem.certain", lambda *_: 1e3)
+    with pytest.raises(verifier.UnsoundBound, match="report it"):
+        verifier.lipschitz(loaded(layers(3, (2, 4, 2)), 2), verifier.Box([-1] * 2, [1] * 2), timeout=2)

@@ -22,7 +22,7 @@ from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.spectral import Spectral
 from verifier.sensitivity.steps import still
 from verifier.values.box import Ball, Box
-from verifier.values.errors import ModelError, PropertyError, UserError
+from verifier.values.errors import ModelError, PropertyError, UnsoundBound, UserError
 
 Watch = Callable[[str, Any], None]
 TURN = 0.2
@@ -138,6 +138,7 @@ def lipschitz(  # noqa: PLR0913
 
     Raises:
         UserError: sizes or norms do not fit, or the network jumps, and so has no Lipschitz constant.
+        UnsoundBound: a broken invariant: a lower bound above an upper one; there is no result.
 
     Sound because: a network without jumps is locally Lipschitz, so on a convex set its constant is the essential
     supremum of the norm of its derivative (Rademacher), which is bounded as said in `sensitivity.search`.
@@ -180,6 +181,8 @@ def _narrow(
     lowers = np.maximum(lowers, 0.0)
     best = int(np.argmax(lowers))
     upper, lower = float(uppers.max()), float(lowers[best])
+    if lower > min(upper, before, semidefinite):
+        raise UnsoundBound(f"a lower bound of {lower!r} above an upper one of {upper!r}; report it")
     why = "branch and bound" if search.rounds else "bounds on the whole set"
     if semidefinite <= upper:
         why = "semidefinite programming (LipSDP)"
@@ -284,7 +287,7 @@ def functionals(graph: Graph, outputs: Any, margins: int | None, name: str) -> n
     if margins is not None:
         if outputs is not None:
             raise PropertyError("outputs and margins: give one of them")
-        if not 0 <= margins < m or m < 2:
+        if isinstance(margins, bool) or not isinstance(margins, (int, np.integer)) or not 0 <= margins < m or m < 2:
             raise PropertyError(f"margins {margins}: {name} has the outputs 0 to {m - 1}")
         others = np.delete(np.arange(m), margins)
         return np.eye(m)[margins] - np.eye(m)[others]

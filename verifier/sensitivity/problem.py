@@ -91,16 +91,20 @@ class Problem:
         return value.reshape(len(x), K, -1)
 
     @np.errstate(all="ignore")
-    def certain(self, x: np.ndarray, seed: np.ndarray, entry: int) -> float:
+    def certain(self, x: np.ndarray, seed: np.ndarray, entry: int, off: np.ndarray | None = None) -> float:
         """A lower bound of what is maximised on the set, from a point `[n]`: minus infinity where nothing is certain.
 
         By interval arithmetic on the point alone: where a neuron is so near its kink that rounding hides its sign, both
-        signs count.  Sound because: near a point whose signs are certain the network has the derivative bounded.
+        signs count.  `off` `[m]` is what the seed may be off by, where it is a result of rounding: then the bound is
+        for all seeds so near.
+
+        Sound because: near a point whose signs are certain the network has the derivative bounded.
         """
         if self.ball is not None and not balls.holds(self.ball, x):
             return -inf
-        point = np.concatenate([x, seed])[None]
-        b = boxes(point, point, np.zeros(0, int), "float64")
+        low, high = (seed, seed) if off is None else (np.nextafter(seed - off, -inf), np.nextafter(seed + off, inf))
+        lower, upper = (np.concatenate([x, end])[None] for end in (low, high))
+        b = boxes(lower, upper, np.zeros(0, int), "float64")
         out = self.net.output
         form = propagate(self.net, b, None, {out}, None, CHUNK).forms[out]
         low, high = (to_numpy(a).reshape(-1) for a in concretize(form, "float64"))

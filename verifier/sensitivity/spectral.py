@@ -32,8 +32,9 @@ class Spectral(Search):
         self._per_part = len(problem.seeds)
         self._most = self._batch = max(2, self._most // self._per_part)
         F = problem.F
-        (layer,) = (f for f in F.layers if isinstance(f.op, Curve) and problem.outer(f)) or (None,)
-        self._rows = np.zeros(0, int) if layer is None else np.asarray(layer.take.index).reshape(-1)
+        squares = [f for f in F.layers if isinstance(f.op, Curve) and (np.asarray(F.rows.H)[:, f.units] != 0).any()]
+        taken = [np.asarray(f.take.index).reshape(-1) for f in squares]  # one layer, or none
+        self._rows = np.concatenate([np.zeros(0, int), *taken])
         self._seeds = np.flatnonzero(F.varying >= len(problem.low))
         self._shared = np.zeros(len(F.z), bool)
         for p in self._kinks:
@@ -84,7 +85,7 @@ class Spectral(Search):
         """Gradient search from points `[P, n]`, each along the row that is largest where it starts."""
         for at in range(0, len(x), self._most):
             some = x[at : at + self._most]
-            u = self._largest(some)[1]
+            u = self._largest(some)[1] @ self.problem.seeds
             self._try(goal[:1], climb(self.problem, some, u, np.zeros(len(some), int), STEPS))
 
     def _try(self, goal: np.ndarray, x: np.ndarray) -> None:
@@ -92,17 +93,19 @@ class Spectral(Search):
         value, u = self._largest(x)
         i = int(np.argmax(value))
         if value[i] ** 2 > self.lower[0]:
-            sure = self.problem.certain(x[i], u[i], 0)
+            seeds = self.problem.seeds
+            off = gamma(len(seeds) + 4, "float64") * (abs(u[i]) @ abs(seeds))
+            sure = self.problem.certain(x[i], u[i] @ seeds, 0, off)
             sure = sure / (float(u[i] @ u[i]) * (1 + 4 * gamma(len(u[i]) + 2, "float64")))
             if sure > self.lower[0]:
                 self.lower[0], self.point[0] = sure, x[i]
 
     def _largest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The spectral norms `[P]` at points `[P, n]`, and the combinations of rows `[P, m]` that attain them."""
+        """The spectral norms `[P]` at points `[P, n]`, and the combinations `[P, K]` of the seeds that attain them."""
         J = self.problem.derivatives(x)
         J = np.where(np.isfinite(J), J, 0.0)
         u, s, _ = np.linalg.svd(J, full_matrices=False)
-        return s[:, 0], u[:, :, 0] @ self.problem.seeds
+        return s[:, 0], u[:, :, 0]
 
 
 def middle(C: np.ndarray) -> np.ndarray:
