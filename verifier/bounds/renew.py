@@ -11,11 +11,12 @@ All in double precision: rounding is bounded once a batch, for all rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from verifier.bounds.ball import least
 from verifier.bounds.fold import Folded
 from verifier.bounds.lagrange import Region
 from verifier.bounds.through import through
@@ -28,9 +29,6 @@ from verifier.relax.share import Planes
 from verifier.values.arrays import Array, namespace, to_numpy
 from verifier.values.box import Ball
 from verifier.values.rounding import gamma, tiny
-
-UNDERFLOW = 1e-150
-"""More than what the root of a sum of squares loses where squares are too small to be represented."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ class Plan:
     X: dict[tuple[int, int], Array]
     narrow: tuple[bool, ...]
     ball: Ball | None = None
-    round: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    round: dict[int, tuple[Array, np.ndarray]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -142,7 +140,7 @@ def plan(F: Folded, ball: Ball | None = None, n: int = 0) -> Plan:
         inputs = F.varying if kept is None else F.varying[to_numpy(kept)]
         inside = np.flatnonzero(inputs < n)
         assert ball is not None
-        about[p] = place.array(inside), place.array(ball.center[inputs[inside]])
+        about[p] = place.array(inside), ball.center[inputs[inside]]
     return Plan(F, tuple(reads), blocks, behind, columns, X, narrow, ball, about)
 
 
@@ -159,7 +157,7 @@ def renew(
 
     Sound because: each row is walked back on lines that hold between bounds known of this region, so its bound holds
     there; what it was before holds, too, and so does interval arithmetic over what the units can be.  Every bound is
-    lowered by the rounding behind it (`_Rounding`).
+    lowered by the rounding behind it (`_Rounding`); what is no number says nothing.
     """
     F, xp = plan.F, namespace(r.lower)
     state = _State(plan, r, between)
@@ -176,8 +174,8 @@ def renew(
         low = b + state.least(p, A)
         n = part.stop - part.start
         plain = state.interval(p, z.c)
-        state.lower[:, part] = xp.maximum(state.lower[:, part], xp.maximum(low[:, :n], plain[0] - error))
-        state.upper[:, part] = xp.minimum(state.upper[:, part], xp.minimum(-low[:, n:], plain[1] + error))
+        state.lower[:, part] = xp.fmax(state.lower[:, part], xp.fmax(low[:, :n], plain[0] - error))
+        state.upper[:, part] = xp.fmin(state.upper[:, part], xp.fmin(-low[:, n:], plain[1] + error))
         planes[p] = A, b
     if ids is None:
         return Known(state.lower, state.upper, planes)
@@ -275,12 +273,11 @@ class _State:
         at, middle = self.plan.round[p]
         if not len(at):
             return in_box
-        A_x, A_s = A[..., at], A * 1
+        A_s = A * 1
         A_s[..., at] = 0
-        reach = xp.amax(xp.abs(A_x), 2) if ball.norm == 1 else xp.sqrt((A_x * A_x).sum(2)) + UNDERFLOW
-        in_ball = A_x @ middle - ball.eps * reach
-        in_ball = in_ball + (A_s @ center[:, :, None])[..., 0] - (xp.abs(A_s) @ radius[:, :, None])[..., 0]
-        return xp.maximum(in_box, in_ball)
+        rest = (A_s @ center[:, :, None])[..., 0] - (xp.abs(A_s) @ radius[:, :, None])[..., 0]
+        in_ball = least(A[..., at].reshape(-1, len(at)), rest.reshape(-1), replace(ball, center=middle))
+        return xp.fmax(in_box, in_ball.reshape(rest.shape))
 
     def interval(self, p: int, c: Array) -> tuple[Array, Array]:
         """Rows of a part by interval arithmetic over what their units can be: `[B, R]` twice."""

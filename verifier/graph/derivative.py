@@ -40,18 +40,7 @@ def vjp(graph: Graph, rows: np.ndarray) -> Graph:
     rows = np.asarray(rows, np.float64)
     t = Chain(graph, len(rows))
     start = rows.reshape(len(rows), *nodes[out].shape)
-    parts: dict[int, list[Rows]] = {out: [Known(start, abs(start))]}
-    for i in range(out, -1, -1):
-        if i == x or i not in parts:
-            continue
-        g = t.sum(parts.pop(i))
-        if isinstance(g, Known) and not g.value.any():
-            continue
-        for j, part in zip(nodes[i].inputs, nodes[i].op.vjp(t, g, i), strict=True):
-            if part is not None:
-                parts.setdefault(j, []).append(part)
-    zero = np.zeros((len(rows), *nodes[x].shape))
-    return t.finish(t.sum(parts.get(x) or [Known(zero, zero)]), nodes[x].shape)
+    return t.finish(pull(t, Known(start, abs(start)), x), nodes[x].shape)
 
 
 def jvp(graph: Graph, directions: np.ndarray) -> Graph:
@@ -60,17 +49,39 @@ def jvp(graph: Graph, directions: np.ndarray) -> Graph:
     nodes, (out,), (x,) = graph.nodes, graph.outputs, graph.inputs
     directions = np.asarray(directions, np.float64)
     t = Chain(graph, len(directions))
-    needed = _needed(graph)
     start = directions.reshape(len(directions), *nodes[x].shape)
-    moves: dict[int, Rows] = {x: Known(start, abs(start))}
+    return t.finish(push(t, Known(start, abs(start)), x), nodes[out].shape)
+
+
+def pull(t: Chain, g: Rows, x: int) -> Rows:
+    """Rows g over the output of `t.graph` pulled back to node x, before which nothing depends on it."""
+    nodes, (out,) = t.graph.nodes, t.graph.outputs
+    parts: dict[int, list[Rows]] = {out: [g]}
+    for i in range(out, x, -1):
+        if i not in parts:
+            continue
+        g = t.sum(parts.pop(i))
+        if isinstance(g, Known) and not g.value.any():
+            continue
+        for j, part in zip(nodes[i].inputs, nodes[i].op.vjp(t, g, i), strict=True):
+            if part is not None:
+                parts.setdefault(j, []).append(part)
+    zero = np.zeros((t.K, *nodes[x].shape))
+    return t.sum(parts.get(x) or [Known(zero, zero)])
+
+
+def push(t: Chain, dx: Rows, x: int) -> Rows:
+    """How the output of `t.graph` moves where node x does by dx, and no other that does not depend on it."""
+    nodes, (out,) = t.graph.nodes, t.graph.outputs
+    moves, needed = {x: dx}, _needed(t.graph)
     for i, node in enumerate(nodes):
         if i == x or i not in needed:
             continue
-        dx = tuple(moves[j] for j in node.inputs)
-        still = all(isinstance(g, Known) and not g.value.any() for g in dx)
-        zero = np.zeros((len(directions), *node.shape))
-        moves[i] = Known(zero, zero) if still else node.op.jvp(t, dx, i)
-    return t.finish(moves[out], nodes[out].shape)
+        zero = np.zeros((t.K, *node.shape))
+        inputs = tuple(moves[j] for j in node.inputs)
+        still = all(isinstance(g, Known) and not g.value.any() for g in inputs)
+        moves[i] = Known(zero, zero) if still else node.op.jvp(t, inputs, i)
+    return moves[out]
 
 
 def _needed(graph: Graph) -> set[int]:

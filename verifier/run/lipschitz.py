@@ -17,10 +17,10 @@ from verifier.run.model import boundable, load, name_of
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines import chain
 from verifier.sensitivity.baselines.products import product_of_norms
-from verifier.sensitivity.problem import Problem, pose
+from verifier.sensitivity.problem import Unbounded, pose
 from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.spectral import Spectral
-from verifier.sensitivity.steps import still
+from verifier.sensitivity.steps import intervals, still
 from verifier.values.box import Ball, Box
 from verifier.values.errors import ModelError, PropertyError, UnsoundBound, UserError
 
@@ -35,7 +35,8 @@ SEMIDEFINITE = 300
 class Lipschitz:
     """Bounds of a local Lipschitz constant.
 
-    `|f(x) − f(y)|_q <= upper·|x − y|_p` for all x, y of the set, and no constant below `lower` will do.
+    `|f(x) − f(y)|_q <= upper·|x − y|_p` for all x, y of the set, and, where all inputs vary, no constant below `lower`
+    will do.  (Bounded is the largest norm of the derivative on the set: that by inputs which are fixed there counts.)
 
     Attributes:
         lower, upper: of the constant; upper is infinite where nothing is known.
@@ -95,13 +96,13 @@ class Asked:
 
     def search(self, tick: Callable[[], None]) -> Search:
         """The search that answers it."""
-        low, high, rows = self.box.lower, self.box.upper, self.rows
+        rows = self.rows
         if self.norm == (2.0, 2.0):
             problem = pose(self.graph, self.box, rows, 2, self.ball, tick=tick, inner=self.inner)
             return Spectral(problem, Aim(np.zeros(1, int), 2 * self.tolerance))
         if self.by_columns:
-            directions = np.eye(len(low))[low < high] if (low < high).any() else np.eye(len(low))
-            problem = pose(combined(self.graph, rows), self.box, directions, 1, self.ball, True, tick, self.inner)
+            graph, directions = combined(self.graph, rows), np.eye(len(self.box.lower))
+            problem = pose(graph, self.box, directions, 1, self.ball, True, tick, self.inner)
             return Search(problem, Aim(np.zeros(len(problem.goals), int), self.tolerance))
         problem = pose(self.graph, self.box, rows, self.dual, self.ball, tick=tick, inner=self.inner)
         group = problem.goals[:, 0] if self.each else np.zeros(len(problem.goals), int)
@@ -143,38 +144,43 @@ def lipschitz(  # noqa: PLR0913
     Sound because: a network without jumps is locally Lipschitz, so on a convex set its constant is the essential
     supremum of the norm of its derivative (Rademacher), which is bounded as said in `sensitivity.search`.
     """
-    start, budget = time.monotonic(), Budget.seconds(inf if timeout is None else timeout)
-    if not tolerance >= 0:
-        raise UserError(f"tolerance {tolerance}: give a number that is not negative")
+    start, budget = time.monotonic(), limit(timeout, tolerance)
     net = load(model)
     asked = ask(boundable(net), inputs, norm, outputs, margins, name_of(net), tolerance, each)
     if watch:
         watch("bounding the derivative", None)
     before = product(asked)
+    why = "the product of norms: "
     try:
         search = asked.search(budget.check)
-        done = _narrow(search, budget, watch, start, before, asked)
-    except (OutOfTime, MemoryError) as e:
-        why = "the product of norms: out of " + ("time" if isinstance(e, OutOfTime) else "memory")
-        middle = 0.5 * asked.box.lower + 0.5 * asked.box.upper
-        stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
-        return Lipschitz(0.0, before, asked.norm, None, None, asked.rows, middle, False, why, stats)
-    return done
+        search.root(budget)
+        return _narrow(search, budget, watch, start, before, asked)
+    except OutOfTime:
+        why += "out of time"
+    except MemoryError:
+        why += "out of memory"
+    except Unbounded:
+        why += "a value or a derivative may be infinite on the set, or without a value"
+    middle = 0.5 * asked.box.lower + 0.5 * asked.box.upper
+    stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
+    return Lipschitz(0.0, before, asked.norm, None, None, asked.rows, middle, False, why, stats)
 
 
 def _narrow(
     search: Search, budget: Budget, watch: Watch | None, start: float, before: float, asked: Asked
 ) -> Lipschitz:
-    """Search until the bounds meet or time is up."""
-    problem, semidefinite, tried = search.problem, inf, False
-    search.root()
+    """Search until the bounds meet, or time or memory is used up."""
+    problem, semidefinite, tried, full = search.problem, inf, False, False
     ended = False
-    while not ended and not budget.spent():
-        ended = search.run(Budget(min(budget.deadline, time.monotonic() + TURN)))
+    while not ended and not budget.spent() and not full:
+        try:
+            ended = search.run(Budget(min(budget.deadline, time.monotonic() + TURN)))
+        except MemoryError:
+            full = True
         if watch:
             watch("searching", search)
-        if not ended and not tried and asked.norm == (2.0, 2.0) and search.bounded > 1000:
-            semidefinite, tried = _semidefinite(asked, problem), True
+        if not ended and not full and not tried and asked.norm == (2.0, 2.0) and search.bounded > 1000:
+            semidefinite, tried = _semidefinite(asked), True
             search.upper = np.minimum(search.upper, semidefinite**2)
         ended = ended or bool(np.all(search.upper <= search.settled))
     uppers, lowers = problem.norm(search.upper, True), problem.norm(search.lower, False)
@@ -188,6 +194,7 @@ def _narrow(
         why = "semidefinite programming (LipSDP)"
     if before < upper:
         upper, why = before, "the product of norms"
+    why += ", out of memory" * full
     settled = upper <= lower * (1 + asked.tolerance) + 1e-300
     lows = highs = None
     if asked.norm != (2.0, 2.0) and not asked.by_columns:
@@ -200,17 +207,29 @@ def _narrow(
     return Lipschitz(lower, upper, asked.norm, lows, highs, asked.rows, search.point[best], settled, why, stats)
 
 
-def _semidefinite(asked: Asked, problem: Problem) -> float:
+def _semidefinite(asked: Asked) -> float:
     """The local semidefinite bound, where the network is a chain small enough; else infinity."""
     from verifier.sensitivity.baselines.semidefinite import lipsdp
 
     try:
         layers = chain(asked.graph, SEMIDEFINITE)
-        nodes = asked.graph.nodes
-        entering = [nodes[nodes[f.node].inputs[0]].name for f in layers if f.activation is not None]
-        return lipsdp(layers, asked.rows, [problem.known[name] for name in entering])
-    except (ModelError, KeyError):  # no chain, or too large, or (for want of a derivative there) something is not known
+    except ModelError:
         return inf
+    interval = intervals(asked.graph, asked.box).interval
+    entering = [asked.graph.nodes[f.node].inputs[0] for f in layers if f.activation is not None]
+    return lipsdp(layers, asked.rows, [(l.reshape(-1), u.reshape(-1)) for l, u in (interval[j] for j in entering)])
+
+
+def limit(timeout: float | None, tolerance: float) -> Budget:
+    """The time there is from now on.
+
+    Raises:
+        UserError: it, or the tolerance, is negative or no number.
+    """
+    for name, value in (("timeout", inf if timeout is None else timeout), ("tolerance", tolerance)):
+        if not (isinstance(value, (int, float, np.integer, np.floating)) and value >= 0):
+            raise UserError(f"{name} {value!r}: give a number that is not negative")
+    return Budget.seconds(inf if timeout is None else float(timeout))
 
 
 def product(asked: Asked) -> float:

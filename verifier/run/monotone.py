@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from verifier.run.lipschitz import TURN, Watch, functionals, input_set
+from verifier.run.lipschitz import TURN, Watch, functionals, input_set, limit
 from verifier.run.model import boundable, load, name_of
 from verifier.search.budget import Budget, OutOfTime
-from verifier.sensitivity.problem import pose
+from verifier.sensitivity.problem import Unbounded, pose
 from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.steps import still
 from verifier.values.box import Ball, Box
-from verifier.values.errors import PropertyError, UserError
+from verifier.values.errors import PropertyError
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,28 +68,28 @@ def monotone(
     the set (see `sensitivity.search`), and a convex set holds the line.  A witness's derivative is bounded at the
     point, with rounding.
     """
-    start, budget = time.monotonic(), Budget.seconds(inf if timeout is None else timeout)
-    if not tolerance >= 0:
-        raise UserError(f"tolerance {tolerance}: give a number that is not negative")
+    start, budget = time.monotonic(), limit(timeout, tolerance)
     net = load(model)
     graph, name = boundable(net), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)
     n = len(box.lower)
-    if not (isinstance(input, (int, np.integer)) and 0 <= input < n):
+    if isinstance(input, bool) or not (isinstance(input, (int, np.integer)) and 0 <= input < n):
         raise PropertyError(f"input {input}: {name} has the inputs 0 to {n - 1}")
     row = functionals(graph, output if np.ndim(output) == 0 else np.atleast_2d(output), None, name)
+    if len(row) != 1:
+        raise PropertyError(f"output: {len(row)} of them; ask for one, or for one row of weights")
     try:
         if watch:
             watch("bounding the derivative", None)
         problem = pose(graph, box, row, inf, ball, tick=budget.check, inner=inner)
         problem = replace(problem, goals=np.array([[0, input], [0, n + input]]))
         search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance))
-        search.root()
+        search.root(budget)
         while not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))) and not budget.spent():
             if watch:
                 watch("searching", search)
-    except OutOfTime:
+    except (OutOfTime, Unbounded):
         stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
         return Monotone("unknown", -inf, inf, None, None, stats)
     up, down = search.upper
@@ -114,7 +114,7 @@ def jacobian(
     tolerance: float = 1e-3,
     watch: Watch | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds `[K, n]` of the entries of the Jacobian on a set.
+    """Lower and upper bounds `[K, n]` of the entries of the Jacobian on a set; infinite where nothing is known.
 
     Args:
         model, inputs, outputs, margins: as of `lipschitz`.
@@ -124,17 +124,20 @@ def jacobian(
     Raises:
         UserError: sizes do not fit, or the network jumps.
     """
-    net = load(model)
+    budget, net = limit(timeout, tolerance), load(model)
     graph, name = boundable(net), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)
     rows = functionals(graph, outputs, margins, name)
     if watch:
         watch("bounding the derivative", None)
-    problem = pose(graph, box, rows, inf, ball, inner=inner)
+    try:
+        problem = pose(graph, box, rows, inf, ball, inner=inner)
+    except Unbounded:
+        nothing = np.full((len(rows), len(box.lower)), inf)
+        return -nothing, nothing
     search = Search(problem, Aim(np.arange(len(problem.goals))))
-    budget = Budget.seconds(inf if timeout is None else timeout)
-    search.root(climbing=not budget.spent())
+    search.root(budget, climbing=not budget.spent())
     most = float(np.where(np.isfinite(search.upper), abs(search.upper), 0.0).max(initial=0.0))
     search.aim = replace(search.aim, tolerance=0.0, slack=tolerance * most)
     while not budget.spent() and not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))):

@@ -9,6 +9,8 @@ import numpy as np
 from verifier.search.clipping.relaxed import clip
 from verifier.values.rounding import gamma
 
+LOST = 1e-150
+"""More than what the root of a sum of squares loses where squares are too small to be represented."""
 STEPS = 20
 """Multiplicative steps for the multipliers."""
 
@@ -26,8 +28,8 @@ class Round:
         """The least values `[B]` of `o·x` (o `[B, k]`, zero off the ball's inputs), and where they are attained."""
         o, size = o[:, self.at], abs(o[:, self.at])
         if self.norm == 2:
-            norm = np.sqrt((o * o).sum(1))
-            away = -o / (norm[:, None] + 1e-300)
+            norm = np.sqrt((o * o).sum(1)) + LOST
+            away = -o / norm[:, None]
         else:
             norm, most = size.max(1), size.argmax(1)
             away = np.where(np.arange(o.shape[1]) == most[:, None], -np.sign(o), 0.0)

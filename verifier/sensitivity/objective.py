@@ -9,7 +9,8 @@ from math import inf, prod
 
 import numpy as np
 
-from verifier.graph.chain import Chain, Known, Node, Rows
+from verifier.graph.chain import Chain, Node
+from verifier.graph.derivative import pull, push
 from verifier.graph.graph import Builder, Graph, Input, Shape
 from verifier.graph.graph import Node as GraphNode
 from verifier.graph.ops.affine import Add, Scale, Sum
@@ -29,19 +30,8 @@ def pulled_back(graph: Graph) -> Graph:
     Raises:
         ModelError: some operator has no derivative.
     """
-    graph = maxima_to_relu(graph)
-    joint = _joint(graph, graph.nodes[graph.outputs[0]].shape)
-    t, (out,) = Chain(joint, 1), joint.outputs
-    row = t.add(Reshape((1, *joint.nodes[SEED].shape)), SEED)
-    parts: dict[int, list[Rows]] = {out: [Node(row)]}
-    for i in range(out, SEED, -1):
-        if i in parts:
-            g = t.sum(parts.pop(i))
-            for j, part in zip(joint.nodes[i].inputs, joint.nodes[i].op.vjp(t, g, i), strict=True):
-                if part is not None:
-                    parts.setdefault(j, []).append(part)
-    zero = np.zeros((1, *joint.nodes[X].shape))
-    return t.finish(t.sum(parts.get(X) or [Known(zero, zero)]), joint.nodes[X].shape)
+    t = _chain(graph, graph.outputs[0])
+    return t.finish(pull(t, _seed(t), X), t.shape(X))
 
 
 def pushed_forward(graph: Graph) -> Graph:
@@ -50,16 +40,18 @@ def pushed_forward(graph: Graph) -> Graph:
     Raises:
         ModelError: some operator has no derivative.
     """
-    graph = maxima_to_relu(graph)
-    joint = _joint(graph, graph.nodes[graph.inputs[0]].shape)
-    t, (out,) = Chain(joint, 1), joint.outputs
-    moves: dict[int, Rows] = {X: Node(t.add(Reshape((1, *joint.nodes[SEED].shape)), SEED))}
-    for i in range(SEED + 1, out + 1):
-        dx = tuple(moves[j] for j in joint.nodes[i].inputs)
-        zero = np.zeros((1, *joint.nodes[i].shape))
-        still = all(isinstance(g, Known) and not g.value.any() for g in dx)
-        moves[i] = Known(zero, zero) if still else joint.nodes[i].op.jvp(t, dx, i)
-    return t.finish(moves[out], joint.nodes[out].shape)
+    t = _chain(graph, graph.inputs[0])
+    return t.finish(push(t, _seed(t), X), t.shape(t.graph.outputs[0]))
+
+
+def _chain(graph: Graph, like: int) -> Chain:
+    """The chain rule on a network and a seed of the shape of node `like`."""
+    graph, shape = maxima_to_relu(graph), graph.nodes[like].shape
+    return Chain(_joint(graph, shape), 1)
+
+
+def _seed(t: Chain) -> Node:
+    return Node(t.add(Reshape((1, *t.shape(SEED))), SEED))
 
 
 def _joint(graph: Graph, seed: Shape) -> Graph:
@@ -83,11 +75,12 @@ def _joint(graph: Graph, seed: Shape) -> Graph:
 def measured(graph: Graph, dual: float) -> Graph:
     """What is bounded above, of a graph of derivatives J: `Σ|J_j|` for dual 1, `Σ J_j²` for 2, the J_j for inf.
 
-    See `settled` for how a bound of it becomes a bound of the norm.
+    See `Problem.norm` for how a bound of it becomes a bound of the norm.
     """
     (J,), builder = graph.outputs, Builder()
     builder.nodes = list(graph.nodes)
     flat = builder.add(Reshape((prod(graph.nodes[J].shape),)), (J,))
+    flat = builder.add(Scale(np.array(1.0)), (flat,))  # moves are looked through: so entries count as they stand here
     if dual == inf:
         return builder.graph(graph.inputs, (flat,))
     if dual == 1:

@@ -25,6 +25,11 @@ from verifier.values.arrays import Place, to_numpy
 from verifier.values.box import Ball, Box
 from verifier.values.rounding import gamma
 
+
+class Unbounded(Exception):
+    """A value or a derivative may be infinite on the set: nothing is said of it there."""
+
+
 CHUNK = 500_000
 """Numbers in one block of rows."""
 
@@ -44,7 +49,6 @@ class Problem:
         goals: `[G, 2]` what is maximised: which seed, and which of the folded network's objectives.
         kinks: `[N]` which rows of the folded network a gate opens and shuts at zero.
         entries: bounds `[2, n]` of the derivatives over the set and all seeds together.
-        known: name of a node -> bounds `[size]` of its value on the box, where they were needed.
         soft: the graph with gates that give way gradually, for gradient search.
         dual: the norm of the derivative.
     """
@@ -62,7 +66,6 @@ class Problem:
     goals: np.ndarray
     kinks: np.ndarray
     entries: np.ndarray
-    known: dict[str, tuple[np.ndarray, np.ndarray]]
     soft: Graph
     dual: float
 
@@ -150,6 +153,7 @@ def pose(  # noqa: PLR0913
 
     Raises:
         ModelError: some operator has no derivative.
+        Unbounded: a pole, or the end of where a function is defined, may lie in the set, or numbers overflow.
     """
     low, high = box.lower, box.upper
     derivative = pushed_forward(graph) if along else pulled_back(graph)
@@ -165,6 +169,8 @@ def pose(  # noqa: PLR0913
     b = boxes(lower[None], upper[None], symbols, "float64")
     skip = {j: np.zeros((1, *whole.nodes[j].shape), bool) for j in net.sources if j in _seeded(whole)}
     bounds = propagate(net, b, None, set(), skip, CHUNK, None, tick)
+    if bounds.broken is not None and bool(bounds.broken.any()):
+        raise Unbounded
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in bounds.interval.items()}
     C = -np.eye(whole.nodes[whole.outputs[0]].size)
     C = np.concatenate([C, -C]) if dual == inf else C
@@ -180,9 +186,8 @@ def pose(  # noqa: PLR0913
     measure = max((i for i, node in enumerate(whole.nodes) if not isinstance(node.op, Affine)), default=0)
     read = whole.nodes[measure].inputs[0] if dual != inf else -1  # the derivatives
     ends = np.concatenate([a.reshape(1, -1) for a in host[read]]) if dual != inf else np.zeros((2, 0))
-    known = {whole.nodes[j].name: (l.reshape(-1), u.reshape(-1)) for j, (l, u) in host.items()}
     return Problem(
-        derivative, whole, net, F, folded, low, high, inner or box, ball, seeds, goals, kinks, ends, known, soft, dual
+        derivative, whole, net, F, folded, low, high, inner or box, ball, seeds, goals, kinks, ends, soft, dual
     )
 
 

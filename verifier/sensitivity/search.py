@@ -17,6 +17,7 @@ from verifier.bounds.lagrange import Region
 from verifier.bounds.renew import Known, renew
 from verifier.graph.ops.product import Dot, Product
 from verifier.search.budget import Budget
+from verifier.search.memory import one_memory_error
 from verifier.sensitivity import feasible
 from verifier.sensitivity.attack import climb
 from verifier.sensitivity.choice import choose, scores
@@ -83,8 +84,9 @@ class Search:
         about, ball = problem.F.varying[self._x], problem.ball
         self._round = None if ball is None else feasible.Round(self._x, ball.center[about], ball.eps, ball.norm)
 
-    def root(self, climbing: bool = True) -> None:
-        """Bound every goal on the whole set, and (with `climbing`) look for points where they are large."""
+    @np.errstate(all="ignore")
+    def root(self, budget: Budget | None = None, climbing: bool = True) -> None:
+        """Bound every goal on the whole set, and (`climbing`, while there is time) look for where they are large."""
         P, parts = self.problem, []
         for first in range(0, len(P.seeds), self._batch):
             goal = np.flatnonzero((P.goals[:, 0] >= first) & (P.goals[:, 0] < first + self._batch))
@@ -92,22 +94,21 @@ class Search:
             if not len(seed):
                 continue
             R = len(goal) // len(seed)  # as many of each seed
-            with np.errstate(all="ignore"):
-                if R == 1:
-                    s = self._value(self._whole(goal))
-                    self.upper[goal] = s.bound
-                    parts.append(s)
-                else:
-                    s = self._whole(goal[at])
-                    for between in BETWEEN if self._products else MIDDLE:
-                        known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), between=between)
-                        s = replace(s, lower=known.lower, upper=known.upper)
-                        self.upper[goal] = np.minimum(self.upper[goal], -known.value.reshape(-1))
+            if R == 1:
+                s = self._value(self._whole(goal))
+                self.upper[goal] = s.bound
+                parts.append(s)
+            else:
+                s = self._whole(goal[at])
+                for between in BETWEEN if self._products else MIDDLE:
+                    known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), between=between)
+                    s = replace(s, lower=known.lower, upper=known.upper)
+                    self.upper[goal] = np.minimum(self.upper[goal], -known.value.reshape(-1))
             self.bounded += len(goal)
         self._rooted = True
         if climbing:
             goal = np.argsort(-self.upper, kind="stable")[:CLIMBED]
-            self._climb(np.repeat(goal, STARTS), self._starts(len(goal)))
+            self._climb(np.repeat(goal, STARTS), self._starts(len(goal)), budget)
         for s in parts:
             self._keep(s)
         if not parts:
@@ -124,21 +125,25 @@ class Search:
         sign, none = np.zeros((D, len(F.z)), np.int8), np.zeros(D, int)
         return Parts(goal, self.upper[goal], lower, upper, sign, low, high, none, none)
 
+    @np.errstate(all="ignore")
     def _sow(self) -> None:
         """Put goals that wait into the pool, those first whose bounds are largest."""
         goal = self._waiting[: self._batch]
-        self._waiting = self._waiting[self._batch :]
         open_ = goal[self.upper[goal] > self.settled[goal]]
         closed = np.setdiff1d(goal, open_)
         np.maximum.at(self.pool.closed, closed, self.upper[closed])
         if len(open_):
-            with np.errstate(all="ignore"):
-                self._keep(self._value(self._whole(open_)))
+            self._keep(self._value(self._whole(open_)))
+        self._waiting = self._waiting[len(goal) :]
 
     def run(self, budget: Budget) -> bool:
-        """Go on until everything is settled (True) or the budget is spent."""
+        """Go on until everything is settled (True) or the budget is spent.
+
+        Raises:
+            MemoryError: not even one part fits; nothing is lost.
+        """
         if not self._rooted:
-            self.root()
+            self.root(budget)
         while True:
             if len(self._waiting) and not budget.spent():
                 self._sow()
@@ -148,7 +153,16 @@ class Search:
                 self._count()
                 return not len(self.pool) and not len(self._waiting)
             start = time.monotonic()
-            self._bound(children(parents))
+            try:
+                with one_memory_error():
+                    self._bound(children(parents))
+            except MemoryError:  # children that are in the pool already do no harm
+                self.pool.add(parents)
+                self._count()
+                if len(parents) == 1:
+                    raise
+                self._batch = self._most = max(2, len(parents))
+                continue
             seconds = time.monotonic() - start
             if seconds > LONG:
                 self._batch = max(2, self._batch // 2)
@@ -181,7 +195,7 @@ class Search:
             known = renew(P.plan, region(s), None, self._kinks)
             s = replace(s, lower=known.lower, upper=known.upper)
             low, high, empty = feasible.shrink(s.low, s.high, *self._halfspaces(s, known), self._round)
-            s = replace(s, low=low, high=high).take(np.flatnonzero(~empty & (s.lower <= s.upper).all(1)))
+            s = replace(s, low=low, high=high).take(np.flatnonzero(~empty & ~(s.lower > s.upper).any(1)))
             if not len(s):
                 return
         s = self._value(s)
@@ -199,7 +213,7 @@ class Search:
     def _keep(self, s: Parts) -> None:
         """Put parts into the pool, unless they are impossible; those with nothing left to split are closed."""
         P = self.problem
-        possible = np.asarray((s.lower <= s.upper).all(1))
+        possible = np.asarray(~(s.lower > s.upper).any(1))  # what is no number stays
         ended = np.flatnonzero(possible & (s.pick < 0))
         for i in ended[np.asarray(s.bound[ended] > self.settled[s.goal[ended]])]:
             possible[i] = self._finish(s.take(np.array([i])))
@@ -268,9 +282,11 @@ class Search:
         u[:, 0] = 0.5
         return P.within(P.low + (P.high - P.low) * u.reshape(G * STARTS, -1))
 
-    def _climb(self, goal: np.ndarray, x: np.ndarray) -> None:
-        """Gradient search from points `[P, n]`."""
+    def _climb(self, goal: np.ndarray, x: np.ndarray, budget: Budget | None = None) -> None:
+        """Gradient search from points `[P, n]`, as far as the budget goes."""
         for at in range(0, len(x), self._most):
+            if budget is not None and budget.spent():
+                return
             g = goal[at : at + self._most]
             seed, entry = self.problem.goals[g].T
             self._try(g, climb(self.problem, x[at : at + self._most], self.problem.seeds[seed], entry, STEPS))

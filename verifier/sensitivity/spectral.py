@@ -12,8 +12,10 @@ import numpy as np
 
 from verifier.bounds.renew import renew
 from verifier.graph.ops.curves import Curve
+from verifier.search.budget import Budget
 from verifier.sensitivity.attack import climb
 from verifier.sensitivity.choice import choose, scores
+from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.problem import Problem
 from verifier.sensitivity.regions import Parts
 from verifier.sensitivity.search import STARTS, STEPS, Aim, Search, region
@@ -40,18 +42,18 @@ class Spectral(Search):
         for p in self._kinks:
             self._shared[F.parts[p][0]] = True
 
-    def root(self, climbing: bool = True) -> None:
+    @np.errstate(all="ignore")
+    def root(self, budget: Budget | None = None, climbing: bool = True) -> None:
         """Bound the norm on the whole set, and look for points where it is large."""
         P, F = self.problem, self.problem.F
         s = self._whole(np.zeros(1, int))
         seeds = P.seeds[:, F.varying[self._seeds] - len(P.low)]
         s.low[:, self._seeds], s.high[:, self._seeds] = seeds.min(0, initial=0.0), seeds.max(0, initial=0.0)
-        with np.errstate(all="ignore"):
-            s = self._value(s)
+        s = self._value(s)
         self._rooted = True
         self.upper = s.bound.copy()
         if climbing:
-            self._climb(np.zeros(STARTS, int), self._starts(1))
+            self._climb(np.zeros(STARTS, int), self._starts(1), budget)
         self._keep(s)
         self._count()
 
@@ -81,9 +83,11 @@ class Spectral(Search):
         radius = np.maximum(up - center, center - low) * (1 + gamma(2, "float64"))
         return np.asarray((middle(center) + around(radius)) * (1 + gamma(4, "float64")))
 
-    def _climb(self, goal: np.ndarray, x: np.ndarray) -> None:
+    def _climb(self, goal: np.ndarray, x: np.ndarray, budget: Budget | None = None) -> None:
         """Gradient search from points `[P, n]`, each along the row that is largest where it starts."""
         for at in range(0, len(x), self._most):
+            if budget is not None and budget.spent():
+                return
             some = x[at : at + self._most]
             u = self._largest(some)[1] @ self.problem.seeds
             self._try(goal[:1], climb(self.problem, some, u, np.zeros(len(some), int), STEPS))
@@ -125,7 +129,7 @@ def middle(C: np.ndarray) -> np.ndarray:
     size = abs(V).transpose(0, 2, 1) @ (abs(C) @ abs(C).transpose(0, 2, 1)) @ abs(V)
     B = abs(V.transpose(0, 2, 1) @ G @ V) + gamma(n + 2 * K + 6, "float64") * size
     most = B.sum(2).max(1) * (1 + gamma(K + 6, "float64"))
-    value = np.sqrt(most / (1 - off)) * (1 + gamma(4, "float64"))
+    value = np.sqrt(most / (1 - off)) * (1 + gamma(4, "float64")) + LOST * max(K, n)
     return np.where(np.isfinite(value) & (off < 0.5), value, np.inf)
 
 
@@ -141,5 +145,5 @@ def around(R: np.ndarray, steps: int = 6) -> np.ndarray:
         w = R.transpose(0, 2, 1) @ (R @ v)
         v = w / np.maximum(w.max(1, keepdims=True), 1e-300) + 1e-6
     w = R.transpose(0, 2, 1) @ (R @ v) * (1 + gamma(n + K + 6, "float64"))
-    value = np.sqrt((w / v).max((1, 2))) * (1 + gamma(4, "float64"))
+    value = np.sqrt((w / v).max((1, 2))) * (1 + gamma(4, "float64")) + LOST * max(K, n)
     return np.where(np.isfinite(value), value, np.inf)

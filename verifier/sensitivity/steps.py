@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from verifier.bounds.network import prepare
-from verifier.bounds.propagate import boxes, propagate
+from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.graph.graph import Graph
 from verifier.graph.ops.adjoint import Constant
 from verifier.graph.ops.steps import Step
@@ -21,6 +21,14 @@ CHUNK = 500_000
 
 
 @np.errstate(all="ignore")
+def intervals(graph: Graph, box: Box) -> Bounds:
+    """Bounds of everything that nonlinear operators of a network read and make, on one box, in double precision."""
+    varying = np.flatnonzero(box.lower < box.upper)
+    symbols = varying if len(varying) <= MOST_SYMBOLS else varying[:0]
+    b = boxes(box.lower[None], box.upper[None], symbols, "float64")
+    return propagate(prepare(graph, Place("numpy", "float64")), b, None, set(), {}, CHUNK)
+
+
 def still(graph: Graph, box: Box) -> Graph:
     """The network with constants in the place of steps that do not jump anywhere on a box.
 
@@ -30,10 +38,7 @@ def still(graph: Graph, box: Box) -> Graph:
     if not any(isinstance(node.op, Step) for node in graph.nodes):
         return graph
     graph = maxima_to_relu(graph)
-    varying = np.flatnonzero(box.lower < box.upper)
-    symbols = varying if len(varying) <= MOST_SYMBOLS else varying[:0]
-    b = boxes(box.lower[None], box.upper[None], symbols, "float64")
-    image = propagate(prepare(graph, Place("numpy", "float64")), b, None, set(), {}, CHUNK).image
+    image = intervals(graph, box).image
     nodes = list(graph.nodes)
     for i, node in enumerate(nodes):
         if isinstance(node.op, Step) and node.op.kind != "threshold":
