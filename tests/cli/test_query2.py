@@ -56,7 +56,7 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 FORMS: list[Any] = [
     lambda q, f: [q, "--network", f"f={f}"],
-    lambda q, f: ["--network", f"f={f}", q, "--timeout", "60"],
+    lambda q, f: ["--network", f"f={f}", q, "--timeout", "9999"],  # counted from when this worker started
     lambda q, f: [q, f"--network=f={f}", f"--network=g={f}"],
     lambda q, f: [f"[('f','{f}'),('g','{f}')]", q],
     lambda q, f: [f'[ ("f", "{f}"), ]', q],

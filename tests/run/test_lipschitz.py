@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 import verifier
 from tests.laws.cases import GRAPHS, Net, chain
 from tests.laws.general_nets import network
-from tests.sensitivity.cases import inside, operator_norm
+from tests.sensitivity.cases import inside, loaded, operator_norm
 from verifier.graph.derivative import jacobian
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
@@ -243,3 +244,24 @@ def test_refused_in_one_line(what: str) -> None:
     with pytest.raises(verifier.UserError) as e:
         verifier.lipschitz(net, region or verifier.Box([-1, -1], [1, 1]), **how)
     assert str(e.value) and "\n" not in str(e.value)
+
+
+def test_what_cannot_be_bounded_is_refused_in_one_line() -> None:
+    """A leak above 1 makes a concave kink; the node is named."""
+    net = loaded(nn.Sequential(nn.Linear(2, 2).double(), nn.LeakyReLU(2.0)), 2)
+    for door in (verifier.lipschitz, verifier.bound):
+        with pytest.raises(verifier.UserError, match="leak above 1"):
+            door(net, verifier.Box([-1, -1], [1, 1]))
+
+
+@pytest.mark.parametrize("how", [{"timeout": "a"}, {"timeout": -1}, {"tolerance": float("nan")}])
+def test_limits_are_numbers(how: dict[str, Any]) -> None:
+    """Time and tolerance, of every door."""
+    net, box = loaded(nn.Sequential(nn.Linear(2, 2).double()), 2), verifier.Box([-1, -1], [1, 1])
+    for door in (verifier.lipschitz, verifier.jacobian, lambda n, b, **k: verifier.monotone(n, b, 0, **k)):
+        with pytest.raises(verifier.UserError, match="not negative"):
+            door(net, box, **how)
+    with pytest.raises(verifier.UserError, match="ask for one"):
+        verifier.monotone(net, box, 0, [[1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(verifier.UserError, match="the inputs 0 to 1"):
+        verifier.monotone(net, box, True)

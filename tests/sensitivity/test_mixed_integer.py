@@ -22,8 +22,8 @@ from verifier.sensitivity.baselines import Layer, chain
 from verifier.sensitivity.baselines.mixed_integer import lipmip
 from verifier.values.errors import ModelError
 
+from .chain_cases import random_chain
 from .test_products import SHARED, chained, read
-from .test_semidefinite import random_chain
 
 seeds = st.integers(0, 2**32 - 1)
 

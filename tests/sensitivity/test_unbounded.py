@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_no_finite_upper_bound(name: str, norm: tuple[float, float]) -> None:
     make, box = CASES[name]
     found = verifier.lipschitz(loaded(make(), 2), box, norm, timeout=2)
     assert found.upper == INF and not found.settled and 0 <= found.lower < INF
+    assert "may be infinite on the set" in found.why
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -171,3 +173,33 @@ def test_norms_of_matrices_too_small_to_square(scale: float) -> None:
     A = scale * np.random.default_rng(0).uniform(0.5, 1, (1, 3, 4))
     true = np.linalg.norm(A[0] / scale, 2) * scale
     assert middle(A)[0] >= true and around(A)[0] >= true
+
+
+def test_norms_are_rounded_to_the_safe_side() -> None:
+    """Roots of what is bounded: up for upper bounds, down for lower ones, in exact numbers."""
+    problem = pose(boundable(loaded(layers(3, (2, 3, 2)), 2)), verifier.Box([-1, -1], [1, 1]), np.eye(2), 2)
+    values = np.random.default_rng(0).uniform(0, 10, 200)
+    for value, up, down in zip(values, problem.norm(values, True), problem.norm(values, False), strict=True):
+        assert Fraction(float(down)) ** 2 < Fraction(float(value)) < Fraction(float(up)) ** 2
+
+
+def test_only_points_of_the_ball_count() -> None:
+    """A point of the box that the ball leaves out proves nothing of the ball."""
+    module = layers(3, (2, 3, 2))
+    ball = verifier.Ball([0, 0], 1.0, 2)
+    problem = pose(boundable(loaded(module, 2)), ball.box(), np.eye(2), 1, ball)
+    assert problem.certain(np.array([0.9, 0.9]), np.eye(2)[0], 0) == -INF
+    assert problem.certain(np.array([0.5, 0.5]), np.eye(2)[0], 0) > 0
+
+
+def test_matrices_of_numbers_are_bounded_by_their_norm() -> None:
+    """Where all entries are known the bound of the matrix is its norm, neither less nor much more."""
+    module = layers(4, (3, 6, 4))
+    problem = pose(boundable(loaded(module, 3)), verifier.Box([-1] * 3, [1] * 3), np.eye(4), 2)
+    search = Spectral(problem, Aim(np.zeros(1, int), 1e-3))
+    J = jacobians(module, inside(verifier.Box([-1] * 3, [1] * 3), 20, np.random.default_rng(0)))
+    rows = np.zeros((20 * 4, len(problem.F.z)))
+    (square,) = [f for f in problem.F.layers if (np.asarray(problem.F.rows.H)[:, f.units] != 0).any()]
+    rows[:, np.asarray(square.take.index).reshape(-1)] = J.reshape(-1, 3)
+    found, true = search._matrix(rows, rows, 20), np.linalg.norm(J, 2, axis=(1, 2))
+    assert (found >= true).all() and found == pytest.approx(true, rel=1e-9)

@@ -24,6 +24,7 @@ from verifier.relax.lines import Lines
 from verifier.relax.shapes import domain
 from verifier.relax.share import Planes
 from verifier.values.arrays import Array, Place, namespace
+from verifier.values.errors import ModelError
 from verifier.values.rounding import gamma, tiny, unit
 from verifier.values.sparse import is_sparse
 
@@ -150,11 +151,13 @@ def prepare(graph: Graph, place: Place) -> Network:
     """Convert a graph to a place.
 
     Raises:
-        TypeError: when an operator has neither an adjoint nor a relaxation; the message names the node.
+        ModelError: when an operator has neither an adjoint nor a relaxation; the message names the node.
     """
     for node in graph.nodes:
         if not (isinstance(node.op, (Affine, Input)) or table.relaxable(node.op)):
-            raise TypeError(f"no bounds for node {node.name} ({type(node.op).__name__})")
+            steep = " with a leak above 1" if isinstance(node.op, (Relu, Gate)) else ""
+            what = type(node.op).__name__.lower() + steep
+            raise ModelError(f"node {node.name} ({what}): its values cannot be bounded; use another in its place")
     absolute = tuple(n.op.absolute().cast(place.array) if isinstance(n.op, Affine) else None for n in graph.nodes)
     cast = graph.cast(place.array)
     users = {i: n.inputs[0] for i, n in enumerate(graph.nodes) if not isinstance(n.op, (Affine, Input))}
