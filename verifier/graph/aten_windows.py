@@ -10,7 +10,7 @@ import torch
 
 from verifier.graph.aten import move, scaled
 from verifier.graph.aten_call import MIXES, Activation, Call, refuse
-from verifier.graph.ops.affine import Dense, Scale, Sum
+from verifier.graph.ops.affine import Dense, Scale, Standardize, Sum
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.pool import MaxOf, max_pool_windows
@@ -50,7 +50,9 @@ def batch_norm(c: Call) -> list[Activation]:
     mean, var = (c.constant(c.args[k]).detach().double() for k in ("running_mean", "running_var"))
     s = torch.rsqrt(var + c.args["eps"])
     # Two nodes: the statistics' part is computed here once, weight and bias stay the module's own tensors.
-    y = c.add(Scale(c.constant(s).reshape(column), c.constant(-mean * s).reshape(column)), x)
+    statistics = (c.args["running_mean"], c.args["running_var"])
+    stored = (c.constant(s).reshape(column), c.constant(-mean * s).reshape(column))
+    y = c.add(Standardize(*stored, statistics=statistics, eps=float(c.args["eps"])), x)
     weight, bias = (None if t is None else t.reshape(column) for t in (c.optional("weight"), c.optional("bias")))
     return [y if weight is None and bias is None else c.add(Scale(weight, bias), y)]
 

@@ -152,6 +152,25 @@ class Scale(Affine):
         return replace(self, s=_optional(convert, self.s), t=_optional(convert, self.t), magnitude=magnitude)
 
 
+@dataclass(frozen=True, eq=False)
+class Standardize(Scale):
+    """A batch norm's part that its statistics decide, as they are stored: `s = 1/√(var + eps)`, `t = −mean·s`.
+
+    A Scale in all it does; training looks at where the statistics live, and takes its own.
+
+    Attributes:
+        statistics: the module's own buffers `[channels]`: mean and variance.
+        eps: what is added to the variance.
+    """
+
+    statistics: tuple[Array, Array] | None = None
+    eps: float = 0.0
+
+    def cast(self, convert: Convert) -> Scale:
+        """A mere Scale: converted numbers no longer belong to a module."""
+        return Scale(self.s, self.t, self.magnitude).cast(convert)
+
+
 def _broadcasts(small: Shape, big: Shape) -> bool:
     if len(small) > len(big):
         return False

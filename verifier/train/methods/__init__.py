@@ -1,0 +1,30 @@
+"""Training methods, one file each."""
+
+from __future__ import annotations
+
+from verifier.train.method import Method
+from verifier.train.methods.cc_ibp import CCIBP
+from verifier.train.methods.crown_ibp import CROWNIBP
+from verifier.train.methods.exp_ibp import ExpIBP
+from verifier.train.methods.ibp import IBP
+from verifier.train.methods.mtl_ibp import MTLIBP
+from verifier.train.methods.pgd import PGD
+from verifier.train.methods.sabr import SABR
+from verifier.train.methods.staps import STAPS
+from verifier.train.methods.taps import TAPS
+from verifier.train.methods.trades import TRADES
+
+METHODS: dict[str, type[Method]] = {
+    "ibp": IBP,
+    "crown_ibp": CROWNIBP,
+    "sabr": SABR,
+    "taps": TAPS,
+    "staps": STAPS,
+    "mtl_ibp": MTLIBP,
+    "cc_ibp": CCIBP,
+    "exp_ibp": ExpIBP,
+    "pgd": PGD,
+    "trades": TRADES,
+}
+"""Name in a configuration -> method.  A key of its table is the field's name without a trailing underscore: `lambda`
+is the field `lambda_`."""
