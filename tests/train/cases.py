@@ -243,6 +243,11 @@ def tried(names: list[str], methods: dict[str, Method] = METHODS_TRIED) -> list[
     return [(n, m) for n in names for m, f in methods.items() if NETS[n].linear or not isinstance(f, CROWNIBP)]
 
 
+def phases(method: Method) -> tuple[float, ...]:
+    """Progress of eps at which a method is tried: more than one where it matters."""
+    return (0.3, 1.0) if isinstance(method, (CROWNIBP, TAPS, STAPS)) else (1.0,)
+
+
 def slopes_agree(value: Callable[[], Tensor], parameters: list[Tensor], step: float = 1e-6, seed: int = 3) -> None:
     """Backpropagation equals central differences along random directions, one each parameter and one of all."""
     grads = torch.autograd.grad(value(), parameters, allow_unused=True)

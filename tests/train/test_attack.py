@@ -60,9 +60,7 @@ def test_the_worst_of_what_was_seen_is_kept(name: str) -> None:
     """More restarts, whose first are the same, never find less; and steps find more than as many random points."""
     net, d = trainable(name), data(name, 0.5)
     clean = net.clean(d.x)
-    found = [
-        losses(net, Attack(4, 0.5, n).points(clean, d.y, d.lower, d.upper, random()), d.x, d.y) for n in (1, 2, 5)
-    ]
+    found = [losses(net, Attack(4, 0.5, n).points(clean, d.y, d.lower, d.upper, random()), d.x, d.y) for n in (1, 2, 5)]
     assert (found[1] >= found[0] - 1e-12).all() and (found[2] >= found[1] - 1e-12).all()
     blind = losses(net, Attack(0, restarts=25).points(clean, d.y, d.lower, d.upper, random()), d.x, d.y)
     assert found[2].mean() > blind.mean()
@@ -77,9 +75,7 @@ def test_a_step_too_far_is_not_kept() -> None:
     def near(z: Tensor) -> Tensor:
         return -(z - at).abs().sum(1)
 
-    start, far = (
-        Attack(steps, 1.7).points(net.clean(d.x), d.y, d.lower, d.upper, random(), near) for steps in (0, 6)
-    )
+    start, far = (Attack(steps, 1.7).points(net.clean(d.x), d.y, d.lower, d.upper, random(), near) for steps in (0, 6))
     values = [near(net.clean(d.x).graph.evaluate(x)[0]) for x in (start, far)]
     assert (values[1] >= values[0]).all() and (values[1] > values[0]).any()
 

@@ -73,7 +73,9 @@ def test_they_are_the_verifiers_own(name: str) -> None:
         size = magnitudes(graph, l[0].numpy(), u[0].numpy(), {j: (a.numpy(), b.numpy()) for j, (a, b) in first.items()})
         rows = make_rows(graph, prepared, size, rows_of(d.y)[i].numpy(), None, np.zeros(K))
         bounds = propagate(prepared, box, None, set(rows.start), None, 10**6)
-        planes = rows_backward(prepared, rows, place.array(np.arange(K)[None]), bounds.weights(prepared), bounds.relaxed)
+        planes = rows_backward(
+            prepared, rows, place.array(np.arange(K)[None]), bounds.weights(prepared), bounds.relaxed
+        )
         c, r = 0.5 * (l + u)[0], 0.5 * (u - l)[0]
         theirs = planes.b + planes.A @ c - planes.A.abs() @ r
         torch.testing.assert_close(ours[i], theirs, rtol=1e-5, atol=1e-5)

@@ -84,6 +84,7 @@ def _parser(named: bool = False) -> _Parser:
         "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
     )
     verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    verify.add_argument("--explain", action="store_true", help="say what is done, from what facts, and what is open")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
     bound = add("bound", "Bounds of every output on a property's input box, one line an output: name, lower, upper.")
@@ -93,6 +94,8 @@ def _parser(named: bool = False) -> _Parser:
     bound.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
 
     _add_sensitivity(add)
+    _add_train(add)
+    _add_bench(add)
 
     supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
     ask = supports.add_mutually_exclusive_group(required=True)
@@ -114,7 +117,7 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
         command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds (60)")
         command.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
         command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-    constant.add_argument("--norm", metavar="P[,Q]", help="norms of input and output: 1, 2, inf (the ball's)")
+    constant.add_argument("--norm", metavar="P[,Q]", help="norms of input and output, from 1 to inf (the ball's)")
     constant.add_argument("--outputs", metavar="I,J", help="which outputs count (all)")
     constant.add_argument("--margins", metavar="I", type=int, help="in their place: output I less each of the others")
     constant.add_argument("--each", action="store_true", help="narrow every output's bounds, not the largest's")
@@ -125,6 +128,41 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     rising.add_argument("--input-index", metavar="I", type=int, required=True, help="which input grows, from 0")
     rising.add_argument("--output-index", metavar="O", type=int, default=0, help="which output, from 0 (0)")
     rising.add_argument("--tolerance", metavar="T", type=float, default=1e-9, help="derivatives that count as 0 (1e-9)")
+
+
+def _add_train(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """`train`."""
+    train = add("train", "Train a network that can be certified; writes its checkpoint, log and ONNX file.")
+    train.add_argument("--config", metavar="FILE", type=Path, required=True, help="the recipe, a .toml file")
+    train.add_argument("--data", metavar="SOURCE", help="in place of the recipe's: digits, an .npz file, a folder")
+    train.add_argument("--out", metavar="FOLDER", type=Path, help="where to write (the recipe's name)")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in that folder")
+    train.add_argument("--seed", metavar="N", type=int, help="in place of the recipe's")
+    train.add_argument("--epochs", metavar="N", type=int, help="in place of the recipe's")
+    train.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
+    train.add_argument("--threads", metavar="N", type=int, default=0, help="threads to compute with (torch's choice)")
+    train.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
+
+
+def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """`bench`."""
+    bench = add("bench", "Run a benchmark; results go into a file as they come, and the same command resumes.")
+    bench.add_argument("source", metavar="FOLDER|LIST", type=Path, help="a folder of VNN-COMP's, or an instances.csv")
+    bench.add_argument(
+        "--db", metavar="FILE", type=Path, default=Path("runs.sqlite"), help="the file of results (runs.sqlite)"
+    )
+    bench.add_argument("--csv", metavar="FILE", type=Path, help="write the results in the competition's format, too")
+    bench.add_argument("--compare", metavar="FILE", type=Path, help="a table of another tool's results, to put beside")
+    bench.add_argument("--only", metavar="TEXT[,TEXT]", default="", help="instances whose names hold or match one")
+    bench.add_argument("--jobs", metavar="N", type=int, default=1, help="instances at once (1)")
+    bench.add_argument("--threads", metavar="N", type=int, default=0, help="cores of each (those at hand, shared out)")
+    bench.add_argument(
+        "--memory", metavar="GB", type=float, default=0.0, help="of each (most of the machine's, shared out)"
+    )
+    bench.add_argument("--timeout", metavar="S", type=_seconds, help="cap of every timeout, seconds")
+    bench.add_argument("--fresh", action="store_true", help="a new interpreter for each, as a user would start it")
+    bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
 def _add_input_set(command: argparse.ArgumentParser) -> None:
@@ -163,7 +201,7 @@ def _dispatch(arguments: list[str]) -> None:
 
         verify.command(
             models(a.model, a.network), a.spec, a.timeout, a.results, a.certificate, a.json, a.device, a.quiet,
-            a.serialise_assignments, a.accept_real,
+            a.serialise_assignments, a.accept_real, a.explain,
         )  # fmt: skip
     elif a.command == "bound":
         from verifier.cli import bound
@@ -173,6 +211,14 @@ def _dispatch(arguments: list[str]) -> None:
         from verifier.cli import lipschitz
 
         (lipschitz.command if a.command == "lipschitz" else lipschitz.monotone_command)(a)
+    elif a.command == "train":
+        from verifier.cli import train
+
+        train.command(a)
+    elif a.command == "bench":
+        from verifier.cli import bench
+
+        bench.command(a)
     elif a.command == "supports":
         from verifier.cli import supports
 

@@ -46,7 +46,9 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: nothing to go on with") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as e:
-        raise UserError(f"{path}: not a checkpoint of this program ({str(e).splitlines()[0]})") from None
+        raise UserError(
+            f"{path}: not a checkpoint of this program ({next(iter(str(e).splitlines()), type(e).__name__)})"
+        ) from None
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise UserError(f"{path}: not a checkpoint of this version of the program")
     return state

@@ -13,7 +13,7 @@ class Cut:
     """Where a network is cut.
 
     Attributes:
-        node: what every path from input to output goes through; a nonlinear operator.
+        node: what every path from input to output goes through: a nonlinear operator, or what one reads.
         behind: the network from there on: `node` is its input, the outputs are the whole network's.
     """
 
@@ -22,24 +22,24 @@ class Cut:
 
 
 def cut(graph: Graph, layers: int) -> Cut:
-    """The cut that leaves so many nonlinear layers behind it, straight after the nonlinear layer before them.
+    """The first cut that leaves so many nonlinear layers behind it: straight after the layer before them, if it can be.
 
     Raises:
-        ModelError: there is none: too few layers, or a branch of the network runs past every such place.
+        ModelError: there is none: too few layers, or branches of the network run past every such place.
     """
-    nodes, (start,), (out,) = graph.nodes, graph.inputs, graph.outputs
-    reach = start  # the furthest node that reads one of the nodes so far
+    nodes, (start,) = graph.nodes, graph.inputs
+    bends = [not isinstance(node.op, (Affine, Input)) for node in nodes]
+    readers = {j: i for i, node in enumerate(nodes) for j in node.inputs}  # the last one of each
+    borders = {i for i, bend in enumerate(bends) if bend} | {
+        j for i, n in enumerate(nodes) if bends[i] for j in n.inputs
+    }
     places: dict[int, int] = {}
-    left = sum(_bends(graph, i) for i in range(len(nodes)))
-    readers: dict[int, int] = {}
-    for i, node in enumerate(nodes):
-        for j in node.inputs:
-            readers[j] = i
-    for i in range(len(nodes)):
-        left -= _bends(graph, i)
+    left, reach = sum(bends), readers.get(start, start)
+    for i in range(start + 1, len(nodes)):
+        left -= bends[i]
         # Nodes are in topological order: all paths meet here exactly if no edge passes over this node.
-        if i > start and reach <= i and i != out and _bends(graph, i):
-            places[left] = i
+        if reach <= i and i in borders:
+            places.setdefault(left, i)
         reach = max(reach, readers.get(i, i))
     if layers not in places:
         known = ", ".join(str(k) for k in sorted(places)) or "none"
@@ -48,10 +48,6 @@ def cut(graph: Graph, layers: int) -> Cut:
             f"through; numbers that can be: {known}"
         )
     return Cut(places[layers], _behind(graph, places[layers]))
-
-
-def _bends(graph: Graph, i: int) -> bool:
-    return not isinstance(graph.nodes[i].op, (Affine, Input))
 
 
 def _behind(graph: Graph, at: int) -> Graph:

@@ -136,7 +136,7 @@ def _digits() -> Data:
 
 def _npz(path: Path) -> Data:
     try:
-        with np.load(path, allow_pickle=False) as f:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
             missing = [k for k in ("x_train", "y_train", "x_test", "y_test") if k not in f.files]
             if missing:
                 raise UserError(f"{path}: has no array {missing[0]}; it needs x_train, y_train, x_test, y_test")

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from verifier.graph.graph import Graph
 from verifier.graph.ops.relu import Relu
+from verifier.train.backward import least, margin_rows
 from verifier.train.bounds import interval
 from verifier.train.method import Loss, box, worst_case
 from verifier.train.model import Trainable
 from verifier.train.recipe import DataOptions
+from verifier.values.errors import ModelError
 
-BATCH = 500
+BATCH, FEW = 500, 50
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,14 @@ class Accuracy:
     verified: float
 
 
-def accuracy(net: Trainable, x: np.ndarray, y: np.ndarray, eps: float, data: DataOptions) -> Accuracy:
-    """Accuracies of samples `[N, *shape]` with classes `[N]` on balls of radius eps, in evaluation mode."""
+def accuracy(
+    net: Trainable, x: np.ndarray, y: np.ndarray, eps: float, data: DataOptions, *, linear: bool = False
+) -> Accuracy:
+    """Accuracies of samples `[N, *shape]` with classes `[N]` on balls of radius eps, in evaluation mode.
+
+    Args:
+        linear: whether what intervals leave open is tried with linear bounds (CROWN-IBP, both kinds of lower lines).
+    """
     device = next(net.module.parameters()).device
     training = net.module.training
     net.module.eval()
@@ -39,11 +49,28 @@ def accuracy(net: Trainable, x: np.ndarray, y: np.ndarray, eps: float, data: Dat
             label = torch.from_numpy(y[at : at + BATCH]).to(device)
             clean = net.clean(part)
             correct = clean.logits.argmax(1) == label
-            bounds = interval(clean.graph, *box(part, eps, data.lower, data.upper))
+            lower, upper = box(part, eps, data.lower, data.upper)
+            bounds = interval(clean.graph, lower, upper)
             right += int(correct.sum())
-            proved += int((worst_case(bounds.margins(label), label)[1] & correct).sum())
+            done = worst_case(bounds.margins(label), label)[1] & correct
+            proved += int(done.sum())
+            rest = torch.nonzero(correct & ~done).reshape(-1)
+            for few in rest.split(FEW) if linear and len(rest) else ():
+                proved += int(_linear(clean.graph, lower[few], upper[few], label[few]).sum())
     net.module.train(training)
     return Accuracy(right / len(x), proved / len(x))
+
+
+def _linear(graph: Graph, lower: Tensor, upper: Tensor, y: Tensor) -> Tensor:
+    """Which of the boxes linear bounds prove `[B]`."""
+    bounds = interval(graph, lower, upper)
+    (out,) = graph.outputs
+    rows = margin_rows(y, graph.nodes[out].shape[0]).to(lower)
+    try:
+        found = [least(bounds, lower, upper, rows, flat=flat) for flat in (False, True)]
+    except ModelError:  # an operator without linear bounds here
+        return torch.zeros_like(y, dtype=torch.bool)
+    return worst_case(torch.maximum(*found), y)[1]
 
 
 def shares(loss: Loss) -> dict[str, float | None]:

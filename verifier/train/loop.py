@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from verifier.train import checkpoint, initialize
+from verifier.train import checkpoint, initialize, log
 from verifier.train.architectures import build
 from verifier.train.augment import augmented
 from verifier.train.data import Data
@@ -87,7 +87,7 @@ def fit(
         recipe: how.
         data: on what; its test part is never looked at.
         module: the network, trained in place; the recipe's own where None.
-        folder: where `checkpoint.pt` is kept, written after every epoch.
+        folder: where `checkpoint.pt` and `log.csv` are kept, written after every epoch.
         resume: go on from that checkpoint; it must be of the same recipe.
         device: where to compute.
         report, tick: told how it goes.
@@ -104,6 +104,7 @@ def fit(
         run.epoch(tick)
         if path is not None:
             checkpoint.save(path, run.state())
+            log.write(path.parent, run.log)
         if report is not None:
             report(run.log[-1])
     return run.finish()

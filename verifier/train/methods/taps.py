@@ -9,7 +9,7 @@ from torch import Tensor
 
 from verifier.graph.graph import Graph
 from verifier.train.attack import Attack
-from verifier.train.bounds import image, interval
+from verifier.train.bounds import Intervals, image, interval
 from verifier.train.cut import cut
 from verifier.train.method import Batch, Robust, check_number, check_whole, worst_case
 from verifier.train.methods.adversarial import Adversarial
@@ -75,10 +75,16 @@ class Latent:
         loss, verified = worst_case(bounds.margins(y), y)
         place = cut(graph, self.attacked)
         if batch.progress >= 1:
-            node = graph.nodes[place.node]
-            low, high = image(node.op, *bounds.layers[node.inputs[0]], node.name, self.shrink)
+            low, high = self._box(bounds, place.node)
             loss = _weighted(self._attacked(batch, place.behind, low, high), self.weight) * loss
         return Robust(loss, verified, bounds.layers)
+
+    def _box(self, bounds: Intervals, at: int) -> tuple[Tensor, Tensor]:
+        """The interval of the node where the network is cut."""
+        if at in bounds.layers:
+            return bounds.layers[at]
+        node = bounds.graph.nodes[at]
+        return image(node.op, *bounds.layers[node.inputs[0]], node.name, self.shrink)
 
     def _attacked(self, batch: Batch, behind: Graph, lower: Tensor, upper: Tensor) -> Tensor:
         """Cross-entropy `[B]` where each class has the margin that an attack of its own finds in the latent box."""

@@ -1,0 +1,88 @@
+"""Recipes: what a file says, and what is refused."""
+
+import pytest
+
+from verifier.train.methods import METHODS
+from verifier.train.methods.sabr import SABR
+from verifier.train.recipe import Recipe, parse, read
+from verifier.values.errors import UserError
+
+FULL = """
+[data]
+source = "digits"
+held_out = 0.1
+[model]
+architecture = "mlp"
+width = 10
+depth = 3
+[method]
+name = "sabr"
+lambda = 0.25
+steps = 3
+[schedule]
+eps = 1
+milestones = [3, 4]
+[train]
+weight = 0.5
+patience = 2
+"""
+
+
+def test_a_file_becomes_a_recipe(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(FULL)
+    r = read(path)
+    assert r.method == SABR(lambda_=0.25, steps=3) and r.schedule.eps == 1.0 and r.schedule.milestones == (3, 4)
+    assert r.model.depth == 3 and r.train.weight == 0.5 and r.data.held_out == 0.1
+    assert parse({}) == Recipe()
+
+
+def test_a_source_is_found_beside_the_recipe(tmp_path):
+    (tmp_path / "d.npz").write_bytes(b"")
+    path = tmp_path / "a.toml"
+    path.write_text('[data]\nsource = "d.npz"\n')
+    assert read(path).data.source == str(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_can_be_named(name):
+    assert type(parse({"method": {"name": name}}).method) is METHODS[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[data]\nsorce = 'digits'", "data.sorce"),
+        ("[dat]\nsource = 'digits'", r"\[dat\]"),
+        ("data = 3", "data"),
+        ("[method]\nname = 'ipb'", "'ipb'"),
+        ("[method]\nname = 'ibp'\nlambda = 0.3", "method.lambda"),
+        ("[method]\nname = 'sabr'\nlambda = 1.5", "lambda"),
+        ("[method]\nname = 'sabr'\nsteps = 2.5", "method.steps"),
+        ("[schedule]\neps = -0.1", "eps"),
+        ("[schedule]\neps = nan", "schedule.eps"),
+        ("[schedule]\neps = '0.1'", "schedule.eps"),
+        ("[schedule]\nepochs = true", "schedule.epochs"),
+        ("[schedule]\nmilestones = 3", "schedule.milestones"),
+        ("[schedule]\nmilestones = [1.5]", "schedule.milestones"),
+        ("[schedule]\nshape = 'cosine'", "cosine"),
+        ("[schedule]\nramp_start = 9\nramp_end = 3", "ramp"),
+        ("[train]\nbatch = 0", "train.batch"),
+        ("[train]\nweight = 1.01", "train.weight"),
+        ("[train]\npatience = 3", "held_out"),
+        ("[data]\nheld_out = 1.0", "held_out"),
+        ("[model]\nbn = 1", "model.bn"),
+        ("[data]\nsource = ", "TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_line(tmp_path, text, said):
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=said) as e:
+        read(path)
+    assert str(path) in str(e.value) and "\n" not in str(e.value).strip()
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path / "none.toml")

@@ -1,0 +1,25 @@
+"""The log of a run as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    "epoch", "eps", "lr", "loss", "clean", "robust", "natural", "verified", "dead", "active", "unstable", "tightness",
+    "held_natural", "held_verified", "seconds",
+)  # fmt: skip
+"""Of `log.csv`; empty where a run has no such number."""
+
+
+def write(folder: Path, log: list[dict[str, Any]]) -> None:
+    """The log as `log.csv`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{k: "" if v is None else v for k, v in row.items()} for row in log])
+    aside = folder / "log.csv.part"
+    aside.write_text(text.getvalue())
+    aside.replace(folder / "log.csv")
