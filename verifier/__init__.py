@@ -35,6 +35,7 @@ _WHERE = {
     "read": "verifier.spec.vnnlib",
     "robust": "verifier.run.relations",
     "robustness": "verifier.run.questions",
+    "tightness": "verifier.run.tightness",
     "verify": "verifier.run.verify",
 }
 

@@ -58,8 +58,8 @@ def least(bounds: Intervals, lower: Tensor, upper: Tensor, rows: Tensor, *, flat
     if start not in over:
         return b
     A = over[start].reshape(B, R, -1)
-    center, radius = ((upper + lower) * 0.5).reshape(B, -1), ((upper - lower) * 0.5).reshape(B, -1)
-    return b + torch.einsum("brn,bn->br", A, center) - torch.einsum("brn,bn->br", A.abs(), radius)
+    center, radius = ((upper + lower) * 0.5).reshape(B, 1, -1), ((upper - lower) * 0.5).reshape(B, 1, -1)
+    return b + _summed(A, center) - _summed(A.abs(), radius)
 
 
 def _through(op: Operator, A: Tensor, between: tuple[Tensor, Tensor], flat: bool, name: str) -> tuple[Tensor, Tensor]:
@@ -77,12 +77,19 @@ def _through(op: Operator, A: Tensor, between: tuple[Tensor, Tensor], flat: bool
     if flat and isinstance(op, Relu):
         s_l = relu.lines(op, lower, upper, torch.full_like(lower, op.leak)).s_l
     s_l, s_u, t_u = (a.reshape(B, 1, -1) for a in (s_l, f.s_u, f.t_u))
+    # Rows are the largest arrays there are: as few passes over them as can be.
     negative = A.clamp(max=0.0)
-    positive = A - negative
-    shift = (negative * t_u).sum(2)
-    if f.t_l is not None:
-        shift = shift + (positive * f.t_l.reshape(B, 1, -1)).sum(2)
-    return positive * s_l + negative * s_u, shift
+    if f.t_l is None:
+        shift = _summed(negative, t_u)
+    else:
+        t_l = f.t_l.reshape(B, 1, -1)
+        shift = _summed(A, t_l) + _summed(negative, t_u - t_l)
+    return torch.addcmul(A * s_l, negative, s_u - s_l), shift
+
+
+def _summed(A: Tensor, v: Tensor) -> Tensor:
+    """Products `[B, R]` of rows `[B, R, n]` with one vector a sample `[B, 1, n]`."""
+    return torch.bmm(A, v.transpose(1, 2))[:, :, 0]
 
 
 def _curved(f: Curve, lower: Tensor, upper: Tensor) -> Lines:
