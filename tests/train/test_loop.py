@@ -134,6 +134,7 @@ def test_training_teaches():
     log = out.log
     assert log[0]["eps"] < log[5]["eps"] < log[-1]["eps"] == 0.05
     assert log[-1]["dead"] + log[-1]["active"] + log[-1]["unstable"] == pytest.approx(1)
+    assert log[-1]["tightness"] > log[0]["tightness"]  # interval training makes networks tighter
     assert log[-1]["lr"] == pytest.approx(0.002) and log[-1]["loss"] < log[12]["loss"]
 
 

@@ -95,6 +95,7 @@ def _parser(named: bool = False) -> _Parser:
 
     _add_sensitivity(add)
     _add_train(add)
+    _add_tightness(add)
     _add_bench(add)
 
     supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
@@ -114,7 +115,9 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     for command in (constant, rising):
         command.add_argument("model", metavar="MODEL", help="an .onnx or .onnx.gz file")
         _add_input_set(command)
-        command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds (60)")
+        command.add_argument(
+            "--timeout", metavar="S", type=_seconds, default=60.0, help="seconds from the start of the process (60)"
+        )
         command.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
         command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
     constant.add_argument("--norm", metavar="P[,Q]", help="norms of input and output, from 1 to inf (the ball's)")
@@ -163,6 +166,20 @@ def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     bench.add_argument("--fresh", action="store_true", help="a new interpreter for each, as a user would start it")
     bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
     bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
+
+
+def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """`tightness`."""
+    tight = add("tightness", "How much of the interval bounds' width is real: mean, then each output's tightness.")
+    tight.add_argument("model", metavar="MODEL", nargs="?", help="an .onnx or .onnx.gz file")
+    _add_input_set(tight)
+    tight.add_argument("--data", metavar="SOURCE", help="in place of --input: test inputs of digits, an .npz, a folder")
+    tight.add_argument("--count", metavar="N", type=int, default=100, help="so many of them (100)")
+    tight.add_argument("--kind", default="local", choices=("local", "linear"), help="at the inputs, or without ReLUs")
+    tight.add_argument("--plot", metavar="FILE", type=Path, help="draw it layer by layer: .png, .svg or .pdf")
+    tight.add_argument("--theory", metavar="FILE", type=Path, help="draw what theory expects by width and depth")
+    tight.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    tight.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
 def _add_input_set(command: argparse.ArgumentParser) -> None:
@@ -219,6 +236,10 @@ def _dispatch(arguments: list[str]) -> None:
         from verifier.cli import bench
 
         bench.command(a)
+    elif a.command == "tightness":
+        from verifier.cli import tightness
+
+        tightness.command(a)
     elif a.command == "supports":
         from verifier.cli import supports
 

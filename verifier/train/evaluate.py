@@ -18,6 +18,7 @@ from verifier.train.bounds import interval
 from verifier.train.method import Loss, box, worst_case
 from verifier.train.model import Trainable
 from verifier.train.recipe import DataOptions
+from verifier.train.tightness import mean, tightness
 from verifier.values.errors import ModelError
 
 BATCH, FEW = 500, 50
@@ -71,6 +72,25 @@ def _linear(graph: Graph, lower: Tensor, upper: Tensor, y: Tensor) -> Tensor:
     except ModelError:  # an operator without linear bounds here
         return torch.zeros_like(y, dtype=torch.bool)
     return worst_case(torch.maximum(*found), y)[1]
+
+
+SAMPLES = 16
+"""Points at which tightness is looked at for a log."""
+
+
+@torch.no_grad()
+def tight(net: Trainable, x: Tensor) -> float | None:
+    """Mean local tightness (`train.tightness`) at the first few of `[N, *shape]`; None where the network has none."""
+    training = net.module.training
+    net.module.eval()
+    graph = net.clean(x[:SAMPLES]).graph.cast(lambda a: a.double() if a.is_floating_point() else a)
+    net.module.train(training)
+    points = x[:SAMPLES].double()
+    try:
+        value = float(mean(tightness(graph, points, torch.ones_like(points))))
+    except ModelError:
+        return None
+    return value if value == value else None
 
 
 def shares(loss: Loss) -> dict[str, float | None]:

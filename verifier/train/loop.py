@@ -22,7 +22,7 @@ from verifier.train import checkpoint, initialize, log
 from verifier.train.architectures import build
 from verifier.train.augment import augmented
 from verifier.train.data import Data
-from verifier.train.evaluate import accuracy, shares
+from verifier.train.evaluate import accuracy, shares, tight
 from verifier.train.method import Loss, box
 from verifier.train.model import Trainable
 from verifier.train.recipe import Recipe
@@ -146,7 +146,8 @@ class Run:
 
         The row: epoch (from 1), eps, lr, loss, clean and robust loss, natural and verified accuracy of the batches
         (verified: None where the method has no bounds of the whole box), shares of dead, active and undecided neurons
-        in the last batch, seconds; `held_natural`, `held_verified` of the held-out part where there is one.
+        in the last batch, tightness at a few training inputs, seconds; of the held-out part, where there is one,
+        `held_natural` and `held_verified`.
         """
         recipe, began, n = self.recipe, time.perf_counter(), len(self.x)
         ramp, rate, size = recipe.ramp(), recipe.rate(), recipe.train.batch
@@ -180,6 +181,7 @@ class Run:
                 **dict(zip(("loss", "clean", "robust", "natural"), mean, strict=False)),
                 "verified": None if last.verified is None else mean[4],
                 **shares(last),
+                "tightness": tight(self.net, self.x),
                 **self._held(),
                 "seconds": time.perf_counter() - began,
             }
