@@ -13,7 +13,8 @@ import pytest
 from tests.laws.cases import GRAPHS, chain, wide_values
 from tests.laws.general_nets import network
 from verifier.bounds.lagrange import Region
-from verifier.bounds.renew import Known, Plan, renew
+from verifier.bounds.plan import Plan
+from verifier.bounds.renew import Known, renew, renew_common
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.curves import Curve
@@ -133,7 +134,7 @@ def every(plan: Plan, count: int) -> np.ndarray:
 
 cases = pytest.mark.parametrize(
     ("name", "kind", "dual"),
-    [(name, kind, (1.0, 2.0, inf)[(i + j) % 3]) for i, name in enumerate(NETS) for j, kind in enumerate(SETS)],
+    [(name, kind, (1.0, 2.0, inf, 1.5)[(i + j) % 4]) for i, name in enumerate(NETS) for j, kind in enumerate(SETS)],
 )
 
 
@@ -163,6 +164,31 @@ def test_holds_at_samples(name: str, kind: str, dual: float) -> None:
 
 @cases
 @np.errstate(all="ignore")
+def test_what_is_common_is_bounded_once(name: str, kind: str, dual: float) -> None:
+    """For several seeds on one set, bounds are those that each would get alone, up to rounding."""
+    P = setting(name, kind, dual).P
+    K, m = 5, P.seeds.shape[1]
+    seeds = P.seeds.min(0) + (P.seeds.max(0) - P.seeds.min(0)) * np.random.default_rng(0).random((K, m))
+    ends = [np.concatenate([np.tile(a, (K, 1)), seeds], 1)[:, P.F.varying] for a in (P.low, P.high)]
+    center = 0.5 * ends[0] + 0.5 * ends[1]
+    r = Region(*(np.tile(a, (K, 1)) for a in (P.F.lower, P.F.upper, P.F.lower * 0)), center, ends[1] - center)
+    parts, layers = P.plan.common
+    assert all(not P.kinks[P.F.parts[p][0]].any() for p in range(len(P.F.parts)) if p not in parts) or not layers
+    whole = renew(P.plan, r, every(P.plan, K))
+    once = renew_common(P.plan, r.take(np.array([2])))
+    known = renew(P.plan, r, every(P.plan, K), common=once)
+    tol = 1e-9 * (1 + abs(whole.value))
+    assert (abs(known.value - whole.value) <= tol).all()
+    assert known.lower == pytest.approx(whole.lower, rel=1e-9, abs=1e-9)
+    assert known.upper == pytest.approx(whole.upper, rel=1e-9, abs=1e-9)
+    assert set(known.planes).isdisjoint(parts) or not layers
+    if P.ball is None:  # what folding knew is what walking finds
+        as_it_is = renew(P.plan, r, every(P.plan, K), common=renew_common(P.plan, r.take(np.array([0])), walk=False))
+        assert (as_it_is.value >= whole.value - tol).all()
+
+
+@cases
+@np.errstate(all="ignore")
 def test_decided_regions_are_exact(name: str, kind: str, dual: float) -> None:
     """About one point with every sign known, what is bounded is what is there."""
     s = setting(name, kind, dual)
@@ -174,7 +200,7 @@ def test_decided_regions_are_exact(name: str, kind: str, dual: float) -> None:
     known = renew(s.P.plan, Region(lower, upper, sign, s.x[:5], s.x[:5] * 0), every(s.P.plan, 5))
     if (sign[:, s.P.kinks] != 0).all():
         assert known.lower == pytest.approx(z, abs=1e-6) and known.upper == pytest.approx(z, abs=1e-6)
-        assert known.value == pytest.approx(s.rows[:5], abs=1e-5)
+        assert known.value == pytest.approx(s.rows[:5], rel=1e-9, abs=1e-5)
 
 
 @cases

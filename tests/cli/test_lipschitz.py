@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PENDULUM = str(ROOT / "models" / "pendulum.onnx")
 DIGITS = str(ROOT / "models" / "digits_fc.onnx")
 DIGIT = str(ROOT / "specs" / "digits_fc_0_small.vnnlib")
+
+
+@pytest.fixture(autouse=True)
+def _young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that tests run in has been there for long."""
+    monkeypatch.setattr("verifier.cli.deadline.since_start", lambda: 0.0)
 
 
 def test_constant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -78,8 +87,9 @@ def test_monotone(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "gone.npy", "--eps", "1"], "there is no such file"),
         (["--input", "zero", "--eps", "1"], "neither a file of numbers nor numbers"),
         (["--input", "0,0", "--eps", "-1"], "not negative"),
-        (["--input", "0,0", "--eps", "1", "--norm", "3"], "is not supported"),
-        (["--input", "0,0", "--eps", "1", "--norm", "a"], "give 1, 2 or inf"),
+        (["--input", "0,0", "--eps", "1", "--norm", "0.5"], "numbers from 1 to inf"),
+        (["--input", "0,0", "--eps", "1", "--norm", "nan"], "numbers from 1 to inf"),
+        (["--input", "0,0", "--eps", "1", "--norm", "a"], "give a number from 1 to inf"),
         (["--input", "0,0", "--eps", "1", "--outputs", "9"], "the outputs 0 to"),
         (["--input", "0,0", "--eps", "1", "--jacobian", "x.gif"], "must end in .csv or .png"),
         (["--input", "0,0", "--eps", "1", "--jacobian", "x.csv", "--json", "x.csv"], "name two files"),
@@ -104,11 +114,68 @@ def test_arrays_that_are_none(content: bytes | np.ndarray, capsys: pytest.Captur
     assert not out and "neither a file of numbers nor numbers" in err and len(err.splitlines()) == 1
 
 
+def test_any_norm(capsys: pytest.CaptureFixture[str]) -> None:
+    """Between those of l1 and of l-infinity; several outputs need infinity behind it."""
+    found = []
+    for norm in ("1", "1.5", "3,inf", "inf"):
+        given = ["--input", "0.3,-0.4", "--eps", "0.2", "--norm", norm, "--ball", "2", "--quiet"]
+        assert run(["lipschitz", PENDULUM, *given]) == 0
+        found.append([float(v) for v in capsys.readouterr().out.split()])
+        assert found[-1][0] <= found[-1][1] <= found[-1][0] * 1.001
+    assert [v[0] for v in found] == sorted(v[0] for v in found)
+    assert run(["lipschitz", DIGITS, "--spec", DIGIT, "--norm", "1.5", "--quiet"]) == 2
+    assert "ask for (p, inf)" in capsys.readouterr().err
+
+
 def test_many_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     """More numbers than a file's name may have letters."""
     given = ",".join(["0.12345"] * 64)
     assert run(["lipschitz", DIGITS, "--input", given, "--eps", "0.001", "--outputs", "0", "--quiet"]) == 0
     assert len(capsys.readouterr().out.split()) == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--jacobian"], ["--norm", "1.5,inf"], ["--norm", "2"]])
+@pytest.mark.parametrize("timeout", ["0", "1.5"])
+def test_the_timeout_is_of_the_process(timeout: str, more: list[str], tmp_path: Path) -> None:
+    """On a set too large to bound in so little time: an answer all the same, sound and in time."""
+    out = tmp_path / "j.csv"
+    more = [*more, str(out)] if more == ["--jacobian"] else more
+    given = ["--input", ",".join(["0.5"] * 64), "--eps", "0.4", "--timeout", timeout, "--json", str(tmp_path / "j")]
+    command = [sys.executable, "-m", "verifier", "lipschitz", str(ROOT / "models" / "digits_conv.onnx"), *given, *more]
+    start = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert time.monotonic() - start < float(timeout) + 3.0  # starting takes a while where cores are shared
+    assert done.returncode == 0, done.stderr
+    lower, upper = map(float, done.stdout.splitlines()[0].split())
+    told = json.loads((tmp_path / "j").read_text())
+    assert 0 <= lower <= upper and told["lower"] == lower and told["upper"] == (upper if upper < np.inf else None)
+
+
+def test_the_clock_answers_where_the_command_does_not(tmp_path: Path) -> None:
+    """A step that takes too long: what is known is printed in its place."""
+    code = (
+        "import sys, time, verifier.cli.lipschitz as c\n"
+        "from verifier.cli.main import main\n"
+        "kept = c.{name}\n"
+        "def slow(*a, **k):\n"
+        "    time.sleep(30)\n"
+        "c.{name} = slow\n"
+        "main({arguments!r})\n"
+    )
+    for name, command, says in (
+        ("load", "lipschitz", "0.0 inf"),
+        ("load", "monotone", "unknown"),
+        ("lipschitz", "lipschitz", "0.0 inf"),
+    ):
+        index = ["--input-index", "0"] if command == "monotone" else []
+        arguments = [command, PENDULUM, "--input", "0,0", "--eps", "0.1", "--timeout", "1.2", *index]
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name=name, arguments=arguments)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert time.monotonic() - start < 4.0
+        assert done.returncode == 0 and done.stdout.splitlines()[0] == says, done.stderr
 
 
 def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from tests.relax import curve_cases
 from verifier.graph.graph import Rowwise
 from verifier.graph.ops.curves import KINDS, Curve
 from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.relax.table import FAMILIES
 from verifier.values.arrays import to_numpy
@@ -137,12 +138,12 @@ def test_slope_is_the_derivative(f: Curve) -> None:
 
 
 def test_every_operator_of_several_numbers_is_swept() -> None:
-    assert {Product, Dot, Difference, Share, Gate} == {k for k in FAMILIES if issubclass(k, Rowwise)}
+    assert {Product, Dot, Difference, Share, Gate, Norm} == {k for k in FAMILIES if issubclass(k, Rowwise)}
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize(
-    "op", [Product(), Dot(), Difference(), Share(), Gate(), Gate(-0.3)], ids=lambda op: type(op).__name__
+    "op", [Product(), Dot(), Difference(), Share(), Gate(), Gate(-0.3), Norm(1.5)], ids=lambda op: type(op).__name__
 )
 def test_gradients(op: Any, n: int) -> None:
     """Of sums of results with random weights, against central differences along what the entries may do."""

@@ -16,6 +16,7 @@ from verifier.graph.ops.affine import Add
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Reshape
+from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -185,7 +186,7 @@ def test_evaluate_and_split(k: int) -> None:
     assert met > 20, "the law was not put to the test"
 
 
-@pytest.mark.parametrize("op", [Product(), Dot(), Difference(), Share(), Gate(0.5)], ids=name_of)
+@pytest.mark.parametrize("op", [Product(), Dot(), Difference(), Share(), Gate(0.5), Norm(1.5)], ids=name_of)
 def test_operators_of_several_numbers(op: Any) -> None:
     """Rows that start at them: never a wrong refutation, and verdicts on both sides."""
     for seed in range(4):
@@ -228,6 +229,6 @@ def test_every_operator_is_swept() -> None:
     from verifier.relax.table import FAMILIES
 
     assert {op.kind for op in ELEMENTWISE if hasattr(op, "kind")} == {*KINDS, *STEPS}
-    several = {Product, Dot, Difference, Share, Gate}
+    several = {Product, Dot, Difference, Share, Gate, Norm}
     assert {type(op) for op in ELEMENTWISE} | several == set(FAMILIES)
     assert any(isinstance(op, Curve) for op in ELEMENTWISE)

@@ -22,7 +22,7 @@ from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.run.lipschitz import ask
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines.mixed_integer import lipmip
 
 NORMS = ((inf, inf), (2.0, 2.0), (1.0, 1.0), (1.0, inf), (2.0, inf))
@@ -211,6 +211,47 @@ def test_no_time(norm: tuple[float, float]) -> None:
     J = jacobian(graph).evaluate(inside(region, 50, rng))[0]
     assert max(operator_norm(each, *norm) for each in J) <= found.upper < inf
     assert not found.settled and "product" in found.why
+
+
+@pytest.mark.parametrize("norm", [*NORMS, (1.5, inf), (40.0, inf)])
+def test_out_of_time_at_any_step(norm: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the bounding of the whole set is stopped, what is known by then holds, and gets no worse."""
+    rng = np.random.default_rng(4)
+    graph, region = chain(rng, (3, 8, 7, 4)), verifier.Box([-0.3] * 3, [0.4] * 3)
+    net = Net(graph, "float64")
+    J = jacobian(graph).evaluate(inside(region, 200, rng))[0]
+    most, uppers, kept = max(operator_norm(each, *norm) for each in J), [], Budget.check
+    for stop in (0, 1, 2, 3, 5, 8, 13, 21, 34, 1000):
+        left, raised = iter(range(stop)), list[bool]()
+
+        def check(self: Budget, left: Any = left, raised: list[bool] = raised) -> None:
+            if next(left, None) is None:
+                raised.append(True)
+                raise OutOfTime
+
+        monkeypatch.setattr(Budget, "check", check)
+        found = verifier.lipschitz(net, region, norm, timeout=1 if stop == 1000 else 60, tolerance=inf)
+        assert most <= found.upper < inf and 0 <= found.lower <= found.upper
+        assert ("out of time" in found.why) == bool(raised)
+        uppers.append(found.upper)
+    monkeypatch.setattr(Budget, "check", kept)
+    assert (np.diff(uppers) <= 1e-9).all() and uppers[-1] < uppers[0]
+
+
+def test_time_is_kept() -> None:
+    """On a network whose whole set takes many times as long to bound."""
+    rng = np.random.default_rng(5)
+    net = Net(chain(rng, (40, 300, 300, 300, 300, 10)), "float64")
+    region = verifier.Box([-0.5] * 40, [0.5] * 40)
+    for norm in ((inf, inf), (2.0, 2.0), (1.7, inf)):
+        start = time.monotonic()
+        found = verifier.lipschitz(net, region, norm, timeout=0.5)
+        assert time.monotonic() - start < 2.5 and found.upper < inf
+    start = time.monotonic()
+    lower, upper = verifier.jacobian(net, region, within=0.5)
+    assert time.monotonic() - start < 2.5 and (lower <= upper).all()
+    J = jacobian(net.graph).evaluate(inside(region, 5, rng))[0]
+    assert (J >= lower).all() and (J <= upper).all()
 
 
 STEP = [Dense(np.eye(2), None), Step("sign")]

@@ -77,5 +77,5 @@ def operator_norm(J: np.ndarray, p: float, q: float) -> float:
         return float(np.linalg.norm(J, 2))
     if (p, q) == (1, 1):
         return float(abs(J).sum(0).max())
-    dual = {1: np.inf, 2: 2, np.inf: 1}[p]
+    dual = np.inf if p == 1 else 1 if p == np.inf else p / (p - 1)
     return float(np.linalg.norm(J, dual, axis=1).max())

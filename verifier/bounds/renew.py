@@ -3,8 +3,7 @@
 The neuron search of `search.neurons` inherits the bounds of neurons from the root: only what a part's own plane says
 improves them.  Where the objective hardly depends on the input (the derivative of a rectifier network, see
 `graph.derivative`), what a split decides reaches the objective only through fresh bounds of all that hangs on it.  So
-here every row of a folded network is walked back on every region, on lines made for that region.  Only blocks that are
-not zero are multiplied: a gradient's rows walk through gates and never reach the neurons below them.
+here every row of a folded network is walked back on every region, on lines made for that region.
 
 All in double precision: rounding is bounded once a batch, for all rows.
 """
@@ -14,69 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from verifier.bounds.ball import least
-from verifier.bounds.fold import Folded
 from verifier.bounds.lagrange import Region
+from verifier.bounds.plan import Plan
+from verifier.bounds.propagate import Tick, nothing
 from verifier.bounds.through import through
-from verifier.graph.ops.gate import Gate
-from verifier.graph.ops.moves import Take
 from verifier.graph.ops.product import Dot, Product
 from verifier.relax import table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
-from verifier.values.arrays import Array, namespace, to_numpy
-from verifier.values.box import Ball
+from verifier.values.arrays import Array, namespace
 from verifier.values.rounding import gamma, tiny
-
-
-@dataclass(frozen=True, eq=False)
-class Read:
-    """What a layer reads of one part of the rows.
-
-    Attributes:
-        part: which.
-        columns: entries of what the layer reads (flattened), at: the rows of the part that they are.
-        take: gathers them from the part, or None where they are the whole part in order.
-    """
-
-    part: int
-    columns: Array
-    take: Take | None
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """How the rows of a folded network hang together.
-
-    Attributes:
-        F: the network, in double precision.
-        reads: per layer.
-        blocks: (part, layer) -> coefficients `[rows, units]` where they are not all zero; the objectives are part -1.
-        behind: per part, the layers that its rows depend on, the last first; likewise for the objectives.
-        columns: per part, the inputs that walks of its rows may reach (all, when None); X: (part, part met) -> the
-            coefficients of these inputs in the rows of the part met.
-        narrow: layers of which only the value is read, not the sign beside it (gates).
-        ball: what the box is cut to, if anything; then, per part: which of its columns the ball is about, its centre.
-    """
-
-    F: Folded
-    reads: tuple[tuple[Read, ...], ...]
-    blocks: dict[tuple[int, int], Array]
-    behind: dict[int, tuple[int, ...]]
-    columns: dict[int, Array | None]
-    X: dict[tuple[int, int], Array]
-    narrow: tuple[bool, ...]
-    ball: Ball | None = None
-    round: dict[int, tuple[Array, np.ndarray]] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> int:
-        """Rounding steps behind one entry of a walk, at most."""
-        F = self.F
-        widest = max((len(F.z), len(F), len(F.varying)), default=1)
-        return (len(F.layers) + 2) * (3 * widest + 20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +36,8 @@ class Known:
         lines: of the layers.
         value: `[B, R]` lower bounds of the objectives.
         a: per layer, coefficients `[B·R, units]` of the objectives' walk.
+        images: intervals `[B, units]` of the layers' values.
+        rounding: behind all that.
     """
 
     lower: Array
@@ -97,51 +46,23 @@ class Known:
     lines: tuple[Lines | Planes, ...] = ()
     value: Array = None
     a: dict[int, Array] = field(default_factory=dict)
+    images: tuple[Any, ...] = ()
+    rounding: _Rounding | None = None
 
 
-def plan(F: Folded, ball: Ball | None = None, n: int = 0) -> Plan:
-    """How the rows of a folded network (with layers) hang together; `ball` is about the first n of its inputs."""
-    H, rows_H, place = to_numpy(F.z.H), to_numpy(F.rows.H), F.place
-    narrow = tuple(isinstance(f.op, Gate) for f in F.layers)
-    reads = []
-    for layer, half in zip(F.layers, narrow, strict=True):
-        index = to_numpy(layer.take.index).reshape(layer.take.size)
-        index = (index[..., 0] if half else index).reshape(-1)
-        found = []
-        for p, (part, _) in enumerate(F.parts):
-            here = np.flatnonzero((index >= part.start) & (index < part.stop))
-            if len(here):
-                at, size = index[here] - part.start, part.stop - part.start
-                whole = len(at) == size == len(index) and bool((at == np.arange(size)).all())
-                found.append(Read(p, place.array(here), None if whole else Take(place.array(at), (len(at),))))
-        reads.append(tuple(found))
-    blocks: dict[tuple[int, int], Array] = {}
-    behind: dict[int, tuple[int, ...]] = {}
-    columns: dict[int, Array | None] = {}
-    X: dict[tuple[int, int], Array] = {}
-    own = {p: to_numpy(F.z.X[part]) for p, (part, _) in enumerate(F.parts)} | {-1: to_numpy(F.rows.X)}
-    every = [*((p, H[part]) for p, (part, _) in enumerate(F.parts)), (-1, rows_H)]
-    for p, some in every:
-        direct = set()
-        for k, layer in enumerate(F.layers):
-            block = some[:, layer.units]
-            if (block != 0).any():
-                blocks[p, k] = place.array(np.ascontiguousarray(block))
-                direct.add(k)
-        below = direct.union(*(behind[r.part] for k in direct for r in reads[k]))
-        behind[p] = tuple(sorted(below, reverse=True))
-        met = {p, *(r.part for k in below for r in reads[k])}
-        used = np.flatnonzero(np.any([(own[q] != 0).any(0) for q in met], axis=0))
-        few = 2 * len(used) < len(F.varying)
-        columns[p] = place.array(used) if few else None
-        X |= {(p, q): place.array(np.ascontiguousarray(own[q][:, used] if few else own[q])) for q in met}
-    about = {}
-    for p, kept in columns.items() if ball is not None else ():
-        inputs = F.varying if kept is None else F.varying[to_numpy(kept)]
-        inside = np.flatnonzero(inputs < n)
-        assert ball is not None
-        about[p] = place.array(inside), ball.center[inputs[inside]]
-    return Plan(F, tuple(reads), blocks, behind, columns, X, narrow, ball, about)
+def renew_common(plan: Plan, r: Region, walk: bool = True, tick: Tick = nothing) -> Known:
+    """Bounds of what is common (`Plan.common`) to several regions that agree in the first n inputs, from one of them.
+
+    `renew` takes them as given on all of these.  Without `walk`, bounds stay as they are and only lines are made.
+    """
+    state = _State(plan, r, (0.5, 0.5))
+    parts, layers = plan.common
+    for p in parts if walk else ():
+        tick()
+        state.renew(p)
+    for k in layers:
+        state.relax(k)
+    return Known(state.lower, state.upper, {}, tuple(state.lines), None, {}, tuple(state.images), state.rounding)
 
 
 def renew(
@@ -150,35 +71,28 @@ def renew(
     ids: Array | None,
     parts: tuple[int, ...] | None = None,
     between: tuple[float, float] = (0.5, 0.5),
+    common: Known | None = None,
+    tick: Tick = nothing,
 ) -> Known:
     """Bounds of all rows (of some parts, where `parts` says which) and of objectives `ids` `[B, R]` on each region.
 
-    `between` says where between their planes products are bounded below and above (see `relax.product`).
+    `between` says where between their planes products are bounded below and above (see `relax.product`); `common` what
+    `renew_common` found of one of the regions, where they all agree in what it is about.  `tick`: called between parts.
 
     Sound because: each row is walked back on lines that hold between bounds known of this region, so its bound holds
     there; what it was before holds, too, and so does interval arithmetic over what the units can be.  Every bound is
     lowered by the rounding behind it (`_Rounding`); what is no number says nothing.
     """
     F, xp = plan.F, namespace(r.lower)
-    state = _State(plan, r, between)
+    state = _State(plan, r, between, common)
     planes: dict[int, tuple[Array, Array]] = {}
     for p in range(len(F.parts)) if parts is None else parts:
-        part, _ = F.parts[p]
-        z = F.z.take(part)
-        for k in reversed(plan.behind[p]):
-            state.relax(k)
-        error = state.rounding.of(p)
-        X, c = plan.X[p, p], xp.concatenate([z.c, -z.c])
-        A, b, _ = state.walk(p, xp.concatenate([X, -X])[None], c[None], signs=True)
-        b = b - xp.concatenate([error, error])[None]
-        low = b + state.least(p, A)
-        n = part.stop - part.start
-        plain = state.interval(p, z.c)
-        state.lower[:, part] = xp.fmax(state.lower[:, part], xp.fmax(low[:, :n], plain[0] - error))
-        state.upper[:, part] = xp.fmin(state.upper[:, part], xp.fmin(-low[:, n:], plain[1] + error))
-        planes[p] = A, b
+        if common is None or p not in plan.common[0]:
+            tick()
+            planes[p] = state.renew(p)
     if ids is None:
         return Known(state.lower, state.upper, planes)
+    tick()
     for k in range(len(F.layers)):
         state.relax(k)
     error = state.rounding.of(-1)
@@ -192,12 +106,38 @@ def renew(
 class _State:
     """What is found on the way."""
 
-    def __init__(self, plan: Plan, r: Region, between: tuple[float, float] = (0.5, 0.5)) -> None:
+    def __init__(self, plan: Plan, r: Region, between: tuple[float, float], common: Known | None = None) -> None:
         self.plan, self.r, self.B, self.between = plan, r, int(r.lower.shape[0]), between
         self.lower, self.upper = r.lower * 1, r.upper * 1
         self.lines: list[Any] = [None] * len(plan.F.layers)
         self.images: list[Any] = [None] * len(plan.F.layers)
         self.rounding = _Rounding(plan)
+        if common is not None:
+            assert common.rounding is not None
+            xp = namespace(r.lower)
+            for part in (plan.F.parts[p][0] for p in plan.common[0]):
+                self.lower[:, part] = xp.fmax(self.lower[:, part], common.lower[:, part])
+                self.upper[:, part] = xp.fmin(self.upper[:, part], common.upper[:, part])
+            self.lines, self.images = list(common.lines), list(common.images)
+            self.rounding = common.rounding.copy()
+
+    def renew(self, p: int) -> tuple[Array, Array]:
+        """Bound the rows of a part, both sides; returns the planes."""
+        F, xp = self.plan.F, namespace(self.lower)
+        part, _ = F.parts[p]
+        z = F.z.take(part)
+        for k in reversed(self.plan.behind[p]):
+            self.relax(k)
+        error = self.rounding.of(p)
+        X, c = self.plan.X[p, p], xp.concatenate([z.c, -z.c])
+        A, b, _ = self.walk(p, xp.concatenate([X, -X])[None], c[None], signs=True)
+        b = b - xp.concatenate([error, error])[None]
+        low = b + self.least(p, A)
+        n = part.stop - part.start
+        plain = self.interval(p, z.c)
+        self.lower[:, part] = xp.fmax(self.lower[:, part], xp.fmax(low[:, :n], plain[0] - error))
+        self.upper[:, part] = xp.fmin(self.upper[:, part], xp.fmin(-low[:, n:], plain[1] + error))
+        return A, b
 
     def relax(self, k: int) -> None:
         """Lines of a layer, once the bounds of what it reads are known."""
@@ -306,6 +246,12 @@ class _Rounding:
         self.plan = plan
         self._parts: dict[int, tuple[Array, Array]] = {}
         self._units: dict[int, tuple[Array, Array]] = {}
+
+    def copy(self) -> _Rounding:
+        """To go on from here."""
+        new = _Rounding(self.plan)
+        new._parts, new._units = dict(self._parts), dict(self._units)
+        return new
 
     def of(self, p: int) -> Array:
         """What rounding may change in the bounds of a part's rows (or of the objectives)."""

@@ -6,6 +6,9 @@ from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values.arrays import Array, namespace, rows_of
 
+SHORT = 4
+"""A last axis that is no longer is dealt with entry by entry: loops over so few numbers cost more than the numbers."""
+
 
 def through(A: Array, f: Lines | Planes, owner: Array | None) -> tuple[Array, Array]:
     """Rows `[P, *input shape]` over a nonlinear operator's input, and what the intercepts add, `[P]`.
@@ -32,7 +35,7 @@ def through(A: Array, f: Lines | Planes, owner: Array | None) -> tuple[Array, Ar
     if isinstance(f, Planes):
         return _mix(positive, of(f.S_l)) + _mix(negative, of(f.S_u)), shift
     if f.s_l.ndim > f.t_u.ndim:
-        positive, negative = positive[..., None], negative[..., None]
+        return _spread(positive, negative, of(f.s_l), of(f.s_u)), shift
     return positive * of(f.s_l) + negative * of(f.s_u), shift
 
 
@@ -50,10 +53,19 @@ def _together(A: Array, f: Lines) -> tuple[Array, Array]:
             _dot(v.reshape(B * R, -1), rows_of(t, xp.arange(B * R) // R)) for v, t in ((positive, t_l), (negative, t_u))
         )
         shift = sum(parts).reshape(B, R)
-    if f.s_l.ndim > f.t_u.ndim:
-        positive, negative = positive[..., None], negative[..., None]
-    Y = positive * f.s_l[:, None] + negative * f.s_u[:, None]
+    s_l, s_u = f.s_l[:, None], f.s_u[:, None]
+    wide = f.s_l.ndim > f.t_u.ndim
+    Y = _spread(positive, negative, s_l, s_u) if wide else positive * s_l + negative * s_u
     return Y.reshape(B * R, *Y.shape[2:]), shift.reshape(B * R)
+
+
+def _spread(positive: Array, negative: Array, s_l: Array, s_u: Array) -> Array:
+    """Coefficients of all that an operator of several numbers reads, on the last axis."""
+    k = int(s_l.shape[-1])
+    if k > SHORT:
+        return positive[..., None] * s_l + negative[..., None] * s_u
+    each = [positive * s_l[..., i] + negative * s_u[..., i] for i in range(k)]
+    return namespace(positive).stack(each, -1)
 
 
 def _mix(A: Array, S: Array) -> Array:

@@ -97,6 +97,7 @@ def _parser(named: bool = False) -> _Parser:
     _add_train(add)
     _add_tightness(add)
     _add_bench(add)
+    _add_certify(add)
 
     supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
     ask = supports.add_mutually_exclusive_group(required=True)
@@ -168,6 +169,33 @@ def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
+def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """`certify`."""
+    command = add("certify", "Certified accuracy of a data set: natural, attacked, proved by which bounds, unknown.")
+    command.add_argument("--model", metavar="MODEL", required=True, help="an .onnx or .onnx.gz file")
+    command.add_argument(
+        "--data", metavar="SOURCE", required=True, help="test images of digits, an .npz file, or a folder of files"
+    )
+    command.add_argument("--eps", metavar="E", required=True, help="radius of the balls: a number, or such as 8/255")
+    command.add_argument("--norm", choices=("inf", "2", "1"), default="inf", help="of the balls (inf)")
+    command.add_argument("--lo", metavar="L", type=float, default=0.0, help="no input is below this (0; -inf for none)")
+    command.add_argument("--hi", metavar="H", type=float, default=1.0, help="no input is above this (1; inf for none)")
+    command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds for one image (60)")
+    command.add_argument("--count", metavar="N", type=int, help="the first N images (all)")
+    command.add_argument("--range", metavar="A:B", help="images A, A + 1, ..., B - 1 (all)")
+    command.add_argument(
+        "--db", metavar="FILE", type=Path, help="keep results there as they come; the same command goes on from them"
+    )
+    command.add_argument("--csv", metavar="FILE", type=Path, help="write a row an image")
+    command.add_argument("--json", metavar="FILE", type=Path, help="write everything as JSON")
+    command.add_argument("--counterexamples", metavar="FILE", type=Path, help="write those found to an .npz file")
+    command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
+    command.add_argument("--tolerance", metavar="T", type=float, help="of radii, absolute (a hundredth of E)")
+    command.add_argument("--jobs", metavar="N", type=int, default=1, help="images searched at once (1)")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
+
+
 def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """`tightness`."""
     tight = add("tightness", "How much of the interval bounds' width is real: mean, then each output's tightness.")
@@ -236,6 +264,10 @@ def _dispatch(arguments: list[str]) -> None:
         from verifier.cli import bench
 
         bench.command(a)
+    elif a.command == "certify":
+        from verifier.cli import certify
+
+        certify.command(a)
     elif a.command == "tightness":
         from verifier.cli import tightness
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from verifier.cli.deadline import Deadline
 from verifier.cli.inputs import input_set
 from verifier.cli.progress import Watch
 from verifier.cli.write import check_place, replace
-from verifier.run.lipschitz import lipschitz
+from verifier.run.lipschitz import Lipschitz, lipschitz
 from verifier.run.model import load
 from verifier.run.monotone import jacobian, monotone
 from verifier.values.errors import UserError
@@ -30,43 +32,95 @@ def command(a: argparse.Namespace) -> None:
     for path in (a.json, pictures):
         if path is not None:
             check_place(path)
-    inputs, outputs, watch = input_set(a), _listed(a.outputs), Watch(a.quiet)
-    net = load(a.model)
+    outputs, norm, report = _listed(a.outputs), _norm(a.norm), _Report(a, pictures)
+    deadline = Deadline(a.timeout, report.late)
+    ends = time.monotonic() + deadline.left
+    if pictures is not None and pictures.suffix == ".png":
+        ends -= min(DRAWING, 0.5 * deadline.left)
     try:
+        inputs, net = input_set(a), load(a.model)
+        report.shape = net.input_shapes[0] if net.input_shapes else ()
+        if pictures is not None:
+            report.watch.note("bounding the Jacobian", None)
+            half = max(0.0, 0.5 * (ends - time.monotonic()))
+            report.entries = jacobian(net, inputs, outputs=outputs, margins=a.margins, within=half)
         found = lipschitz(
             net,
             inputs,
-            _norm(a.norm),
+            norm,
             outputs=outputs,
             margins=a.margins,
-            timeout=a.timeout,
+            timeout=max(0.0, ends - time.monotonic()),
             tolerance=a.tolerance,
             each=a.each,
-            watch=lambda phase, search: _note(watch, phase, search),
+            watch=report.note,
         )
-        entries = None if pictures is None else jacobian(net, inputs, outputs=outputs, margins=a.margins)
+        deadline.claim()
     finally:
-        watch.close()
-    p, q = (f"{v:g}" for v in found.norm)
-    names = _names(outputs, a.margins, len(found.functionals))
-    if a.json is not None:
-        replace(a.json, json.dumps(_as_data(found, names), indent=1) + "\n")
-    if pictures is not None and entries is not None:
-        from verifier.cli.pictures import table, write_map
+        deadline.cancel()
+        report.watch.close()
+    report.write(found)
 
-        if pictures.suffix == ".csv":
-            replace(pictures, table(names, *entries))
-        else:
-            write_map(pictures, names, *entries, net.input_shapes[0])
-    print(f"{found.lower!r} {found.upper!r}")
-    if found.lowers is not None and found.uppers is not None and len(names) > 1:
-        for name, low, up in zip(names, found.lowers, found.uppers, strict=True):
-            print(f"{name} {float(low)!r} {float(up)!r}")
-    met = "the bounds have met" if found.settled else "more time may narrow them"
-    watch.say(
-        f"from l{p} to l{q}: between {found.lower:.6g} and {found.upper:.6g} ({met}); by {found.why}, "
-        f"{found.stats['parts']:,} parts, {found.stats['seconds']:.2f} s"
-    )
+
+DRAWING = 2.0
+"""Seconds that a picture may take, or half of what there is."""
+
+
+class _Report:
+    """Prints and writes what was found, or, where the time is up, what is known.
+
+    Attributes:
+        watch: the progress line.  entries: bounds of the Jacobian, once there are any.  shape: of the input.
+    """
+
+    def __init__(self, a: argparse.Namespace, pictures: Path | None) -> None:
+        self._a, self._pictures = a, pictures
+        self._standing: Any = None
+        self.watch, self.shape = Watch(a.quiet), tuple[int, ...]()
+        self.entries: tuple[np.ndarray, np.ndarray] | None = None
+
+    def note(self, phase: str, standing: Any) -> None:
+        """Progress."""
+        self._standing = standing
+        _note(self.watch, phase, standing.search)
+
+    def late(self) -> None:
+        """The time is up."""
+        self.watch.close()
+        if self._standing is not None:
+            self._standing.stopped = "out of time"
+            self.write(self._standing.result())
+            return
+        if self._a.json is not None:
+            replace(self._a.json, json.dumps({"lower": 0.0, "upper": None, "settled": False, "why": LATE}) + "\n")
+        print("0.0 inf")
+        self.watch.say(LATE)
+
+    def write(self, found: Lipschitz) -> None:
+        """The files first, then two numbers, and those of each functional."""
+        a, names = self._a, _names(_listed(self._a.outputs), self._a.margins, len(found.functionals))
+        if a.json is not None:
+            replace(a.json, json.dumps(_as_data(found, names), indent=1) + "\n")
+        if self._pictures is not None and self.entries is not None:
+            from verifier.cli.pictures import table, write_map
+
+            if self._pictures.suffix == ".csv":
+                replace(self._pictures, table(names, *self.entries))
+            else:
+                write_map(self._pictures, names, *self.entries, self.shape)
+        print(f"{found.lower!r} {found.upper!r}")
+        if found.lowers is not None and found.uppers is not None and len(names) > 1:
+            for name, low, up in zip(names, found.lowers, found.uppers, strict=True):
+                print(f"{name} {float(low)!r} {float(up)!r}")
+        p, q = (f"{v:g}" for v in found.norm)
+        met = "the bounds have met" if found.settled else "more time may narrow them"
+        self.watch.say(
+            f"from l{p} to l{q}: between {found.lower:.6g} and {found.upper:.6g} ({met}); by {found.why}, "
+            f"{found.stats['parts']:,} parts, {found.stats['seconds']:.2f} s"
+        )
+
+
+LATE = "out of time while reading the input"
 
 
 def monotone_command(a: argparse.Namespace) -> None:
@@ -74,17 +128,27 @@ def monotone_command(a: argparse.Namespace) -> None:
     if a.json is not None:
         check_place(a.json)
     watch = Watch(a.quiet)
+
+    def late() -> None:
+        watch.close()
+        if a.json is not None:
+            replace(a.json, json.dumps({"direction": "unknown", "lower": None, "upper": None}) + "\n")
+        print("unknown\nderivative -inf inf")
+
+    deadline = Deadline(a.timeout, late)
     try:
         found = monotone(
             load(a.model),
             input_set(a),
             a.input_index,
             a.output_index,
-            timeout=a.timeout,
+            timeout=deadline.left,
             tolerance=a.tolerance,
             watch=lambda phase, search: _note(watch, phase, search),
         )
+        deadline.claim()
     finally:
+        deadline.cancel()
         watch.close()
     points = {"rising": found.rising, "falling": found.falling}
     if a.json is not None:
@@ -118,7 +182,7 @@ def _norm(text: str | None) -> float | tuple[float, float] | None:
     except ValueError:
         values = []
     if len(values) not in (1, 2):
-        raise UserError(f"--norm {text}: give 1, 2 or inf, or two of them for input and output, as 2,inf")
+        raise UserError(f"--norm {text}: give a number from 1 to inf, or two of them for input and output, as 1.5,inf")
     return values[0] if len(values) == 1 else (values[0], values[1])
 
 

@@ -26,6 +26,8 @@ ULPS = 16
 numpy and torch are within 4."""
 HALVINGS = {"float32": 14, "float64": 20}
 """Steps to the slope of an envelope.  Any slope is sound, so this decides about tightness only."""
+FEW = 100
+"""So many envelopes are found by trying many slopes at once."""
 
 
 def least(f: Curve, sign: int, s: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
@@ -165,12 +167,22 @@ def _bends(f: Curve, sign: int, lower: Array, upper: Array) -> tuple[Array, Arra
 
 
 def _envelope(f: Curve, sign: int, lower: Array, upper: Array, middle: Array) -> Array:
-    """By halving: a line whose lowest point lies left of the middle is too flat, else too steep."""
+    """By halving: a line whose lowest point lies left of the middle is too flat, else too steep.
+
+    Of a few curves, so many slopes are tried at once that a step is worth five: there calls cost more than numbers.
+    """
     xp = namespace(lower)
     low, high = slopes(f, lower, upper)
     low, high = (low, high) if sign > 0 else (-high, -low)
-    parts = pieces(f, lower, upper)
-    for _ in range(HALVINGS[dtype_of(lower)]):
+    parts, halvings = pieces(f, lower, upper), HALVINGS[dtype_of(lower)]
+    if len(lower) <= FEW:
+        for _ in range((halvings + 4) // 5):
+            step = (high - low) * (1 / 32)
+            s = xp.stack([low + j * step for j in range(1, 32)])
+            count = (_lowest(f, sign, parts, s, lower, upper) < middle).sum(0)
+            low, high = low + count * step, low + (count + 1) * step
+        return 0.5 * (low + high)
+    for _ in range(halvings):
         s = 0.5 * (low + high)
         left = _lowest(f, sign, parts, s, lower, upper) < middle
         low, high = xp.where(left, s, low), xp.where(left, high, s)

@@ -9,10 +9,11 @@ from typing import Any
 from verifier.graph.graph import Operator, Rowwise
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
-from verifier.relax import curves, difference, gate, product, relu, share, steps
+from verifier.relax import curves, difference, gate, norm, product, relu, share, steps
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values.arrays import Array
@@ -55,6 +56,7 @@ FAMILIES: dict[type[Operator], Family] = {
         lambda op, l, u: difference.image(l, u),
     ),
     Gate: Family(gate.gate_lines, gate.parallel, gate.gate_image),
+    Norm: Family(norm.lines, None, norm.image),
     Share: Family(lambda op, l, u: share.planes(l, u), None, lambda op, l, u: share.image(l, u)),
 }
 

@@ -95,18 +95,18 @@ class Asked:
         return q if self.by_columns else inf if p == 1 else 1 if p == inf else p / (p - 1)
 
     def search(self, tick: Callable[[], None]) -> Search:
-        """The search that answers it."""
+        """The search that answers it; `tick` is called now and then until its root is bounded."""
         rows = self.rows
         if self.norm == (2.0, 2.0):
             problem = pose(self.graph, self.box, rows, 2, self.ball, tick=tick, inner=self.inner)
-            return Spectral(problem, Aim(np.zeros(1, int), 2 * self.tolerance))
+            return Spectral(problem, Aim(np.zeros(1, int), 2 * self.tolerance), tick=tick)
         if self.by_columns:
             graph, directions = combined(self.graph, rows), np.eye(len(self.box.lower))
             problem = pose(graph, self.box, directions, 1, self.ball, True, tick, self.inner)
-            return Search(problem, Aim(np.zeros(len(problem.goals), int), self.tolerance))
+            return Search(problem, Aim(np.zeros(len(problem.goals), int), self.tolerance), tick=tick)
         problem = pose(self.graph, self.box, rows, self.dual, self.ball, tick=tick, inner=self.inner)
         group = problem.goals[:, 0] if self.each else np.zeros(len(problem.goals), int)
-        return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)))
+        return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)), tick=tick)
 
 
 def lipschitz(  # noqa: PLR0913
@@ -127,13 +127,13 @@ def lipschitz(  # noqa: PLR0913
         model: a file, or what `load` returned.
         inputs: a box or a ball over the flattened input.
         norm: (p, q), the norms of input and output; p alone means (p, p).  The ball's own norm, or infinity, when None.
-            Supported: (p, inf) and single functionals for p = 1, 2, inf; (1, 1); (2, 2).
+            Supported: (p, inf) and single functionals for every p from 1 to inf; (1, 1); (2, 2).
         outputs: which outputs count: one number, several, or a matrix `[K, m]` of functionals of the outputs.
         margins: in place of outputs, the differences between this output and every other.
         timeout: seconds; what is known by then is returned.
         tolerance: relative distance of lower and upper at which the search ends.
         each: narrow the bounds of every functional, not only those of the largest.
-        watch: called with the phase and, while searching, the search.
+        watch: called with the phase and the `Standing`.
 
     Returns: bounds that hold whenever the search ends; more time never loosens them.
 
@@ -146,65 +146,89 @@ def lipschitz(  # noqa: PLR0913
     """
     start, budget = time.monotonic(), limit(timeout, tolerance)
     net = load(model)
-    asked = ask(boundable(net), inputs, norm, outputs, margins, name_of(net), tolerance, each)
+    standing = Standing(ask(boundable(net), inputs, norm, outputs, margins, name_of(net), tolerance, each), start)
     if watch:
-        watch("bounding the derivative", None)
-    before = product(asked)
-    why = "the product of norms: "
+        watch("bounding the derivative", standing)
+    standing.product = product(standing.asked)
     try:
-        search = asked.search(budget.check)
-        search.root(budget)
-        return _narrow(search, budget, watch, start, before, asked)
+        standing.search = standing.asked.search(budget.check)
+        standing.search.root(budget)
+        _narrow(standing, standing.search, budget, watch)
     except OutOfTime:
-        why += "out of time"
+        standing.stopped = "out of time"
     except MemoryError:
-        why += "out of memory"
+        standing.stopped = "out of memory"
     except Unbounded:
-        why += "a value or a derivative may be infinite on the set, or without a value"
-    middle = 0.5 * asked.box.lower + 0.5 * asked.box.upper
-    stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
-    return Lipschitz(0.0, before, asked.norm, None, None, asked.rows, middle, False, why, stats)
+        standing.stopped = "a value or a derivative may be infinite on the set, or without a value"
+    return standing.result()
 
 
-def _narrow(
-    search: Search, budget: Budget, watch: Watch | None, start: float, before: float, asked: Asked
-) -> Lipschitz:
+@dataclass(eq=False)
+class Standing:
+    """How far a question has come; `result` may be asked for at any time.
+
+    Attributes:
+        asked: the question.  start: when it was put, on the monotonic clock.
+        product, semidefinite: upper bounds by these, infinite while they are not known.
+        search: once there is one.
+        stopped: what ended it before its time.
+    """
+
+    asked: Asked
+    start: float
+    product: float = inf
+    semidefinite: float = inf
+    search: Search | None = None
+    stopped: str = ""
+
+    def result(self) -> Lipschitz:
+        """What is known.
+
+        Raises:
+            UnsoundBound: a lower bound exceeds an upper one.
+        """
+        asked, search, before = self.asked, self.search, self.product
+        stats = {"seconds": time.monotonic() - self.start, "parts": 0, "rounds": 0}
+        behind = f": {self.stopped}" if self.stopped else ""
+        if search is None:
+            middle, why = 0.5 * asked.box.lower + 0.5 * asked.box.upper, "the product of norms" + behind
+            return Lipschitz(0.0, before, asked.norm, None, None, asked.rows, middle, False, why, stats)
+        problem = search.problem
+        uppers, lowers = problem.norm(search.upper, True), problem.norm(search.lower, False)
+        uppers, lowers = np.minimum(uppers, before), np.maximum(lowers, 0.0)
+        best = int(np.argmax(lowers))
+        upper, lower = min(float(uppers.max()), self.semidefinite), float(lowers[best])
+        if lower > upper:
+            raise UnsoundBound(f"a lower bound of {lower!r} above an upper one of {upper!r}; report it")
+        why = "branch and bound" if search.rounds else "bounds on the whole set"
+        if self.semidefinite <= upper:
+            why = "semidefinite programming (LipSDP)"
+        elif before <= upper:
+            why = "the product of norms"
+        settled = upper <= lower * (1 + asked.tolerance) + 1e-300
+        lows = highs = None
+        if asked.norm != (2.0, 2.0) and not asked.by_columns:
+            lows, highs = np.zeros(len(asked.rows)), np.zeros(len(asked.rows))
+            np.maximum.at(lows, problem.goals[:, 0], lowers)
+            np.maximum.at(highs, problem.goals[:, 0], uppers)
+            if asked.each:
+                settled = bool(np.all(highs <= lows * (1 + asked.tolerance) + 1e-300))
+        stats |= {"parts": search.bounded, "rounds": search.rounds}
+        point = search.point[best]
+        return Lipschitz(lower, upper, asked.norm, lows, highs, asked.rows, point, settled, why + behind, stats)
+
+
+def _narrow(standing: Standing, search: Search, budget: Budget, watch: Watch | None) -> None:
     """Search until the bounds meet, or time or memory is used up."""
-    problem, semidefinite, tried, full = search.problem, inf, False, False
-    ended = False
-    while not ended and not budget.spent() and not full:
-        try:
-            ended = search.run(Budget(min(budget.deadline, time.monotonic() + TURN)))
-        except MemoryError:
-            full = True
+    asked, ended, tried = standing.asked, False, False
+    while not ended and not budget.spent():
+        ended = search.run(Budget(min(budget.deadline, time.monotonic() + TURN)))
         if watch:
-            watch("searching", search)
-        if not ended and not full and not tried and asked.norm == (2.0, 2.0) and search.bounded > 1000:
-            semidefinite, tried = _semidefinite(asked), True
-            search.upper = np.minimum(search.upper, semidefinite**2)
+            watch("searching", standing)
+        if not ended and not tried and asked.norm == (2.0, 2.0) and search.bounded > 1000:
+            standing.semidefinite, tried = _semidefinite(asked), True
+            search.upper = np.minimum(search.upper, standing.semidefinite**2)
         ended = ended or bool(np.all(search.upper <= search.settled))
-    uppers, lowers = problem.norm(search.upper, True), problem.norm(search.lower, False)
-    lowers = np.maximum(lowers, 0.0)
-    best = int(np.argmax(lowers))
-    upper, lower = float(uppers.max()), float(lowers[best])
-    if lower > min(upper, before, semidefinite):
-        raise UnsoundBound(f"a lower bound of {lower!r} above an upper one of {upper!r}; report it")
-    why = "branch and bound" if search.rounds else "bounds on the whole set"
-    if semidefinite <= upper:
-        why = "semidefinite programming (LipSDP)"
-    if before < upper:
-        upper, why = before, "the product of norms"
-    why += ", out of memory" * full
-    settled = upper <= lower * (1 + asked.tolerance) + 1e-300
-    lows = highs = None
-    if asked.norm != (2.0, 2.0) and not asked.by_columns:
-        lows, highs = np.zeros(len(asked.rows)), np.zeros(len(asked.rows))
-        np.maximum.at(lows, problem.goals[:, 0], lowers)
-        np.maximum.at(highs, problem.goals[:, 0], uppers)
-        if asked.each:
-            settled = bool(np.all(highs <= lows * (1 + asked.tolerance) + 1e-300))
-    stats = {"seconds": time.monotonic() - start, "parts": search.bounded, "rounds": search.rounds}
-    return Lipschitz(lower, upper, asked.norm, lows, highs, asked.rows, search.point[best], settled, why, stats)
 
 
 def _semidefinite(asked: Asked) -> float:
@@ -234,8 +258,25 @@ def limit(timeout: float | None, tolerance: float) -> Budget:
 
 def product(asked: Asked) -> float:
     """The product of norms, from p to p: no looser from p to infinity."""
-    p = asked.norm[0]
-    return product_of_norms(combined(asked.graph, asked.rows), p) if p in (1, 2, inf) else inf
+    p, graph = asked.norm[0], combined(asked.graph, asked.rows)
+    if p in (1, 2, inf):
+        return product_of_norms(graph, p)
+    return between({q: product_of_norms(graph, q) for q in (1.0, 2.0, inf)}, p)
+
+
+def between(known: dict[float, float], p: float) -> float:
+    """An upper bound of the constant from lp to infinity, from bounds of those of the norms with a formula.
+
+    Sound because: the dual norm of each row is log-convex in one over its exponent (Hölder), and that is linear in 1/p.
+    """
+    found = inf
+    for a, b in ((inf, 2.0), (2.0, 1.0), (inf, 1.0)):
+        share = (1 / p - 1 / a) / (1 / b - 1 / a)
+        if 0 <= share <= 1:
+            first, second = (max(known[q], 1e-300) for q in (a, b))
+            value = first ** (1 - share) * second**share * (1 + 1e-12)
+            found = min(found, value) if value < inf else found
+    return found
 
 
 def combined(graph: Graph, rows: np.ndarray) -> Graph:
@@ -270,9 +311,9 @@ def ask(
     p, q = _norms(norm, inputs)
     if len(rows) == 1:
         q = inf  # one functional: its absolute value is every norm of it
-    if p not in (1, 2, inf) or not (q == inf or (p, q) in ((1.0, 1.0), (2.0, 2.0))):
+    if not (q == inf or (p, q) in ((1.0, 1.0), (2.0, 2.0))):
         raise UserError(
-            f"norm ({p:g}, {q:g}) is not supported: ask for (1, 1), (2, 2), or 1, 2 or inf to inf (or one functional)"
+            f"norm ({p:g}, {q:g}) is not supported for several outputs: ask for (p, inf), (1, 1) or (2, 2), or for one"
         )
     return Asked(graph, box, ball, inner, rows, (p, q), tolerance, each)
 
@@ -333,5 +374,7 @@ def _norms(norm: float | tuple[float, float] | None, inputs: Box | Ball) -> tupl
         p, q = norm if isinstance(norm, (tuple, list)) else (norm, norm)
         p, q = float(p), float(q)
     except (TypeError, ValueError):
-        raise UserError(f"norm {norm!r}: give one of 1, 2, inf, or a pair (p, q)") from None
+        raise UserError(f"norm {norm!r}: give a number from 1 to inf, or a pair (p, q) of them") from None
+    if not (p >= 1 and q >= 1):
+        raise UserError(f"norm ({p:g}, {q:g}): norms are numbers from 1 to inf")
     return p, q

@@ -84,7 +84,7 @@ def monotone(
             watch("bounding the derivative", None)
         problem = pose(graph, box, row, inf, ball, tick=budget.check, inner=inner)
         problem = replace(problem, goals=np.array([[0, input], [0, n + input]]))
-        search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance))
+        search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance), tick=budget.check)
         search.root(budget)
         while not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))) and not budget.spent():
             if watch:
@@ -112,6 +112,7 @@ def jacobian(
     margins: int | None = None,
     timeout: float | None = 0.0,
     tolerance: float = 1e-3,
+    within: float | None = None,
     watch: Watch | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds `[K, n]` of the entries of the Jacobian on a set; infinite where nothing is known.
@@ -120,24 +121,30 @@ def jacobian(
         model, inputs, outputs, margins: as of `lipschitz`.
         timeout: seconds that splitting the set may take, after the bounds on the whole set (none: 0).
         tolerance: how near its extremes an entry's bounds must come, as a share of the largest entry.
+        within: seconds for everything; what is not bounded by then is infinite (None: as long as it takes).
 
     Raises:
         UserError: sizes do not fit, or the network jumps.
     """
-    budget, net = limit(timeout, tolerance), load(model)
+    budget, whole, net = limit(timeout, tolerance), limit(within, tolerance), load(model)
     graph, name = boundable(net), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)
     rows = functionals(graph, outputs, margins, name)
     if watch:
         watch("bounding the derivative", None)
+    nothing = np.full((len(rows), len(box.lower)), inf)
     try:
-        problem = pose(graph, box, rows, inf, ball, inner=inner)
-    except Unbounded:
-        nothing = np.full((len(rows), len(box.lower)), inf)
+        problem = pose(graph, box, rows, inf, ball, tick=whole.check, inner=inner)
+    except (OutOfTime, Unbounded):
         return -nothing, nothing
-    search = Search(problem, Aim(np.arange(len(problem.goals))))
-    search.root(budget, climbing=not budget.spent())
+    budget = Budget(min(budget.deadline, whole.deadline))
+    search = Search(problem, Aim(np.arange(len(problem.goals))), tick=whole.check)
+    try:
+        search.root(budget, climbing=not budget.spent())
+    except OutOfTime:
+        up, down = search.upper.reshape(len(rows), 2, -1).transpose(1, 0, 2)
+        return -down, up
     most = float(np.where(np.isfinite(search.upper), abs(search.upper), 0.0).max(initial=0.0))
     search.aim = replace(search.aim, tolerance=0.0, slack=tolerance * most)
     while not budget.spent() and not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))):

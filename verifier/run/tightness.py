@@ -9,9 +9,6 @@ import numpy as np
 from verifier.run.model import load, name_of, one_input_one_output
 from verifier.values.errors import PropertyError, UserError
 
-NUMBERS = 3e7
-"""Numbers that rows under way may hold at once, in the widest layer."""
-
 
 def tightness(
     net: Any,
@@ -29,41 +26,45 @@ def tightness(
     Source: Mao et al., *Understanding Certified Training with Interval Bound Propagation*, ICLR 2024, definition 3.
 
     Args:
-        net: a torch module, a file, or what `load` returned.
-        x: `[B, *shape]` (or one input, or flat) points.
-        eps: the radius, a number or an array of x's shape; only its proportions matter.
-        kind: `local`, of the linear piece at x (activations by their slope there), or `linear`, activations left out.
-        per_output: whether the values `[B, K]` of all outputs are returned as a tensor, which carries gradients to a
-            module's parameters; NaN where an output does not depend on the input.
+        net: a torch module, a file, or what `load` returned (quicker for a module that is asked again and again; its
+            batch norms keep the statistics that they had then).
+        x: `[B, *shape]` points, in the network's own units; for a network that is loaded also one input, or flat.
+        eps: the radius, a number, one for each input, or an array of x's shape; only its proportions matter.
+        kind: `local`, of the linear piece at x (activations by their slope there), or `linear`, activations left out
+            (the paper's deep linear network, the same at every point).
+        per_output: whether the values `[B, K]` of all outputs, flat, are returned as a tensor, which carries gradients
+            to a module's parameters; NaN where an output does not depend on the box: 0/0, which the mean leaves out
+            (a dead output is neither tight nor loose, and counting it would hide what the others are).
         margins: `[B]` classes; then of the rows `z_y − z_j`, j ≠ y, in place of the outputs: `[B, K − 1]`.
         lo, hi: the range of the data, which boxes are cut to.
 
     Returns: the mean over outputs and points as a float (NaN where all are), or the tensor.
 
     Raises:
-        UserError: sizes that don't fit.  ModelError: an operator without tightness.
+        UserError: sizes that don't fit, numbers that are not finite, a box without width.
+        ModelError: an operator without tightness, or an infinite slope.
     """
     import torch
 
     from verifier.train import tightness as core
 
     graph, points, radius = _prepared(net, x, eps, kind, lo, hi)
-    classes = None if margins is None else torch.as_tensor(margins, dtype=torch.int64).reshape(-1)
     K = graph.nodes[graph.outputs[0]].size
-    if classes is not None and (len(classes) != len(points) or not bool(((classes >= 0) & (classes < K)).all())):
-        raise PropertyError(f"margins: one class from 0 to {K - 1} for each of {len(points)} points")
-    widest = max(node.size for node in graph.nodes)
-    parts, step = [], max(1, int(NUMBERS / (widest * K)))
-    for at in range(0, len(points), step):
-        here = slice(at, at + step)
-        if classes is None:
-            parts.append(core.tightness(graph, points[here], radius[here], kind=kind))
-            continue
-        for k, y in enumerate(classes[here].tolist(), at):
-            eye = torch.eye(K, dtype=points.dtype)
-            rows = (eye[y] - eye)[[j for j in range(K) if j != y]]
-            parts.append(core.tightness(graph, points[k : k + 1], radius[k : k + 1], kind=kind, rows=rows))
-    values = torch.cat(parts)
+    eye = torch.eye(K, dtype=points.dtype, device=points.device)
+    if margins is None:
+        values = core.by_parts(graph, points, radius, kind, eye)
+        return values if per_output else float(core.mean(values.detach()))
+    classes = torch.as_tensor(margins).reshape(-1).to(points.device)
+    whole = not classes.is_floating_point() and len(classes) == len(points)
+    if not whole or not bool(((classes >= 0) & (classes < K)).all()):
+        raise PropertyError(f"margins: give one class from 0 to {K - 1} for each of {len(points)} points")
+    parts, order = [], []
+    for y in classes.unique().tolist():  # one set of rows for all points of a class
+        at = torch.nonzero(classes == y)[:, 0]
+        rows = (eye[y] - eye)[[j for j in range(K) if j != y]]
+        parts.append(core.by_parts(graph, points[at], radius[at], kind, rows))
+        order.append(at)
+    values = torch.cat(parts)[torch.cat(order).argsort()]
     return values if per_output else float(core.mean(values.detach()))
 
 
@@ -88,27 +89,36 @@ def exact(net: Any, x: Any, *, kind: str = "local") -> bool:
 
     So they are if and only if all paths between an input and an output agree in sign.
     """
+    return conflicts(net, x, kind=kind) == 0
+
+
+def conflicts(net: Any, x: Any, *, kind: str = "local") -> int:
+    """At how many (point, output, input) paths of both signs meet, which is where interval bounds lose.
+
+    Of kind `linear` every point counts alike.  Arguments and errors as of `tightness`.
+    """
     import torch
 
     from verifier.train import tightness as core
 
     with torch.no_grad():
         graph, points, _ = _prepared(net, x, 1.0, kind, None, None)
-        return core.conflicts(graph, points, kind=kind) == 0
+        step = core.few(graph, graph.nodes[graph.outputs[0]].size, kind, len(points))
+        return sum(int(core.conflicts(graph, part, kind=kind).sum()) for part in points.split(step))
 
 
 def _prepared(net: Any, x: Any, eps: Any, kind: str, lo: float | None, hi: float | None) -> tuple[Any, Any, Any]:
-    """Graph, points and radii as torch tensors in double precision."""
+    """Graph, points and radii as torch tensors in double precision, where the module is; the largest radius is 1."""
     import torch
 
     from verifier.train.tightness import KINDS
 
     if kind not in KINDS:
         raise UserError(f"kind {kind!r}: use one of {', '.join(KINDS)}")
-    points = torch.as_tensor(np.asarray(x) if not isinstance(x, torch.Tensor) else x)
+    points = (x if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x))).detach()
     if isinstance(net, torch.nn.Module):
-        dtype = next((p.dtype for p in net.parameters()), torch.float32)
-        net = load(net, points[:1].to(dtype) if points.ndim > 1 else points[None].to(dtype))
+        own = next(net.parameters(), torch.zeros(1))
+        net = load(net, (points[:1] if points.ndim > 1 else points[None]).to(own))
     net = load(net)
     one_input_one_output(net)
     shape = net.input_shapes[0]
@@ -116,18 +126,25 @@ def _prepared(net: Any, x: Any, eps: Any, kind: str, lo: float | None, hi: float
     if not points.numel() or points.numel() % n:
         raise PropertyError(f"x: {points.numel()} numbers for inputs of {n} in {name_of(net)}")
     graph = net.graph.cast(_double)
-    points = points.double().reshape(-1, *graph.nodes[graph.inputs[0]].shape)
-    r = torch.as_tensor(eps, dtype=torch.float64).detach()
-    r = r.reshape(points.shape) if r.numel() == points.numel() else r
+    points = points.to(getattr(net, "device", "cpu"), torch.float64).reshape(-1, *graph.nodes[graph.inputs[0]].shape)
+    r = torch.as_tensor(eps, dtype=torch.float64, device=points.device).detach()
+    r = r.reshape(points.shape) if r.numel() == points.numel() else r.reshape(shape) if r.numel() == n else r
     try:
-        lower, upper = points - r, points + r
+        r = r.expand(points.shape)
     except RuntimeError:
         raise PropertyError(f"eps of shape {list(r.shape)} for points {list(points.shape)}") from None
-    if not bool((r >= 0).all()) or not bool(torch.isfinite(points).all()) or not bool(torch.isfinite(r).all()):
+    if not bool((r >= 0).all()) or not bool(torch.isfinite(points).all()) or not bool(torch.isfinite(r + r).all()):
         raise PropertyError("x and eps must be finite, eps not negative")
-    lower = lower if lo is None else lower.clamp(min=lo)
-    upper = upper if hi is None else upper.clamp(max=hi)
-    return graph, points, ((upper - lower) / 2).clamp(min=0.0)
+    # Each side by itself: x - eps would round away a small eps.
+    below = r if lo is None else torch.minimum(r, points - lo)
+    above = r if hi is None else torch.minimum(r, hi - points)
+    width = (below + above).flatten(1)
+    if bool((width < 0).any()):
+        raise PropertyError("some of x lie more than eps outside the range lo to hi of the data")
+    top = width.amax(1, keepdim=True)
+    if not bool((top > 0).all()):
+        raise PropertyError("eps: a box without width has no tightness; only its proportions matter, so leave eps out")
+    return graph, points, (width / top).reshape(points.shape)
 
 
 def _double(a: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.bounds.layers import Layer
 from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.norm import Norm, shares
 from verifier.graph.ops.relu import Relu
 from verifier.relax import table
 from verifier.relax.lines import Lines
@@ -120,6 +121,10 @@ def _shared(layer: Layer, mine: np.ndarray, low: np.ndarray, up: np.ndarray) -> 
     width = up - low + 1e-300
     if layer.groups:
         return (mine.reshape(low.shape).sum(-1)[..., None] * width / width.sum(-1)[..., None]).reshape(D, -1)
+    if isinstance(op, Norm):  # by what widths add to the norm, about
+        size = shares(np.maximum(abs(low), abs(up)))[1] ** (op.r - 1) * width
+        share = size / (size.sum(-1)[..., None] + 1e-300)
+        return np.asarray(mine.reshape(low.shape[:-1])[..., None] * share).reshape(D, -1)
     half = low.shape[-1] // 2
     both = width[..., :half] * width[..., half:]
     both = both / both.sum(-1)[..., None] * (0.5 * mine.reshape(low.shape[:-1])[..., None])

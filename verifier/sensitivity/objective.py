@@ -16,6 +16,7 @@ from verifier.graph.graph import Node as GraphNode
 from verifier.graph.ops.affine import Add, Scale, Sum
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Reshape, Take
+from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.relu import Relu
 from verifier.graph.passes.maxima import maxima_to_relu
 
@@ -75,7 +76,7 @@ def _joint(graph: Graph, seed: Shape) -> Graph:
 def measured(graph: Graph, dual: float) -> Graph:
     """What is bounded above, of a graph of derivatives J: `Σ|J_j|` for dual 1, `Σ J_j²` for 2, the J_j for inf.
 
-    See `Problem.norm` for how a bound of it becomes a bound of the norm.
+    For others it is the norm itself.  See `Problem.norm` for how a bound of it becomes a bound of the norm.
     """
     (J,), builder = graph.outputs, Builder()
     builder.nodes = list(graph.nodes)
@@ -86,6 +87,9 @@ def measured(graph: Graph, dual: float) -> Graph:
     if dual == 1:
         both = builder.add(Scale(np.array(2.0)), (builder.add(Relu(), (flat,)),))
         flat = builder.add(Add((1, -1)), (both, flat))
-    else:
+    elif dual == 2:
         flat = builder.add(Curve("square"), (flat,))
+    else:
+        row = builder.add(Reshape((1, builder.nodes[flat].size)), (flat,))
+        return builder.graph(graph.inputs, (builder.add(Norm(dual), (row,)),))
     return builder.graph(graph.inputs, (builder.add(Sum((0,)), (flat,)),))

@@ -12,18 +12,20 @@ from verifier.bounds.folding import fold
 from verifier.bounds.forward import concretize
 from verifier.bounds.layers import Layer
 from verifier.bounds.network import Network, magnitudes, prepare
+from verifier.bounds.plan import Plan, plan
 from verifier.bounds.propagate import Tick, boxes, nothing, propagate
-from verifier.bounds.renew import Plan, plan
 from verifier.bounds.rows import make_rows
 from verifier.graph.graph import Affine, Graph
 from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.norm import Norm
+from verifier.relax import table
 from verifier.search.query import MOST_SYMBOLS
 from verifier.sensitivity.objective import SEED_NAME, measured, pulled_back, pushed_forward
 from verifier.sensitivity.ramp import ramped
 from verifier.values import ball as balls
 from verifier.values.arrays import Place, to_numpy
 from verifier.values.box import Ball, Box
-from verifier.values.rounding import gamma
+from verifier.values.rounding import gamma, tiny
 
 
 class Unbounded(Exception):
@@ -114,11 +116,30 @@ class Problem:
         value = low[entry] if entry < len(low) else -high[entry - len(low)]
         return float(value) if np.isfinite(value) else -inf
 
+    @np.errstate(all="ignore")
+    def plain(self) -> float:
+        """An upper bound of what is maximised, of every seed, from the bounds of the entries alone."""
+        size = np.maximum(abs(self.entries[0]), abs(self.entries[1]))
+        if self.dual == inf or not len(size):
+            return inf
+        if self.dual in (1, 2):
+            value = float((size**self.dual).sum()) * (1 + gamma(len(size) + 4, "float64")) + len(size) * tiny("float64")
+        else:
+            value = float(table.image(Norm(self.dual), -size, size)[1])
+        return value if value < inf else inf
+
     def norm(self, value: np.ndarray, up: bool) -> np.ndarray:
-        """What is maximised as norms, rounded up or down."""
-        if self.dual != 2:
+        """What is maximised as norms, rounded up or down.
+
+        An exponent r that is off by two units changes a norm of n numbers by the factor `n^(2u/r)` at most: the
+        logarithm of a norm falls with r, by at most `log(n)/r²`.
+        """
+        side = 1 if up else -1
+        if self.dual in (1, inf):
             return value
-        return np.sqrt(np.maximum(value, 0.0)) * (1 + (1 if up else -1) * gamma(4, "float64"))
+        if self.dual != 2:
+            return value * (1 + side * gamma(4 + 4 * len(self.low).bit_length(), "float64"))
+        return np.sqrt(np.maximum(value, 0.0)) * (1 + side * gamma(4, "float64"))
 
 
 def picked(value: np.ndarray, entry: np.ndarray) -> np.ndarray:
@@ -145,7 +166,7 @@ def pose(  # noqa: PLR0913
         graph: one input of n entries, one output of m, in double precision on numpy.
         box: of the inputs.
         seeds: `[K, m]` rows of the outputs; with `along` `[K, n]` directions of the input.
-        dual: 1, 2 or inf: the norm of a row times the Jacobian, or of the Jacobian times a direction.
+        dual: from 1 to inf: the norm of a row times the Jacobian, or of the Jacobian times a direction.
         ball: what the box is cut to.
         tick: called between blocks; whoever has run out of time raises there.
         inner: where points that are tried lie, if not in the box (which may be rounded outward).

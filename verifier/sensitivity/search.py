@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verifier.bounds.lagrange import Region
-from verifier.bounds.renew import Known, renew
+from verifier.bounds.propagate import Tick, nothing
+from verifier.bounds.renew import Known, renew, renew_common
 from verifier.graph.ops.product import Dot, Product
 from verifier.search.budget import Budget
 from verifier.search.memory import one_memory_error
@@ -68,8 +69,8 @@ class Search:
         bounded, rounds: how many parts were bounded, in how many rounds.
     """
 
-    def __init__(self, problem: Problem, aim: Aim, batch: int = 256) -> None:
-        self.problem, self.aim = problem, aim
+    def __init__(self, problem: Problem, aim: Aim, batch: int = 256, tick: Tick = nothing) -> None:
+        self.problem, self.aim, self._tick = problem, aim, tick
         G = len(problem.goals)
         middle = problem.within(0.5 * problem.low[None] + 0.5 * problem.high)
         self.lower, self.upper, self.point = np.full(G, -np.inf), np.full(G, np.inf), np.repeat(middle, G, 0)
@@ -80,14 +81,22 @@ class Search:
         kinks = (p for p, (part, _) in enumerate(problem.F.parts) if problem.kinks[part].any())
         self._kinks = tuple(kinks)
         self._rooted, self._rest, self._waiting = False, 0.0, np.zeros(0, int)
+        self._common: Known | None = None  # of the whole set, whatever the seed
         self._products = any(isinstance(f.op, (Product, Dot)) for f in problem.F.layers)
         about, ball = problem.F.varying[self._x], problem.ball
         self._round = None if ball is None else feasible.Round(self._x, ball.center[about], ball.eps, ball.norm)
 
     @np.errstate(all="ignore")
     def root(self, budget: Budget | None = None, climbing: bool = True) -> None:
-        """Bound every goal on the whole set, and (`climbing`, while there is time) look for where they are large."""
-        P, parts = self.problem, []
+        """Bound every goal on the whole set, and (`climbing`, while there is time) look for where they are large.
+
+        Whoever has run out of time may raise in `tick`; what is known by then holds.
+        """
+        P, parts, tick = self.problem, [], self._tick
+        self.upper = np.minimum(self.upper, P.plain())
+        if len(P.seeds) > 1 and P.plan.common[1]:
+            once = region(self._whole(np.zeros(1, int)))
+            self._common = renew_common(P.plan, once, P.ball is not None, tick)  # of the box, folding has bounded them
         for first in range(0, len(P.seeds), self._batch):
             goal = np.flatnonzero((P.goals[:, 0] >= first) & (P.goals[:, 0] < first + self._batch))
             seed, at = np.unique(P.goals[goal, 0], return_index=True)
@@ -95,13 +104,13 @@ class Search:
                 continue
             R = len(goal) // len(seed)  # as many of each seed
             if R == 1:
-                s = self._value(self._whole(goal))
+                s = self._value(self._whole(goal), self._common)
                 self.upper[goal] = s.bound
                 parts.append(s)
             else:
                 s = self._whole(goal[at])
                 for between in BETWEEN if self._products else MIDDLE:
-                    known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), between=between)
+                    known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), None, between, self._common, tick)
                     s = replace(s, lower=known.lower, upper=known.upper)
                     self.upper[goal] = np.minimum(self.upper[goal], -known.value.reshape(-1))
             self.bounded += len(goal)
@@ -133,7 +142,7 @@ class Search:
         closed = np.setdiff1d(goal, open_)
         np.maximum.at(self.pool.closed, closed, self.upper[closed])
         if len(open_):
-            self._keep(self._value(self._whole(open_)))
+            self._keep(self._value(self._whole(open_), self._common))
         self._waiting = self._waiting[len(goal) :]
 
     def run(self, budget: Budget) -> bool:
@@ -202,11 +211,12 @@ class Search:
         self._sample(s)
         self._keep(s)
 
-    def _value(self, s: Parts) -> Parts:
-        """Parts with the bounds of their goals, and with what to split next."""
+    def _value(self, s: Parts, common: Known | None = None) -> Parts:
+        """Parts with the bounds of their goals, and with what to split next; `common` of what they all agree in."""
         P = self.problem
+        tick = nothing if self._rooted else self._tick
         for between in MIDDLE if self._rooted or not self._products else BETWEEN:
-            known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None], between=between)
+            known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None], None, between, common, tick)
             s = replace(s, lower=known.lower, upper=known.upper, bound=np.minimum(s.bound, -known.value[:, 0]))
         return replace(s, pick=choose(scores(P, s, known.a, known.lines)))
 

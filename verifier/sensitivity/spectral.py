@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from verifier.bounds.renew import renew
+from verifier.bounds.propagate import Tick, nothing
+from verifier.bounds.renew import Known, renew
 from verifier.graph.ops.curves import Curve
 from verifier.search.budget import Budget
 from verifier.sensitivity.attack import climb
@@ -29,8 +30,8 @@ class Spectral(Search):
         problem: with dual 2; its seeds are the matrix's rows.
     """
 
-    def __init__(self, problem: Problem, aim: Aim, batch: int = 256) -> None:
-        super().__init__(replace(problem, goals=np.zeros((1, 2), int)), aim, batch)
+    def __init__(self, problem: Problem, aim: Aim, batch: int = 256, tick: Tick = nothing) -> None:
+        super().__init__(replace(problem, goals=np.zeros((1, 2), int)), aim, batch, tick)
         self._per_part = len(problem.seeds)
         self._most = self._batch = max(2, self._most // self._per_part)
         F = problem.F
@@ -46,24 +47,26 @@ class Spectral(Search):
     def root(self, budget: Budget | None = None, climbing: bool = True) -> None:
         """Bound the norm on the whole set, and look for points where it is large."""
         P, F = self.problem, self.problem.F
+        self.upper = np.minimum(self.upper, P.plain() * self._per_part * (1 + gamma(2, "float64")))
         s = self._whole(np.zeros(1, int))
         seeds = P.seeds[:, F.varying[self._seeds] - len(P.low)]
         s.low[:, self._seeds], s.high[:, self._seeds] = seeds.min(0, initial=0.0), seeds.max(0, initial=0.0)
         s = self._value(s)
         self._rooted = True
-        self.upper = s.bound.copy()
+        self.upper = np.minimum(self.upper, s.bound)
         if climbing:
             self._climb(np.zeros(STARTS, int), self._starts(1), budget)
         self._keep(s)
         self._count()
 
-    def _value(self, s: Parts) -> Parts:
+    def _value(self, s: Parts, common: Known | None = None) -> Parts:
         """Parts with the bounds of the norm, and with what to split next."""
         P, K, D = self.problem, self._per_part, len(s)
         each = s.take(np.repeat(np.arange(D), K))
         seeds = np.tile(P.seeds[:, P.F.varying[self._seeds] - len(P.low)], (D, 1))
         each.low[:, self._seeds] = each.high[:, self._seeds] = seeds
-        known = renew(P.plan, region(each), np.zeros((D * K, 1), int))
+        tick = nothing if self._rooted else self._tick
+        known = renew(P.plan, region(each), np.zeros((D * K, 1), int), tick=tick)
         narrow = replace(each, lower=known.lower, upper=known.upper)
         lower = np.where(self._shared, known.lower.reshape(D, K, -1).max(1), s.lower)
         upper = np.where(self._shared, known.upper.reshape(D, K, -1).min(1), s.upper)

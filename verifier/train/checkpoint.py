@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: nothing to go on with") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as e:
+    except Exception as e:  # torch's reader of damaged files may fail in any way
         raise UserError(
             f"{path}: not a checkpoint of this program ({next(iter(str(e).splitlines()), type(e).__name__)})"
         ) from None

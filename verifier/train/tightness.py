@@ -14,52 +14,88 @@ import torch
 from torch import Tensor
 
 from verifier.graph.graph import Affine, Elementwise, Graph, Node, Operator
+from verifier.graph.ops.affine import Scale
+from verifier.graph.ops.moves import Move
 from verifier.graph.ops.pool import MaxOf
+from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.steps import Step
 from verifier.values.errors import ModelError
 
 KINDS = ("local", "linear")
+NUMBERS = 10**7
+"""Numbers that rows under way may hold at once, in the widest layer."""
 
 
 def tightness(graph: Graph, x: Tensor, radius: Tensor, *, kind: str = "local", rows: Tensor | None = None) -> Tensor:
-    """Tightness `[B, R]` of rows of the outputs, each in (0, 1]; NaN where a row does not depend on the input at all.
+    """Tightness `[B, R]` of rows of the outputs, each in [0, 1]; NaN where a row does not depend on the input at all.
 
     Args:
         graph: the network, on torch in double precision; gradients reach its parameters.
         x: `[B, *shape]` points.
         radius: `[B, *shape]` of the boxes, not negative; only its proportions matter.
-        kind: `local`: of the linear piece at x; `linear`: activations left out, the same at every point.
-        rows: `[R, K]` of the flattened output; the outputs themselves where None.
+        kind: `local`: of the linear piece at x, where ReLUs are on from zero upwards; `linear`: activations left out,
+            the same at every point.
+        rows: `[R, K]` of the flattened output, merged into the last layer; the outputs themselves where None.
 
     Raises:
-        ModelError: an operator that is neither affine nor elementwise (pooling is followed at its winner, locally).
+        ModelError: an operator that is neither affine nor an elementwise function with a derivative (pooling is
+            followed at its winner, locally), or numbers that are not finite.
 
     Nothing is cut off below: rows are multiplied by powers of two on the way, the same for J and A, so that ratios of
     networks of any depth come out, however small the products themselves are.
     """
     nodes, (start,) = graph.nodes, graph.inputs
     out = graph.outputs[0]
-    values = graph.values(x) if kind == "local" else [None] * len(nodes)
+    values = _values(graph, x) if kind == "local" else [None] * len(nodes)
     C = torch.eye(nodes[out].size, dtype=x.dtype, device=x.device) if rows is None else rows
-    B, R = len(x), len(C)
+    B, R = len(x) if kind == "local" else 1, len(C)
     J: dict[int, Tensor] = {out: C.expand(B, R, -1).reshape(B * R, *nodes[out].shape)}
     A = {out: J[out].abs()}
+    last = {out}  # on the way from the outputs to the layer that the rows are merged into
     for i in range(out, -1, -1):
         if i not in J or i == start:
             continue
+        op = nodes[i].op
         parts = _back(nodes[i], graph, J.pop(i), A.pop(i), values, kind)
-        if i == out and isinstance(nodes[i].op, Affine):  # rows of the outputs are merged into the last layer first
+        if i in last and isinstance(op, Affine):
             parts = [(signed, signed.abs()) for signed, _ in parts]
+            if isinstance(op, Move) or (isinstance(op, Scale) and op.s is None):
+                last.update(nodes[i].inputs)
         for j, (signed, absolute) in zip(nodes[i].inputs, parts, strict=True):
             shape = (B * R, *nodes[j].shape)
             J[j] = J[j] + signed.reshape(shape) if j in J else signed.reshape(shape)
             A[j] = A[j] + absolute.reshape(shape) if j in A else absolute.reshape(shape)
         _rescale(J, A)
     if start not in J:
-        return x.new_full((B, R), torch.nan)
-    flat = radius.reshape(B, 1, -1).to(x)
-    exact = (J[start].reshape(B, R, -1).abs() * flat).sum(2)
-    bound = (A[start].reshape(B, R, -1) * flat).sum(2)
+        return x.new_full((len(x), R), torch.nan)
+    flat = radius.reshape(len(x), -1, 1).to(x)
+    exact, bound = ((a.reshape(B, R, -1).expand(len(x), R, -1) @ flat)[:, :, 0] for a in (J[start].abs(), A[start]))
+    if not bool(torch.isfinite(bound).all()):
+        raise ModelError("weights that are not finite numbers have no propagation tightness")
     return torch.where(bound > 0, exact / torch.where(bound > 0, bound, 1.0), torch.nan)
+
+
+def by_parts(graph: Graph, x: Tensor, radius: Tensor, kind: str, rows: Tensor) -> Tensor:
+    """`tightness` of a few points and rows at a time, so that memory suffices."""
+    each = few(graph, 1, "local", len(rows))  # rows of one point
+    step = few(graph, each, kind, len(x))
+    parts = zip(x.split(step), radius.split(step), strict=True)
+    return torch.cat(
+        [torch.cat([tightness(graph, p, r, kind=kind, rows=C) for C in rows.split(each)], 1) for p, r in parts]
+    )
+
+
+def few(graph: Graph, rows: int, kind: str, of: int) -> int:
+    """How many out of so many points may be looked at together, with so many rows each."""
+    widest = max(node.size for node in graph.nodes)
+    return of if kind == "linear" else max(1, min(of, NUMBERS // (widest * max(1, rows))))
+
+
+def _values(graph: Graph, x: Tensor) -> list[Any]:
+    """Value of every node; with gradients only where slopes have any."""
+    curved = any(isinstance(node.op, Elementwise) and not isinstance(node.op, Relu) for node in graph.nodes)
+    with torch.set_grad_enabled(curved and torch.is_grad_enabled()):
+        return graph.values(x)
 
 
 def _back(node: Node, graph: Graph, J: Tensor, A: Tensor, values: list[Any], kind: str) -> list[tuple[Tensor, Tensor]]:
@@ -68,11 +104,16 @@ def _back(node: Node, graph: Graph, J: Tensor, A: Tensor, values: list[Any], kin
     if isinstance(op, Affine):
         shapes = tuple(graph.nodes[j].shape for j in node.inputs)
         return list(zip(op.adjoint(J, *shapes), op.absolute().adjoint(A, *shapes), strict=True))
-    if isinstance(op, Elementwise):
+    if isinstance(op, Elementwise) and not isinstance(op, Step):
         if kind == "linear":
             return [(J, A)]
         z = values[node.inputs[0]]
-        slope = op.slope(z).detach().repeat_interleave(len(J) // len(z), 0)
+        # A ReLU at zero is on, as in the paper: D = diag(1[z >= 0]).
+        one, leak = (z.new_tensor(v) for v in (1.0, getattr(op, "leak", 0.0)))
+        slope = torch.where(z >= 0, one, leak) if isinstance(op, Relu) else op.slope(z)
+        if not bool(torch.isfinite(slope).all()):
+            raise ModelError(f"{node.name}: its slope at x is infinite or undefined, so that there is no tightness")
+        slope = slope.repeat_interleave(len(J) // len(z), 0)
         return [(J * slope, A * slope.abs())]
     if isinstance(op, MaxOf) and kind == "local":
         z = values[node.inputs[0]].flatten(1)
@@ -92,7 +133,7 @@ def bare(op: Operator) -> Operator:
 def _rescale(J: dict[int, Tensor], A: dict[int, Tensor]) -> None:
     """Multiply all rows `[P, ...]` that are under way by powers of two that bring the largest of A near one."""
     tops = torch.stack([a.detach().reshape(len(a), -1).amax(1) for a in A.values()]).amax(0)
-    exponent = torch.frexp(torch.where(tops > 0, tops, 1.0)).exponent
+    exponent = torch.frexp(torch.where(tops > 0, tops, 1.0)).exponent.clamp(min=-1000)  # so that its inverse is finite
     factor = torch.ldexp(torch.ones_like(tops), -exponent)
     for rows in (J, A):
         for j, a in rows.items():
@@ -129,13 +170,13 @@ def profile(
         chosen = torch.randperm(size, generator=generator)[:neurons].sort().values
         rows = torch.zeros(len(chosen), size, dtype=x.dtype, device=x.device)
         rows[torch.arange(len(chosen)), chosen] = 1
-        values = tightness(up_to(graph, i), x, radius, kind=kind, rows=rows)
+        values = by_parts(up_to(graph, i), x, radius, kind, rows)
         found.append((graph.nodes[i].name, float(mean(values))))
     return found
 
 
-def conflicts(graph: Graph, x: Tensor, *, kind: str = "local") -> int:
-    """How many (output, input) pairs of the samples' linear pieces have paths of both signs between them.
+def conflicts(graph: Graph, x: Tensor, *, kind: str = "local") -> Tensor:
+    """How many (output, input) pairs of each sample's linear piece have paths of both signs between them, `[B]`.
 
     None: interval bounds of the piece are exact on every box (Mao et al. 2024, the theorem on exactness).  Signs are
     followed, not numbers: every matrix is replaced by its signs, so that all sums are of small whole numbers.
@@ -143,7 +184,7 @@ def conflicts(graph: Graph, x: Tensor, *, kind: str = "local") -> int:
     nodes, (start,) = graph.nodes, graph.inputs
     out = graph.outputs[0]
     values = graph.values(x) if kind == "local" else [None] * len(nodes)
-    B, K = len(x), nodes[out].size
+    B, K = len(x) if kind == "local" else 1, nodes[out].size
     eye = torch.eye(K, dtype=x.dtype, device=x.device).expand(B, K, K).reshape(B * K, *nodes[out].shape)
     plus: dict[int, Tensor] = {out: eye}
     minus: dict[int, Tensor] = {out: eye * 0}
@@ -158,7 +199,9 @@ def conflicts(graph: Graph, x: Tensor, *, kind: str = "local") -> int:
             more, less = (((ap + jp) + (am - jm)) > 0).reshape(shape), (((ap - jp) + (am + jm)) > 0).reshape(shape)
             plus[j] = (more | (plus[j] > 0) if j in plus else more).to(x)
             minus[j] = (less | (minus[j] > 0) if j in minus else less).to(x)
-    return int(((plus[start] > 0) & (minus[start] > 0)).sum()) if start in plus else 0
+    if start not in plus:
+        return torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    return ((plus[start] > 0) & (minus[start] > 0)).reshape(B, -1).sum(1).expand(len(x))
 
 
 def _signs(a: Tensor) -> Tensor:
