@@ -7,7 +7,7 @@ READY  := .venv/.ready
 test: export OMP_NUM_THREADS ?= 1
 test: export MKL_NUM_THREADS ?= 1
 
-.PHONY: setup test demo lint format examples check-examples suite clean
+.PHONY: setup test demo lint format docs examples check-examples suite bench clean
 
 setup: $(READY)
 
@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "Python 3.11 or newer is needed; name one with: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	$(BIN)/python -m compileall -q verifier  # where Python is told not to, it would compile anew at every start
 	@touch $@
 
@@ -33,6 +33,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Build the pages into build/site (open build/site/index.html); a warning is an error.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Train the example networks again and write their properties again.
 examples: $(READY)
@@ -55,6 +59,10 @@ suite: $(READY)
 	else \
 	    echo "../shared/tools/suite.py is not there: nothing to run" >&2; \
 	fi
+
+# The same in the file runs.sqlite, resumable; pass options with ARGS='--jobs 2 --only acasxu'.
+bench: $(READY)
+	$(BIN)/verifier bench ../shared/benchmarks $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

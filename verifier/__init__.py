@@ -22,6 +22,7 @@ _WHERE = {
     "VerifierError": "verifier.values.errors",
     "Verdict": "verifier.values.verdict",
     "bound": "verifier.run.bound",
+    "certify": "verifier.run.certify",
     "equivalent": "verifier.run.relations",
     "find_range": "verifier.run.relations",
     "jacobian": "verifier.run.monotone",
@@ -32,6 +33,7 @@ _WHERE = {
     "monotonicity": "verifier.run.relations",
     "output_property": "verifier.spec.builders",
     "output_range": "verifier.run.relations",
+    "radii": "verifier.run.certification.radius",
     "read": "verifier.spec.vnnlib",
     "robust": "verifier.run.relations",
     "robustness": "verifier.run.questions",
@@ -44,10 +46,12 @@ __all__ = sorted(_WHERE)
 
 def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
+    if name == "train":  # a folder of its own
+        return importlib.import_module("verifier.train")
     if name not in _WHERE:
         raise AttributeError(f"module 'verifier' has no attribute {name!r}")
     return getattr(importlib.import_module(_WHERE[name]), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "train"]

@@ -111,13 +111,21 @@ def test_a_rectifier_at_zero_is_on():
     assert verifier.tightness(net, zero) == verifier.tightness(net, zero, kind="linear")
 
 
-def test_smooth_activations_count_by_their_slope_and_its_gradient():
+class _Sine(nn.Module):
+    def forward(self, x):
+        return torch.sin(3 * x)
+
+
+@pytest.mark.parametrize("act", [nn.Tanh(), _Sine()], ids=["rising", "both ways"])
+def test_smooth_activations_count_by_their_slope_and_its_gradient(act):
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    net = nn.Sequential(nn.Linear(3, 5), act, nn.Linear(5, 2)).double()
     x, (first, _, last) = _points(2, 3), net
-    slope = 1 - torch.tanh(first(x)) ** 2
+    z = first(x)
+    slope = 1 - torch.tanh(z) ** 2 if isinstance(act, nn.Tanh) else 3 * torch.cos(3 * z)
+    assert isinstance(act, nn.Tanh) or (slope < 0).any()
     J = torch.einsum("kh,bh,hi->bki", last.weight, slope, first.weight).abs().sum(2)
-    A = torch.einsum("kh,bh,hi->bki", last.weight.abs(), slope, first.weight.abs()).sum(2)
+    A = torch.einsum("kh,bh,hi->bki", last.weight.abs(), slope.abs(), first.weight.abs()).sum(2)
     found = verifier.tightness(net, x, per_output=True)
     torch.testing.assert_close(found, J / A)
     (g,), (h,) = (torch.autograd.grad(v.sum(), first.weight, retain_graph=True) for v in (found, J / A))

@@ -17,8 +17,7 @@ from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.moves import Concat, Repeat, Reshape, Take, Transpose
 from verifier.sensitivity.baselines import spectral
-from verifier.sensitivity.baselines.spectral import affine_norm_above, interval_norm_above, norm_above, perron_above
-from verifier.values.errors import UnsoundBound
+from verifier.sensitivity.baselines.spectral import affine_norm_above, norm_above
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -73,34 +72,35 @@ def test_norm(seed: int) -> None:
         assert s <= np.linalg.norm(A, 2) * scale * (1 + 1e-10) + 1e-300
 
 
+def perron(R: np.ndarray, steps: int) -> float:
+    """Of a matrix without negative entries."""
+    return spectral._collatz(lambda v: R @ v, lambda y: y @ R, (R.shape[1],), max(R.shape), steps)
+
+
 @given(seeds)
 @settings(max_examples=60)
 def test_perron(seed: int) -> None:
     R = abs(matrix(seed))
-    s = perron_above(R, 200)
+    s = perron(R, 200)
     assert bounds_exactly(s, R)
-    assert s <= perron_above(R, 1) * (1 + 1e-14)
+    assert s <= perron(R, 1) * (1 + 1e-14)
     assert s <= np.sqrt(abs(R).sum(0).max() * abs(R).sum(1).max()) * (1 + 1e-14)
 
 
 def test_perron_is_close() -> None:
     R = np.random.default_rng(0).random((30, 20))
-    assert perron_above(R, 30) <= np.linalg.norm(R, 2) * (1 + 1e-12)
-    assert perron_above(np.diag([1.0, 2.0, 0.0]), 60) <= 2 * (1 + 1e-12)
-    assert perron_above(np.zeros((3, 2)), 5) == 0
+    assert perron(R, 30) <= np.linalg.norm(R, 2) * (1 + 1e-12)
+    assert perron(np.diag([1.0, 2.0, 0.0]), 60) <= 2 * (1 + 1e-12)
+    assert perron(np.zeros((3, 2)), 5) == 0
 
 
 @pytest.mark.parametrize("A", [np.full((2, 2), np.nan), np.array([[np.inf, 0.0]])])
 def test_what_is_not_finite_has_no_bound(A: np.ndarray) -> None:
     assert norm_above(A) == np.inf
-    assert perron_above(abs(A), 3) == np.inf
-    assert interval_norm_above(A, A) == np.inf
 
 
 def test_overflow_is_infinite() -> None:
     assert norm_above(np.full((2, 2), 1.7e308)) == np.inf
-    assert perron_above(np.full((2, 2), 1.7e308), 3) == np.inf
-    assert interval_norm_above(np.full((2, 2), -1.7e308), np.full((2, 2), 1.7e308)) == np.inf
 
 
 def test_nothing_is_zero() -> None:
@@ -108,19 +108,17 @@ def test_nothing_is_zero() -> None:
     assert norm_above(np.zeros((2, 3))) == 0
 
 
-@pytest.mark.parametrize(
-    "of_U,of_s", [(1e-3, 1), (0, 1), (np.nan, 1), (2, 0.5), (1, 0.5), (1, 0), (1, -1), (1, np.nan)]
-)
-def test_a_wrong_decomposition_is_noticed(monkeypatch: pytest.MonkeyPatch, of_U: float, of_s: float) -> None:
+@pytest.mark.parametrize("of_V", [1e-3, 0, np.nan, 2, 1 + 1e-9])
+def test_a_wrong_decomposition_is_noticed(monkeypatch: pytest.MonkeyPatch, of_V: float) -> None:
     """What LAPACK says is only a proposal."""
-    true = np.linalg.svd
+    true = np.linalg.eigh
 
-    def svd(*given: Any, **options: Any) -> Any:
-        U, s, V = true(*given, **options)
-        return U * of_U, s * of_s, V
+    def eigh(*given: Any) -> Any:
+        s, V = true(*given)
+        return s * 0, V * of_V
 
     A = np.random.default_rng(1).standard_normal((4, 4))
-    monkeypatch.setattr(spectral.np.linalg, "svd", svd)
+    monkeypatch.setattr(np.linalg, "eigh", eigh)
     assert bounds_exactly(norm_above(A), A)
 
 
@@ -138,43 +136,13 @@ def test_frobenius() -> None:
 
 
 def test_no_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
-    def svd(*given: Any, **options: Any) -> Any:
+    def eigh(*given: Any) -> Any:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr(spectral.np.linalg, "svd", svd)
+    monkeypatch.setattr(np.linalg, "eigh", eigh)
     A = np.random.default_rng(1).standard_normal((4, 4))
     assert bounds_exactly(norm_above(A), A)
     assert norm_above(A) < np.inf
-
-
-@given(seeds)
-@settings(max_examples=40)
-def test_interval(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    lower = matrix(seed)
-    upper = lower + rng.random(lower.shape) * rng.choice([0.0, 0.1, 10.0])
-    s = interval_norm_above(lower, upper)
-    for _ in range(20):
-        pick = rng.random(lower.shape).round() if rng.random() < 0.7 else rng.random(lower.shape)
-        A = np.clip(np.where(pick > 0.5, upper, lower), lower, upper)
-        assert bounds_exactly(s, A)
-    both = np.maximum(abs(lower), abs(upper))
-    assert s <= np.linalg.norm(both, 2) * (1 + 1e-9)
-    middle = (lower + upper) / 2
-    assert s <= (np.linalg.norm(middle, 2) + perron_above(upper - middle, 50)) * (1 + 1e-9)
-
-
-def test_interval_of_both_kinds() -> None:
-    """Either bound is the better one somewhere."""
-    A = np.array([[1.0, 1.0], [1.0, -1.0]])
-    assert interval_norm_above(A - 0.01, A + 0.01) <= np.sqrt(2) + 0.02 + 1e-12
-    assert interval_norm_above(np.zeros((2, 2)), np.ones((2, 2))) <= 2 + 1e-12
-    assert interval_norm_above(A, A) <= np.sqrt(2) * (1 + 1e-12)
-
-
-def test_an_interval_upside_down() -> None:
-    with pytest.raises(UnsoundBound, match="lower"):
-        interval_norm_above(np.ones((1, 1)), np.zeros((1, 1)))
 
 
 # -- operators --------------------------------------------------------------------------------------------------------
@@ -233,7 +201,7 @@ def test_a_large_convolution_by_its_kernel() -> None:
     K = np.random.default_rng(0).standard_normal((32, 32, 3, 3))
     op = Conv(K, None, (1, 1), ((1, 1), (1, 1)), (1, 1))
     s = affine_norm_above(op, 0, (32, 40, 40))
-    assert s <= 3 * np.linalg.norm(K.reshape(32, -1), 2) * (1 + 1e-12)
+    assert s <= 3 * np.linalg.norm(K.reshape(32, -1), 2) * (1 + 1e-10)
     image = np.random.default_rng(1).standard_normal((1, 32, 40, 40))
     for _ in range(20):
         (image,) = op.adjoint(op.linear(image / np.linalg.norm(image)), (32, 40, 40))

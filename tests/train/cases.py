@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from verifier.train.attack import Attack
-from verifier.train.method import Method
+from verifier.train.method import Loss, Method
 from verifier.train.methods.cc_ibp import CCIBP
 from verifier.train.methods.crown_ibp import CROWNIBP
 from verifier.train.methods.exp_ibp import ExpIBP
@@ -270,3 +272,28 @@ def slopes_agree(value: Callable[[], Tensor], parameters: list[Tensor], step: fl
         expected = sum(float((gr * d).sum()) for gr, d in pairs if gr is not None)
         size = max(total / len(groups), abs(expected), abs(ends[0]) * 1e-6)
         assert abs(measured - expected) <= 1e-4 * size, (group, measured, expected)
+
+
+def loss(method: Method, net: Trainable, d: Data, progress: float = 1.0, seed: int = 0) -> Loss:
+    generator = torch.Generator().manual_seed(seed)
+    return method.loss(net, d.x, d.y, d.lower, d.upper, generator=generator, progress=progress)
+
+
+def at_corners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attacks return a corner of every box, always the same one."""
+
+    def corner(
+        self: Attack, clean: object, y: Tensor, lower: Tensor, upper: Tensor, *rest: object, **more: object
+    ) -> Tensor:
+        one = torch.rand(lower.shape[1:], generator=torch.Generator().manual_seed(9)) < 0.5
+        return torch.where(one, lower, upper).detach()
+
+    monkeypatch.setattr(Attack, "points", corner)
+
+
+def cross_entropies(net: Trainable, d: Data, x: Tensor) -> tuple[Tensor, Tensor]:
+    """At points `[count, B, *shape]`: `[count, B]`, and whether they are classified right."""
+    (z,) = net.clean(d.x).graph.evaluate(x.flatten(0, 1))
+    y = d.y.repeat(len(x))
+    right = (z.gather(1, y[:, None]) > z.scatter(1, y[:, None], -torch.inf)).all(1)
+    return F.cross_entropy(z, y, reduction="none").reshape(len(x), -1), right.reshape(len(x), -1)

@@ -4,11 +4,12 @@ import gzip
 import pickle
 import pickletools
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from verifier.train.data import read, read_idx
+from verifier.train.data import Data, read, read_idx
 from verifier.values.errors import UserError
 
 
@@ -125,6 +126,8 @@ def test_npz_of_bytes_and_channels_last(tmp_path):
         ({"y_test": np.array([0.5, 1.0])}, "y_test"),
         ({"y_test": np.array([0, -1])}, "y_test"),
         ({"y_test": np.array([0])}, "y_test"),
+        ({"y_test": np.array([0, 10**12])}, "y_test"),
+        ({"y_test": np.array([0, 2**64 - 1], np.uint64)}, "y_test"),
         ({"x_test": np.array([[np.nan, 1], [0, 0]])}, "x_test"),
         ({"x_test": np.zeros((2, 3))}, "to train on"),
         ({"x_test": None}, "x_test"),
@@ -143,6 +146,39 @@ def test_npz_that_cannot_be_used(tmp_path, change, said):
     with pytest.raises(UserError, match=said) as e:
         read(tmp_path / "a.npz")
     assert "a.npz" in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_damaged_archive_is_refused_in_one_line(tmp_path):
+    packed = bytearray(gzip.compress(b"\0\0\x08\1" + struct.pack(">I", 3000) + bytes(range(250)) * 12))
+    packed[14:18] = b"\xff" * 4
+    (tmp_path / "a.gz").write_bytes(packed)
+    with pytest.raises(UserError, match=r"a\.gz"):
+        read_idx(tmp_path / "a.gz")
+    (tmp_path / "sizes").write_bytes(b"\0\0\x08\4" + struct.pack(">4I", 2**31, 2**31, 4, 1))  # their product is 2^64
+    with pytest.raises(UserError, match="sizes"):
+        read_idx(tmp_path / "sizes")
+    rng = np.random.default_rng(0)
+    parts = {"x_train": rng.random((40, 6)), "y_train": np.arange(40) % 3, "x_test": rng.random((5, 6))}
+    np.savez_compressed(tmp_path / "b.npz", **parts, y_test=np.arange(5) % 3)
+    raw = bytearray((tmp_path / "b.npz").read_bytes())
+    raw[120] ^= 0xFF
+    raw[130] ^= 0xFF
+    (tmp_path / "b.npz").write_bytes(raw)
+    with pytest.raises(UserError, match=r"b\.npz"):
+        read(tmp_path / "b.npz")
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    (tmp_path / "c.npy").rename(tmp_path / "c.npz")
+    with pytest.raises(UserError, match=r"c\.npz"):
+        read(tmp_path / "c.npz")
+
+
+def test_data_are_within_their_range_in_both_parts():
+    data = Data(*(np.array(a, np.float32) for a in ([[0.2], [0.1]], [0, 1], [[0.3]], [0])), 2)
+    data.within(0.1, 0.3)  # as float32, which is a little more than 0.3
+    for bad in (1.1, -0.1, np.nan):
+        for part in ("x_train", "x_test"):
+            with pytest.raises(UserError, match=part):
+                replace(data, **{part: np.full((1, 1), bad, np.float32)}).within(0, 1)
 
 
 @pytest.mark.parametrize("name", ["nothing.npz", "nowhere", "."])

@@ -53,6 +53,8 @@ EXTRAS = [
     ({"average": 1}, {}),
     ({"patience": 3, "clip": 0.0}, {"held_out": 0.25}),
     ({"l1": 1e-3, "weight": 0.6, "stabilize": 0.0}, {}),
+    ({"average": 1}, {"held_out": 0.25}),
+    ({"weight": 0.7, "weight_start": 0.1}, {"limit": 0}),
 ]
 
 
@@ -178,3 +180,61 @@ def test_averaged_weights_are_the_mean():
 def test_data_that_does_not_fit(change, said):
     with pytest.raises(UserError, match=said):
         fit(_recipe(), replace(_data(), **change), nn.Sequential(nn.Linear(6, 3)))
+
+
+def test_the_robust_share_follows_its_schedule():
+    """The logged loss is the mix of the logged parts, batch by batch; with one batch an epoch it can be read off."""
+    train = {"batch": 48, "weight": 0.8, "weight_start": 0.2, "stabilize": 0.0}
+    out = fit(_recipe(train=train, schedule={"ramp_start": 1.0, "ramp_end": 3.0}), _data())
+    for row, w in zip(out.log, (0.2, 0.5, 0.8, 0.8), strict=True):
+        assert row["loss"] == pytest.approx((1 - w) * row["clean"] + w * row["robust"], rel=1e-5)
+
+
+def test_averaged_weights_are_what_is_held_against_the_held_out_part():
+    recipe = _recipe(data={"held_out": 0.25}, train={"average": 1}, schedule={"epochs": 5, "ramp_end": 1.0})
+    out = fit(recipe, _data())
+    part = _data().held_out(0.25, 0)
+    found = accuracy(Trainable(out.module, torch.zeros(1, 6)), part.x_test, part.y_test, 0.05, DataOptions())
+    at = out.log[out.best - 1]
+    assert (found.natural, found.verified) == (at["held_natural"], at["held_verified"])
+    run, seen = Run(recipe, _data(), None, "cpu"), []
+    for _ in range(out.best):
+        run.epoch()
+        seen.append([p.detach().clone() for p in run.module.parameters()])
+    seen = seen[1:] or seen
+    for p, *own in zip(out.module.parameters(), *seen, strict=True):
+        torch.testing.assert_close(p.detach(), torch.stack(own).mean(0))
+
+
+@pytest.mark.parametrize("extra", [{}, {"average": 1}])
+def test_a_lone_last_sample_does_not_stop_the_statistics(extra):
+    data = _data()
+    data = replace(data, x_train=data.x_train[:33], y_train=data.y_train[:33])  # batches of 16, 16 and 1
+    out = fit(_recipe(train=extra, schedule={"epochs": 2}), data)
+    assert all(torch.isfinite(v).all() for v in out.module.state_dict().values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_training_data_out_of_range_are_refused_wherever_they_fall(seed):
+    data = _data()
+    data.x_train[3] = 5
+    with pytest.raises(UserError, match="x_train"):
+        fit(_recipe(data={"held_out": 0.5}, train={"seed": seed}), data)
+
+
+def test_nothing_is_proved_of_inputs_out_of_range():
+    """Cutting their boxes to the range would turn them inside out: bounds of no width at all."""
+    net = nn.Sequential(nn.Linear(2, 2))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+        net[0].bias.zero_()
+    x = np.array([[2.6, 2.5]], np.float32)  # 0.1 apart, radius 0.2
+    with pytest.raises(UserError, match="range"):
+        accuracy(Trainable(net, torch.zeros(1, 2)), x, np.array([0]), 0.2, DataOptions())
+    assert accuracy(Trainable(net, torch.zeros(1, 2)), x, np.array([0]), 0.2, DataOptions(upper=3.0)).verified == 0
+
+
+@pytest.mark.parametrize("change", [{"crop": 1}, {"flip": True}])
+def test_only_images_are_moved(change):
+    with pytest.raises(UserError, match="images"):
+        fit(_recipe(data=change), _data())

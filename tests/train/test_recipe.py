@@ -72,6 +72,13 @@ def test_every_method_can_be_named(name):
         ("[train]\npatience = 3", "held_out"),
         ("[data]\nheld_out = 1.0", "held_out"),
         ("[model]\nbn = 1", "model.bn"),
+        ("[method]\nname = ['ibp']", "method.name"),
+        ("[schedule]\nmilestones = [-1]", "schedule.milestones"),
+        ("[schedule]\nfactor = -0.5", "schedule.factor"),
+        ("[train]\nseed = -1", "train.seed"),
+        ("[train]\nseed = 9223372036854775808", "train.seed"),
+        ("[data]\nheld_out = 0.1\n[train]\npatience = -1", "train.patience"),
+        ("[train]\nweight_start = 1.5", "train.weight_start"),
         ("[data]\nsource = ", "TOML"),
     ],
 )
@@ -81,6 +88,12 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path, text, said):
     with pytest.raises(UserError, match=said) as e:
         read(path)
     assert str(path) in str(e.value) and "\n" not in str(e.value).strip()
+
+
+def test_a_method_that_cuts_boxes_cuts_them_to_the_range_of_the_data():
+    wide = {"data": {"lower": -1.0, "upper": 2.0}, "method": {"name": "mtl_ibp"}}
+    assert (parse(wide).method.data_lower, parse(wide).method.data_upper) == (-1.0, 2.0)
+    assert parse({"method": {"name": "mtl_ibp"}}).method == METHODS["mtl_ibp"]()
 
 
 def test_no_file(tmp_path):

@@ -13,7 +13,7 @@ from verifier.train.augment import augmented
 from verifier.train.bounds import interval
 from verifier.train.model import Trainable
 from verifier.train.regularize import TAU, l1, stable
-from verifier.train.schedule import Ramp, Steps
+from verifier.train.schedule import Blend, Ramp, Steps
 from verifier.values.errors import UserError
 
 
@@ -48,6 +48,13 @@ def test_ramps_that_make_no_sense(bad):
 def test_steps():
     rate = Steps(1.0, (3, 5), 0.1)
     assert [rate.at(e) for e in (0, 2.9, 3, 4, 5, 9)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_share_moves_evenly_and_stays():
+    share = Blend(0.2, 0.7, 4, 8)
+    assert [share.at(e) for e in (0, 4, 5, 6, 8, 100)] == pytest.approx([0.2, 0.2, 0.325, 0.45, 0.7, 0.7])
+    assert share.at(8) == 0.7 and Blend(0.7, 0.7, 4, 8).at(5.3) == 0.7  # exactly
+    assert Blend(0.0, 1.0, 3, 3).at(2.9) == 0.0 and Blend(0.0, 1.0, 3, 3).at(3) == 1.0
 
 
 def test_ibp_weights_keep_the_width_of_bounds():
@@ -129,6 +136,9 @@ def test_the_literatures_sizes():
     ]  # fmt: skip
     assert sum(p.numel() for p in build("cnn3", (1, 28, 28), 10).parameters()) == 416 + 8224 + 15690
     assert [m.out_channels for m in build("cnn5", (3, 32, 32), 10) if isinstance(m, nn.Conv2d)] == [16, 16, 32]
+    for name, out in (("cnn5", 7), ("cnn7", 14)):  # of any width: the dense layer has 512
+        dense = [m for m in build(name, (1, 28, 28), 10, width=4) if isinstance(m, nn.Linear)]
+        assert [(m.in_features, m.out_features) for m in dense] == [(8 * out * out, 512), (512, 10)]
 
 
 def test_architectures_that_do_not_fit():

@@ -243,21 +243,25 @@ def test_exactness_of_a_local_piece():
     assert exact(net, x) and not exact(net, x, kind="linear") and not exact(net, x.flip(1))
 
 
-# The published figures at Kaiming initialisation on CIFAR-10's shape (notes C.3), and how far apart three seeds were.
+# The published figures at Kaiming initialisation on CIFAR-10's shape (notes C.3).  They are of margins: of the outputs
+# themselves, which are 6 % less tight (see `benchmarks/README.md`), the linear ones would not be met.
 PUBLISHED = {"cnn3": (0.0249, 0.01224), "cnn5": (3.44e-4, 7.87e-5), "cnn7": (8.52e-8, 9.89e-9)}
 
 
-@pytest.mark.parametrize("name", ["cnn3", "cnn5"])
+@pytest.mark.parametrize("name", ["cnn3", "cnn5", "cnn7"])
 def test_the_published_figures_at_initialisation(name):
     local, linear = [], []
-    for seed in range(2):
+    for seed in range(1 if name == "cnn7" else 2):
         torch.manual_seed(seed)
-        net = build(name, (3, 32, 32), 10, normalize=([0.49, 0.48, 0.45], [0.2, 0.2, 0.2]), bn=False).eval()
+        net = build(name, (3, 32, 32), 10, normalize=([0.49, 0.48, 0.45], [0.2, 0.2, 0.2]))
         x = torch.rand(3, 3, 32, 32)
-        local.append(verifier.tightness(net, x))
-        linear.append(verifier.tightness(net, x[:1], kind="linear"))
-    assert np.mean(local) == pytest.approx(PUBLISHED[name][0], rel=0.2)
-    assert np.mean(linear) == pytest.approx(PUBLISHED[name][1], rel=0.1)
+        loaded = verifier.load(net.eval(), x[:1])
+        with torch.no_grad():
+            linear.append(verifier.tightness(loaded, x[:1], kind="linear", margins=[0]))
+            if name != "cnn7":  # takes long; see the benchmark
+                local.append(verifier.tightness(loaded, x, margins=[3, 3, 3]))
+    assert np.mean(linear) == pytest.approx(PUBLISHED[name][1], rel=0.055)
+    assert not local or np.mean(local) == pytest.approx(PUBLISHED[name][0], rel=0.2)
 
 
 def test_a_profile_falls_with_depth():

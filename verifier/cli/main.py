@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' remarks to programmers are noise to a user
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our own threads share the cores out, read before numpy loads
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # nothing is sent anywhere, nor a thread started for it
     try:
         from verifier.cli.app import run
 

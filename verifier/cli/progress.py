@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from verifier.run.clock import since_start
 
@@ -13,27 +14,51 @@ class Watch:
     """A progress line, once a run takes more than a second, redrawn in place on a terminal.
 
     Attributes:
-        line: what is going on.
+        last: the progress that was noted last, if any.
+
+    Args:
+        quiet: say nothing.
+        timeout: seconds since the start of the process at which the time is up, if ever.
     """
 
-    def __init__(self, quiet: bool) -> None:
-        self.line, self._next, self._drawn = "reading the input", time.monotonic() + 1.0, False
+    def __init__(self, quiet: bool, timeout: float | None = None) -> None:
+        self._phase, self._began, self._before = "reading the input", 0.0, 0
+        self.last: Any = None
+        self._next, self._drawn, self._timeout = time.monotonic() + 1.0, False, timeout
         self._quiet, self._live = quiet, sys.stderr.isatty()
+
+    @property
+    def line(self) -> str:
+        """What is going on."""
+        p = self.last
+        if p is None:
+            return self._phase
+        return f"{self._phase}: {p.bounded:,} parts bounded, {p.open:,} open, largest gap {p.worst:.3g}"
 
     def note(self, phase: str, progress: Any) -> None:
         """Take note; draw at most five times a second on a terminal, every ten seconds into a file."""
-        self.line = phase
-        if progress is not None:
-            self.line += (
-                f": {progress.bounded:,} parts bounded, {progress.open:,} open, largest gap {progress.worst:.3g}"
-            )
         now = time.monotonic()
+        if self.last is None and progress is not None:
+            self._began, self._before = now, progress.bounded
+        self._phase, self.last = phase, progress
         if now >= self._next and not self._quiet:
             self._next = now + (0.2 if self._live else 10.0)
             self._drawn = self._live
-            text = f"verifier: {self.line} ({since_start():.1f} s)"
-            sys.stderr.write(f"\r\x1b[2K{text}" if self._live else text + "\n")
+            if self._live:
+                sys.stderr.write(f"\r\x1b[2K{_cut(f'verifier: {self.status(now)}', sys.stderr)}")
+            else:
+                sys.stderr.write(f"verifier: {self.line} ({since_start():.1f} s)\n")
             sys.stderr.flush()
+
+    def status(self, now: float) -> str:
+        """Time, parts open and closed, the worst bound (0 would be proved), parts a second."""
+        spent = since_start()
+        clock = f"{spent:.0f} s" if self._timeout is None else f"{max(0.0, self._timeout - spent):.0f} s left"
+        p = self.last
+        if p is None:
+            return f"{clock}  {self._phase}"
+        rate = (p.bounded - self._before) / (now - self._began) if now > self._began else 0.0
+        return f"{clock}  {p.open:,} parts open, {p.closed:,} closed  worst bound {-p.worst:.3g}  {rate:,.0f} parts/s"
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -46,3 +71,11 @@ class Watch:
         if self._drawn:
             sys.stderr.write("\r\x1b[2K")
             self._drawn = False
+
+
+def _cut(text: str, stream: TextIO) -> str:
+    """What fits a line of the terminal: a line that wraps cannot be drawn over."""
+    try:
+        return text[: max(1, os.get_terminal_size(stream.fileno()).columns - 1)]
+    except (OSError, ValueError):
+        return text

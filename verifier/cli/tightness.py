@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,14 @@ from verifier.values.errors import UserError
 
 
 def command(a: argparse.Namespace) -> None:
-    """Print the mean tightness, then each output's; `--plot` draws it by layer, or by width and depth."""
-    for path in (a.json, a.plot, a.theory):
-        if path is not None:
-            check_place(path)
+    """Print the mean tightness, then each output's; `--plot` draws it by layer, `--theory` by width and depth."""
+    _check_files(a)
+    if a.model is None and (a.theory is None or any(v is not None for v in (a.input, a.spec, a.data, a.plot, a.json))):
+        raise UserError("no MODEL is given; only --theory, by itself, can do without")
     if a.theory is not None:
         by_width_and_depth(a.theory)
-        if a.model is None:
-            return
     if a.model is None:
-        raise UserError("no MODEL is given; only --theory can do without")
+        return
     watch = Watch(a.quiet)
     try:
         watch.note("reading the model", None)
@@ -44,31 +43,51 @@ def command(a: argparse.Namespace) -> None:
     mean = float(values[alive].mean()) if alive.any() else float("nan")
     each = [float(v[k].mean()) if k.any() else float("nan") for v, k in zip(values.T, alive.T, strict=True)]
     if a.json is not None:
-        content = {"kind": a.kind, "points": len(x), "mean": mean, "outputs": each, "layers": layers}
+        content = {"kind": a.kind, "points": len(values), "mean": mean, "outputs": each, "layers": layers}
         replace(a.json, json.dumps(_finite(content), indent=1) + "\n")
     if a.plot is not None:
         by_layer(a.plot, layers, a.kind)
     print(f"{mean!r}")
     for k, value in enumerate(each):
         print(f"Y_{k} {value!r}")
-    watch.say(f"mean {a.kind} tightness {mean:.4g} of {values.shape[1]} outputs at {len(x)} point{'s' * (len(x) != 1)}")
+    B, K = values.shape
+    watch.say(f"mean {a.kind} tightness {mean:.4g} of {K} output{'s' * (K != 1)} at {B} point{'s' * (B != 1)}")
+
+
+def _check_files(a: argparse.Namespace) -> None:
+    """Refuse, before the work, files that cannot be written."""
+    given = [("--json", a.json), ("--plot", a.plot), ("--theory", a.theory)]
+    names: dict[Path, str] = {}
+    for option, path in given:
+        if path is None:
+            continue
+        if option != "--json" and path.suffix not in (".png", ".svg", ".pdf"):
+            raise UserError(f"{option} {path}: its name must end in .png, .svg or .pdf")
+        if path in names:
+            raise UserError(f"{path}: given for {names[path]} and for {option}; name two files")
+        names[path] = option
+        check_place(path)
 
 
 def _points(a: argparse.Namespace) -> tuple[np.ndarray, Any]:
     """Points `[B, n]` and the radius of their boxes."""
+    if a.ball not in (None, "inf") or (a.data is not None and a.ball is not None):
+        raise UserError(f"--ball {a.ball}: tightness is of boxes; leave it out")
     if a.data is not None:
         if a.input is not None or a.spec is not None:
-            raise UserError("--data and --input: give one of them")
+            raise UserError("--data, --input and --spec: give one of them")
+        if a.count < 1:
+            raise UserError(f"--count {a.count}: give at least 1")
         from verifier.train.data import read
 
         x = read(a.data).x_test[: a.count]
         return x.reshape(len(x), -1).astype(np.float64), a.eps if a.eps is not None else 1.0
+    if a.input is None and a.spec is None:
+        raise UserError("no inputs are given: use --input X, --spec SPEC or --data SOURCE")
     if a.spec is None and a.eps is None:
-        a.eps = 1.0
+        a.eps = 1.0  # only proportions matter
     found = input_set(a)
     if isinstance(found, Ball):
-        if a.ball not in (None, "inf"):
-            raise UserError("--ball: tightness is of boxes; leave it out")
         return found.center[None], found.eps
     return ((found.lower + found.upper) / 2)[None], ((found.upper - found.lower) / 2)[None]
 
@@ -86,15 +105,14 @@ def _finite(content: dict[str, Any]) -> dict[str, Any]:
 
 def by_layer(path: Path, layers: list[tuple[str, float]], kind: str) -> None:
     """A picture of tightness up to each layer."""
-    with _figure(path, (6.0, 3.5)) as ax:
-        values = [v if v > 0 else float("nan") for _, v in layers]
-        ax.semilogy(range(1, len(layers) + 1), values, "o-")
-        ax.set_xticks(
-            range(1, len(layers) + 1), [name[-16:] for name, _ in layers], rotation=45, ha="right", fontsize=7
-        )
-        ax.set_ylabel(f"{kind} tightness")
-        ax.set_title("Propagation tightness up to each layer")
-        ax.grid(alpha=0.3)
+    figure, ax = _axes((6.0, 3.5))
+    at = range(1, len(layers) + 1)
+    ax.semilogy(at, [v if v > 0 else float("nan") for _, v in layers], "o-")
+    ax.set_xticks(at, [name[-16:] for name, _ in layers], rotation=45, ha="right", fontsize=7)
+    ax.set_ylabel(f"{kind} tightness")
+    ax.set_title("Propagation tightness up to each layer")
+    ax.grid(alpha=0.3)
+    _write(path, figure)
 
 
 def by_width_and_depth(path: Path) -> None:
@@ -103,16 +121,17 @@ def by_width_and_depth(path: Path) -> None:
 
     rng = np.random.default_rng(0)
     widths = [5, 10, 20, 50, 100, 200, 500]
-    with _figure(path, (6.0, 4.0)) as ax:
-        for layers in (2, 3, 5, 8):
-            of = [theory.two_layers(d) if layers == 2 else theory.depth(layers, d) for d in widths]
-            (line,) = ax.loglog(widths, of, label=f"{layers} layers, theory")
-            ax.loglog(widths, [_sampled(rng, layers, d) for d in widths], "o", color=line.get_color(), markersize=4)
-        ax.set_xlabel("width")
-        ax.set_ylabel("expected tightness (points: sampled)")
-        ax.set_title("Tightness of Gaussian linear networks at initialisation")
-        ax.legend(fontsize=8)
-        ax.grid(alpha=0.3, which="both")
+    figure, ax = _axes((6.0, 4.0))
+    for layers in (2, 3, 5, 8):
+        of = [theory.two_layers(d) if layers == 2 else theory.depth(layers, d) for d in widths]
+        (line,) = ax.loglog(widths, of, label=f"{layers} layers, theory")
+        ax.loglog(widths, [_sampled(rng, layers, d) for d in widths], "o", color=line.get_color(), markersize=4)
+    ax.set_xlabel("width")
+    ax.set_ylabel("expected tightness (points: sampled)")
+    ax.set_title("Tightness of Gaussian linear networks at initialisation")
+    ax.legend(fontsize=8)
+    ax.grid(alpha=0.3, which="both")
+    _write(path, figure)
 
 
 def _sampled(rng: np.random.Generator, layers: int, width: int) -> float:
@@ -123,25 +142,17 @@ def _sampled(rng: np.random.Generator, layers: int, width: int) -> float:
     return float(abs(J).sum() / A.sum())
 
 
-class _figure:  # noqa: N801  (reads as a function where it is used)
-    """Axes to draw on, written to a file at the end."""
+def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure, and axes to draw on."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    def __init__(self, path: Path, size: tuple[float, float]) -> None:
-        if path.suffix not in (".png", ".svg", ".pdf"):
-            raise UserError(f"{path}: its name must end in .png, .svg or .pdf")
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
 
-        self._path, self._figure = path, Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(self._figure)
 
-    def __enter__(self) -> Any:
-        return self._figure.subplots()
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            import io
-
-            content = io.BytesIO()
-            self._figure.savefig(content, format=self._path.suffix[1:], dpi=150)
-            replace(self._path, content.getvalue())
+def _write(path: Path, figure: Any) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:], dpi=150)
+    replace(path, content.getvalue())

@@ -16,6 +16,8 @@ from verifier.values.verdict import Verdict
 
 GRACE = 0.15
 """Seconds before the timeout at which the verdict is due, so that it is printed in time."""
+MOST = 10
+"""Open disjuncts that `--explain` lists."""
 LEAST = 0.5
 """Seconds for reading the input where the timeout leaves none: bad input is refused whatever the timeout."""
 
@@ -31,6 +33,7 @@ def command(
     quiet: bool,
     assignments: Path | None = None,
     accept_real: bool = False,
+    explain: bool = False,
 ) -> None:
     """Answer, print, write files; see `verifier verify --help`."""
     if certificate is not None:
@@ -42,8 +45,10 @@ def command(
             check_place(path)
     if assignments is not None:
         check_folder(assignments)
-    watch = Watch(quiet)
-    report = _Report(results, json, watch, assignments)
+    watch = Watch(quiet, timeout)
+    report = _Report(results, json, watch, assignments, explain)
+    limit = None if timeout is None or timeout == float("inf") else timeout
+    report.asked = {"model": model, "spec": spec, "timeout": limit, "device": device, "accept_real": accept_real}
     left = None if timeout is None else max(0.0, timeout - since_start() - GRACE)
     timer = threading.Timer(_due(left), report.late)  # a step that takes too long must not delay the verdict
     timer.daemon = True
@@ -53,14 +58,33 @@ def command(
     from verifier.run.verify import verify
 
     try:
-        result = verify(model, spec, left, device=device, accept_real=accept_real, watch=watch.note)
+        result = verify(
+            model, spec, left, device=device, accept_real=accept_real, watch=watch.note, explain=report.explained
+        )
     except KeyboardInterrupt:
         watch.say(f"stopped while {watch.line}")
         raise
     finally:
         timer.cancel()
         watch.close()
+    if explain:
+        _ended(result)
     report.done(result)
+
+
+def _ended(result: Any) -> None:
+    """Where the time went, and what is open."""
+    phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.stats["phases"].items())
+    print(f"verifier: phases: {phases}", file=sys.stderr)
+    if "domains" in result.stats:
+        s = result.stats
+        print(f"verifier: parts: {s['domains']:,} bounded, {s['closed']:,} closed, {s['open']:,} open", file=sys.stderr)
+    for part in result.stats.get("parts", [])[:MOST]:
+        gap = "never bounded" if part["gap"] is None else f"{part['gap']:.3g} from refuted"
+        neurons = f", {part['undecided']:,} neurons undecided at the root" if "undecided" in part else ""
+        print(
+            f"verifier: open: disjunct {part['disjunct']}, {gap}, in {part['open']:,} parts{neurons}", file=sys.stderr
+        )
 
 
 def _due(left: float | None) -> float:
@@ -71,9 +95,29 @@ def _due(left: float | None) -> float:
 class _Report:
     """Prints one verdict, once, whoever comes first: the search or the clock."""
 
-    def __init__(self, results: Path | None, json: Path | None, watch: Watch, assignments: Path | None = None) -> None:
+    def __init__(
+        self,
+        results: Path | None,
+        json: Path | None,
+        watch: Watch,
+        assignments: Path | None = None,
+        explain: bool = False,
+    ) -> None:
         self._results, self._json, self._watch, self._lock = results, json, watch, threading.Lock()
         self._assignments = assignments
+        self._explain = explain
+        self.asked: dict[str, Any] = {}
+        self._chosen: dict[str, Any] = {}
+
+    def explained(self, strategy: str, facts: dict[str, Any]) -> None:
+        """What was chosen from what, before it is done."""
+        self._chosen = {"strategy": strategy, "facts": facts}
+        if self._explain:
+            from verifier.run.facts import lines
+
+            self._watch.close()
+            for line in lines(strategy, facts):
+                print(f"verifier: {line}", file=sys.stderr)
 
     def done(self, result: Any) -> None:
         """Print and write a result."""
@@ -99,24 +143,40 @@ class _Report:
         finally:
             os._exit(status)
 
+    def _so_far(self) -> dict[str, Any]:
+        """What is known of a search that has not come back."""
+        p = self._watch.last
+        if p is None:
+            return {"seconds": since_start(), **self._chosen}
+        gap = p.worst if p.worst < float("inf") else None
+        counts = {"domains": p.bounded, "open": p.open, "closed": p.closed, "gap": gap}
+        return {"seconds": since_start(), **counts, **self._chosen}
+
     def _write(self, verdict: Verdict, text: str, reason: str, result: Any) -> None:
         """The files first: where they cannot be written there is no verdict on standard output either."""
         if self._results is not None:
             replace(self._results, f"{verdict}\n{text}")
         if self._json is not None:
-            replace(self._json, _as_json(verdict, reason, result))
+            stats = self._so_far() if result is None else result.stats
+            replace(self._json, _as_json(verdict, reason, result, {"stats": stats, "question": self.asked}))
         if self._assignments is not None and result is not None and result.witness is not None:
             write_tensors(self._assignments, result.witness)
         sys.stdout.write(f"{verdict}\n{text}")
         sys.stdout.flush()
 
 
-def _as_json(verdict: Verdict, reason: str, result: Any) -> str:
+def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -> str:
     import json
+
+    from verifier import __version__
+    from verifier.run.machine import machine
 
     witness = None if result is None else result.witness
     found = None if witness is None else {"x": witness.x.tolist(), "y": witness.y.tolist()}
-    if found is not None and witness is not None and witness.tensors:
-        found["variables"] = {t.name: t.values.tolist() for t in witness.tensors}
-    stats = {} if result is None else result.stats
-    return json.dumps({"verdict": verdict, "reason": reason, "witness": found, "stats": stats}, indent=1) + "\n"
+    if found is not None and witness is not None:
+        found["disjunct"] = witness.disjunct
+        if witness.tensors:
+            found["variables"] = {t.name: t.values.tolist() for t in witness.tensors}
+    about = {"version": __version__, "machine": machine(), "seconds": since_start()}
+    record = {"verdict": verdict, "reason": reason, "witness": found, **more, **about}
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"

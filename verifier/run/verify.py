@@ -17,6 +17,7 @@ from verifier.attack.replay import Replay
 from verifier.graph.graph import Graph
 from verifier.run import strategy
 from verifier.run.apart import apart
+from verifier.run.facts import Facts, facts, parts
 from verifier.run.joint import Joint
 from verifier.run.model import boundable
 from verifier.run.peel import peeled
@@ -47,7 +48,9 @@ class Result:
         verdict: `sat`, `unsat`, `unknown` or `timeout`.
         witness: for `sat`, the counterexample.
         reason: one line: what decided it, or why it is not decided.
-        stats: numbers about the run (domains, seconds by phase, …).
+        stats: about the run: `seconds`, `phases` (seconds of each), `domains` bounded, `open` and `closed`, `rounds`,
+            `gap` (the worst, of what is open), `parts` (what is open, see `bench.store.Row`), `strategy` and the
+            `facts` it was chosen from (see `run.facts`); each as far as it came to that.
         certificate: None: certificates are not written yet.
     """
 
@@ -67,6 +70,7 @@ def verify(
     seed: int = 0,
     accept_real: bool = False,
     watch: Callable[[str, Progress | None], None] | None = None,
+    explain: Callable[[str, Facts], None] | None = None,
 ) -> Result:
     """Whether some input satisfies the property.
 
@@ -79,6 +83,7 @@ def verify(
         seed: of the search for counterexamples; proofs do not depend on it.
         accept_real: consent to an answer in real arithmetic where a query declares floating-point types.
         watch: called with the phase and, while searching, the progress.
+        explain: called with the strategy, once it is chosen, and the facts that it was chosen from.
 
     Raises:
         UserError: input that cannot be used; the message says what, where, and what to do.
@@ -92,7 +97,7 @@ def verify(
     try:
         posed = pose(model, prop, accept_real)
     except ModelError as refused:
-        return _divided(model, prop, refused, clock, budget, device=device, seed=seed, watch=watch)
+        return _divided(model, prop, refused, clock, budget, device=device, seed=seed, watch=watch, explain=explain)
     net, question = posed.net, posed.prop
     clock.mark("load")
     if question.n_disjuncts == 0:
@@ -102,6 +107,10 @@ def verify(
     graph = boundable(net)
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
+    known = facts(net, graph, question)
+    chosen: dict[str, Any] = {"strategy": plan.reason, "facts": known}
+    if explain:
+        explain(plan.reason, known)
     replay = Replay(question, net.run, _evaluator(graph), net.input_dtype)
     whole, graph = graph, peeled(graph, question)
     if watch:
@@ -109,7 +118,7 @@ def verify(
     witness = attack(graph, question, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
     clock.mark("attack")
     if witness is not None:
-        return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(strategy=plan.reason))
+        return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(**chosen))
     query = make_query(graph, question, plan.place)
     clock.mark("prepare")
     outcome = decide(
@@ -128,7 +137,11 @@ def verify(
         Verdict.TIMEOUT: f"out of time: {p.open} parts of the input set are open, the largest gap is {p.worst:.3g}",
         Verdict.UNKNOWN: f"{p.stuck} parts can be neither refuted nor split: they are as small as numbers allow",
     }
-    stats = clock.stats(domains=p.bounded, open=p.open, rounds=p.rounds, strategy=plan.reason)
+    counts: dict[str, Any] = {"domains": p.bounded, "open": p.open, "closed": p.closed, "rounds": p.rounds}
+    if outcome.verdict in (Verdict.TIMEOUT, Verdict.UNKNOWN):
+        gap = max((o.gap for o in outcome.rest), default=p.worst)
+        counts |= {"gap": gap if gap < float("inf") else None, "parts": parts(outcome.rest)}
+    stats = clock.stats(**counts, **chosen)
     return Result(outcome.verdict, posed.told(outcome.witness), why[outcome.verdict], stats)
 
 

@@ -13,8 +13,9 @@ from verifier.search.loop import InputSearch
 from verifier.search.memory import one_memory_error
 from verifier.search.neurons import tree
 from verifier.search.neurons.loop import Grow
-from verifier.search.outcome import Outcome, Progress, Try
+from verifier.search.outcome import Open, Outcome, Progress, Try
 from verifier.search.query import Query
+from verifier.search.rest import still_open
 from verifier.search.rivals import Rivals
 from verifier.values.verdict import Verdict
 
@@ -43,23 +44,28 @@ def decide(
     Args:
         other: makes the same question in another form (see `Rivals`).
     """
-    inputs: InputSearch | Rivals = InputSearch(query, attempt, watch, threads=threads)
+
+    def both(_: Progress) -> None:
+        if watch is not None:
+            watch(inputs.progress.plus(neurons.progress))
+
+    inputs: InputSearch | Rivals = InputSearch(query, attempt, both, threads=threads)
     if other is not None:
-        inputs = Rivals(query, other, attempt, watch, threads)
-    neurons = NeuronSearch(query, budget, attempt, watch)
+        inputs = Rivals(query, other, attempt, both, threads)
+    neurons = NeuronSearch(query, budget, attempt, both)
     try:
         done = _alternate(query, inputs, neurons, budget)
     except OutOfTime:
         done = Outcome(Verdict.TIMEOUT)
     finally:
         inputs.close()
-    progress = inputs.progress
-    for name in ("bounded", "open", "rounds", "stuck"):
-        setattr(progress, name, getattr(progress, name) + getattr(neurons.progress, name))
-    progress.worst = min(progress.worst, neurons.progress.worst)
+    progress = inputs.progress.plus(neurons.progress)
+    rest: tuple[Open, ...] = ()
     if done.verdict is Verdict.UNSAT:
         progress.open = 0  # what one way had left, the other has refuted
-    return Outcome(done.verdict, done.witness, progress)
+    elif done.verdict is not Verdict.SAT:
+        rest = still_open(query, inputs.blocks, inputs.stuck, neurons.under_way)
+    return Outcome(done.verdict, done.witness, progress, rest)
 
 
 def _alternate(query: Query, inputs: InputSearch | Rivals, neurons: NeuronSearch, budget: Budget) -> Outcome:
@@ -109,6 +115,11 @@ class NeuronSearch:
     def able(self) -> bool:
         """Whether there is a group that it can go on with."""
         return bool(self._todo) or self._search is not None
+
+    @property
+    def under_way(self) -> Grow | None:
+        """The search that it has begun and not ended."""
+        return self._search
 
     @property
     def closed(self) -> float:

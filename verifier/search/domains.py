@@ -74,6 +74,11 @@ class Frontier:
         """What the open domains' shares come to."""
         return float(sum(b.share.sum() for b in self._blocks))
 
+    @property
+    def blocks(self) -> list[Domains]:
+        """All open domains, in blocks."""
+        return self._blocks
+
     def groups(self) -> set[int]:
         """Which groups have open domains."""
         return {int(g) for b in self._blocks for g in np.unique(b.group)}

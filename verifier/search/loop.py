@@ -67,6 +67,16 @@ class InputSearch:
         return self.able
 
     @property
+    def blocks(self) -> list[Domains]:
+        """The open domains."""
+        return self.frontier.blocks
+
+    @property
+    def stuck(self) -> set[int]:
+        """Groups of which a domain was given up."""
+        return self._stuck
+
+    @property
     def refuted(self) -> set[int]:
         """Groups that have no open domain, nor one that was given up."""
         return self._groups - self.frontier.groups() - self._stuck
@@ -119,6 +129,7 @@ class InputSearch:
                 self._batch = min(2 * self._batch, self._most)
             progress.bounded, progress.rounds = progress.bounded + len(d), progress.rounds + 1
             left = np.flatnonzero(result.alive.any(1))
+            progress.closed += len(d) - len(left)
             if len(left):
                 witness = self._attempt(result.corner(d)[left], d.group[left])
                 if witness is not None:
@@ -126,6 +137,7 @@ class InputSearch:
                 children, stuck = _split(self.query, d, result, left)
                 self._stuck |= set(d.group[stuck].tolist())
                 progress.stuck += len(stuck)
+                progress.closed += 2 * (len(left) - len(stuck)) - len(children)
                 self.frontier.push(children)
                 progress.worst = float(result.gap[left].max())
             progress.open = len(self.frontier)

@@ -20,6 +20,7 @@ class Progress:
 
     Attributes:
         bounded: domains bounded so far.  open: domains waiting.  rounds: batches so far.
+        closed: domains refuted so far.
         worst: the largest gap seen in the last round.
         stuck: domains that can be neither closed nor split.
     """
@@ -29,12 +30,37 @@ class Progress:
     rounds: int = 0
     worst: float = float("inf")
     stuck: int = 0
+    closed: int = 0
+
+    def plus(self, other: Progress) -> Progress:
+        """Of two searches about one question: domains of both, and the better one's gap."""
+        names = ("bounded", "open", "rounds", "stuck", "closed")
+        counts = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return Progress(**counts, worst=min(self.worst, other.worst))
+
+
+@dataclass(frozen=True)
+class Open:
+    """A disjunct that is neither refuted nor satisfied.
+
+    Attributes:
+        disjunct: its number in the property.
+        gap: how far the worst part of it is from being refuted, infinite where that has never been bounded.
+        parts: how many parts of it are open.
+        undecided: where neurons were split, how many were of either sign at the root.
+    """
+
+    disjunct: int
+    gap: float
+    parts: int
+    undecided: int | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a search ended, and with what."""
+    """How a search ended, and with what; for one without a decision also what it has left open."""
 
     verdict: Verdict
     witness: Witness | None = None
     progress: Progress = field(default_factory=Progress)
+    rest: tuple[Open, ...] = ()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from verifier.search.budget import Budget
+from verifier.search.domains import Domains
 from verifier.search.loop import InputSearch
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
@@ -55,7 +56,8 @@ class Rivals:
     def progress(self) -> Progress:
         """What both have bounded, and where the better one stands."""
         p, all_ = self._lead.progress, [way.progress for way in self._both()]
-        return Progress(sum(q.bounded for q in all_), p.open, sum(q.rounds for q in all_), p.worst, p.stuck)
+        bounded, rounds = sum(q.bounded for q in all_), sum(q.rounds for q in all_)
+        return Progress(bounded, p.open, rounds, p.worst, p.stuck, sum(q.closed for q in all_))
 
     @property
     def able(self) -> bool:
@@ -65,6 +67,16 @@ class Rivals:
     def ready(self, seconds: float) -> bool:
         """Whether what comes next fits so much time, roughly."""
         return self._lead.ready(seconds)
+
+    @property
+    def blocks(self) -> list[Domains]:
+        """The open domains."""
+        return self._lead.blocks
+
+    @property
+    def stuck(self) -> set[int]:
+        """Groups of which a domain was given up."""
+        return self._lead.stuck
 
     @property
     def refuted(self) -> set[int]:

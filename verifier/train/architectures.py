@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from verifier.values.errors import UserError
 
+DENSE = 512
+"""Neurons of the dense layer before the last, whatever the width of the convolutions."""
+
 
 class Normalize(nn.Module):
     """`(x − mean) / std`, channel by channel: inside the network, so that eps is in units of the data."""
@@ -57,7 +60,7 @@ def cnn5(shape: tuple[int, ...], classes: int, width: int = 16, bn: bool = False
         *_conv(width, 2 * width, 4, 2, 1, bn),
         nn.Flatten(),
     ]
-    return [*body, *_dense(_entries(body, (c, h, w)), 32 * width, bn), nn.Linear(32 * width, classes)]
+    return [*body, *_dense(_entries(body, (c, h, w)), DENSE, bn), nn.Linear(DENSE, classes)]
 
 
 def cnn7(shape: tuple[int, ...], classes: int, width: int = 64, bn: bool = True) -> list[nn.Module]:
@@ -68,7 +71,7 @@ def cnn7(shape: tuple[int, ...], classes: int, width: int = 64, bn: bool = True)
         body += _conv(c, out, 3, stride, 1, bn)
         c = out
     body.append(nn.Flatten())
-    return [*body, *_dense(_entries(body, (shape[0], h, w)), 8 * width, bn), nn.Linear(8 * width, classes)]
+    return [*body, *_dense(_entries(body, (shape[0], h, w)), DENSE, bn), nn.Linear(DENSE, classes)]
 
 
 def mlp(shape: tuple[int, ...], classes: int, width: int = 100, bn: bool = False, depth: int = 2) -> list[nn.Module]:

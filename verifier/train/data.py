@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import math
 import pickle
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +16,8 @@ import numpy as np
 from verifier.values.errors import UserError
 
 CHANNELS = (1, 3, 4)
+MOST_CLASSES = 100_000
+"""A larger label is no class: the network would need so many outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,20 @@ class Data:
     def shape(self) -> tuple[int, ...]:
         """Of one input."""
         return tuple(self.x_train.shape[1:])
+
+    def within(self, lower: float, upper: float) -> None:
+        """See that all inputs are in [lower, upper]: boxes are cut to that range, which turns those outside inside out.
+
+        Raises:
+            UserError: one isn't; the message says of which part.
+        """
+        for part in ("x_train", "x_test"):
+            x = getattr(self, part)
+            if x.size and not np.float32(lower) <= x.min() <= x.max() <= np.float32(upper):
+                raise UserError(
+                    f"data: {part} goes from {x.min():g} to {x.max():g}, not within [{lower:g}, {upper:g}]; "
+                    "set data.lower and data.upper"
+                )
 
     def held_out(self, share: float, seed: int) -> Data:
         """The training part alone, with a random share of it in place of the test part (never the test part itself)."""
@@ -110,6 +128,8 @@ def labels(y: np.ndarray, n: int, where: str) -> np.ndarray:
     y = np.asarray(y).reshape(-1) if np.asarray(y).ndim <= 2 and np.asarray(y).size == n else np.asarray(y)
     if y.shape != (n,) or y.dtype.kind not in "ui" or (n and y.min() < 0):
         raise UserError(f"{where}: labels of type {y.dtype} and shape {list(y.shape)} for {n} inputs; one class each")
+    if n and y.max() >= MOST_CLASSES:
+        raise UserError(f"{where}: a label is {y.max()}; classes are numbered from 0, up to {MOST_CLASSES - 1}")
     return y.astype(np.int64)
 
 
@@ -136,14 +156,17 @@ def _digits() -> Data:
 
 def _npz(path: Path) -> Data:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
+        with path.open("rb") as file:
+            f = np.load(file, allow_pickle=False)
+            if not isinstance(f, np.lib.npyio.NpzFile):
+                raise UserError(f"{path}: one array, not an .npz file; it needs x_train, y_train, x_test, y_test")
             missing = [k for k in ("x_train", "y_train", "x_test", "y_test") if k not in f.files]
             if missing:
                 raise UserError(f"{path}: has no array {missing[0]}; it needs x_train, y_train, x_test, y_test")
             return _data({k: f[k] for k in ("x_train", "y_train", "x_test", "y_test")}, str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as e:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as e:
         raise UserError(f"{path}: not an .npz file of plain arrays ({e})") from None
 
 
@@ -182,14 +205,14 @@ def read_idx(path: Path) -> np.ndarray:
         UserError: it is not such a file, or cut off.
     """
     try:
-        raw = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())[:]
-    except (OSError, EOFError) as e:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as e:
         raise UserError(f"{path}: cannot be read ({e})") from None
     if len(raw) < 4 or raw[:3] != b"\0\0\x08" or not 1 <= raw[3] <= 4 or len(raw) < 4 + 4 * raw[3]:
         raise UserError(f"{path}: not an IDX file of bytes")
     sizes = [int(n) for n in np.frombuffer(raw, ">u4", raw[3], 4)]
     start = 4 + 4 * raw[3]
-    if len(raw) - start != np.prod(sizes, dtype=np.int64):
+    if len(raw) - start != math.prod(sizes):
         raise UserError(f"{path}: {len(raw) - start} bytes for sizes {sizes}: the file is cut off or too long")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(sizes)
 

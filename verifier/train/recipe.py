@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from verifier.train.method import Method
 from verifier.train.methods import METHODS
 from verifier.train.methods.ibp import IBP
-from verifier.train.schedule import Ramp, Steps
+from verifier.train.schedule import Blend, Ramp, Steps
 from verifier.values.errors import UserError
 
 
@@ -86,18 +86,21 @@ class TrainOptions:
 
     Attributes:
         batch: samples a step.
-        weight: the robust loss's share; the clean loss has the rest.  The ramp ends with it: before, the share is
-            `weight` all the same.
+        weight: the robust loss's share; the clean loss has the rest.
+        weight_start: the share before the ramp, which moves evenly to `weight` during it (as in Gowal et al. 2018,
+            section 4); `weight` from the first step where None.
         l1: factor of the sum of the weights' magnitudes.
         stabilize: factor of Shi et al.'s regularisers during the ramp.
         clip: largest ℓ2 norm of a gradient; none where 0.
-        average: from which epoch on weights are averaged (stochastic weight averaging); never where 0.
+        average: from which epoch on weights are averaged (stochastic weight averaging); never where 0.  The held-out
+            part, where there is one, then measures the average.
         patience: epochs without a better certified accuracy of the held-out part before training stops; never where 0.
         seed: of everything random.
     """
 
     batch: int = 256
     weight: float = 1.0
+    weight_start: float | None = None
     l1: float = 0.0
     stabilize: float = 0.5
     clip: float = 10.0
@@ -135,13 +138,18 @@ class Recipe:
             "schedule.train_eps must not be negative": s.train_eps is None or s.train_eps >= 0,
             "schedule.epochs must be positive": s.epochs > 0,
             "schedule.lr must be positive": s.lr > 0,
+            "schedule.milestones must not be negative": all(m >= 0 for m in s.milestones),
+            "schedule.factor must be positive": s.factor > 0,
             "train.batch must be positive": t.batch > 0,
             "train.weight must be in [0, 1]": 0 <= t.weight <= 1,
+            "train.weight_start must be in [0, 1]": t.weight_start is None or 0 <= t.weight_start <= 1,
             "train.l1 must not be negative": t.l1 >= 0,
             "train.stabilize must not be negative": t.stabilize >= 0,
             "train.clip must not be negative": t.clip >= 0,
             "train.average must not be negative": t.average >= 0,
+            "train.patience must not be negative": t.patience >= 0,
             "train.patience needs data.held_out": t.patience == 0 or d.held_out > 0,
+            "train.seed must be at least 0 and below 2^63": 0 <= t.seed < 2**63,
         }.items():
             if not ok:
                 raise UserError(f"{what}; correct it")
@@ -151,6 +159,11 @@ class Recipe:
         """The radius by epoch."""
         s = self.schedule
         return Ramp(s.eps if s.train_eps is None else s.train_eps, s.ramp_start, s.ramp_end, s.shape)
+
+    def share(self) -> Blend:
+        """The robust loss's share by epoch."""
+        t, s = self.train, self.schedule
+        return Blend(t.weight if t.weight_start is None else t.weight_start, t.weight, s.ramp_start, s.ramp_end)
 
     def rate(self) -> Steps:
         """The learning rate by epoch."""
@@ -197,8 +210,10 @@ def parse(content: dict[str, Any]) -> Recipe:
     parts: dict[str, Any] = {key: _filled(cls, content.get(key, {}), key) for key, cls in tables.items()}
     chosen = dict(content.get("method", {}))
     name = chosen.pop("name", "ibp")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise UserError(f"method.name: {name!r} is none of {', '.join(METHODS)}")
+    if "data_lower" in {f.name for f in fields(METHODS[name])}:  # what is attacked stays in the data's range
+        chosen = {"data_lower": parts["data"].lower, "data_upper": parts["data"].upper} | chosen
     return Recipe(**parts, method=_filled(METHODS[name], chosen, "method"))
 
 

@@ -54,6 +54,24 @@ def _smooth(t: float, T: float, c: float = 0.25, e: float = 4.0) -> float:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """A number that moves evenly from `before` to `after` between two epochs, batch by batch."""
+
+    before: float
+    after: float
+    start: float = 0.0
+    end: float = 0.0
+
+    def at(self, epoch: float) -> float:
+        """Its value; `epoch` counts batches as parts."""
+        if epoch >= self.end or self.before == self.after:
+            return self.after
+        if epoch <= self.start:
+            return self.before
+        return self.before + (self.after - self.before) * (epoch - self.start) / (self.end - self.start)
+
+
+@dataclass(frozen=True)
 class Steps:
     """A number that is multiplied by `factor` at given epochs."""
 

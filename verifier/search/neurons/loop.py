@@ -149,6 +149,7 @@ class Grow:
             if budget.spent():
                 return None
             parents, start = self._pop(self._batch), time.monotonic()
+            before = sum(map(len, self.stack)) + 2 * len(parents), self.progress.stuck
             try:
                 with one_memory_error():
                     self._settle(renewed(self.tree.fast, children(parents)), self.plan.rates)
@@ -165,6 +166,7 @@ class Grow:
                 self._batch = min(2 * self._batch, self._most)
             self.progress.rounds += 1
             self.progress.open = sum(map(len, self.stack))
+            self.progress.closed += before[0] - self.progress.open - (self.progress.stuck - before[1])
             if self.watch is not None:
                 self.watch(self.progress)
         return Outcome(Verdict.UNKNOWN if self._stuck else Verdict.UNSAT, None, self.progress)

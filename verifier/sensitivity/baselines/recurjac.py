@@ -18,7 +18,18 @@ def recurjac(graph: Graph, box: Box, rows: np.ndarray, p: float = inf) -> np.nda
     The derivative is bounded on the whole set by the same walks as ours, but for gates: where the sign of what comes to
     one is open, decided or not, an interval takes the place of its planes.  Sound as those are; never tighter.
     """
-    problem = pose(graph, box, rows, 1 if p == inf else 2, recurjac=True)
+    search = _bounded(graph, box, rows, 1 if p == inf else 2)
+    return np.asarray(search.problem.norm(search.upper, True))
+
+
+def recurjac_entries(graph: Graph, box: Box, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds `[K, n]` of the derivatives of functionals `[K, m]` by every input, lower and upper, in the same way."""
+    above = _bounded(graph, box, rows, inf).upper.reshape(len(rows), 2, -1)  # of derivatives, and of minus these
+    return -above[:, 1], above[:, 0]
+
+
+def _bounded(graph: Graph, box: Box, rows: np.ndarray, dual: float) -> Search:
+    problem = pose(graph, box, rows, dual, recurjac=True)
     search = Search(problem, Aim(problem.goals[:, 0]))
     search.root(climbing=False)
-    return np.asarray(problem.norm(search.upper, True))
+    return search

@@ -17,9 +17,11 @@ positive definite if a Cholesky decomposition, less than that and than the decom
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -29,10 +31,11 @@ from verifier.sensitivity.baselines.products import slope_range
 from verifier.sensitivity.baselines.spectral import frobenius_above, norm_above, up
 from verifier.values.rounding import gamma, tiny
 
-GAP = 1e-9
-"""How far from the optimum the interior-point method stops, as a share of ρ."""
-PACE = 20.0
-"""How much more the objective weighs after each step along the central path."""
+SMALL = 40
+"""Up to so many states Clarabel takes a second at most; it is 40 s for a hundred, where SCS takes two."""
+OPTIONS: dict[str, dict[str, Any]] = {"SCS": {"eps": 1e-6, "max_iters": 5000}}
+WIDER = (1e-11, 1e-9, 1e-7, 1e-5)
+"""How much larger than the least ρ for given multipliers, as computed, those are that are tried."""
 MIXED = (0.0, *(10.0**-k for k in range(11, -1, -1)))
 """Shares of the strictly feasible start that are tried, one after the other, to make a proposal feasible."""
 
@@ -69,7 +72,8 @@ def lipsdp(
     graph: Graph | Sequence[Layer],
     rows: np.ndarray | None = None,
     bounds: Bounds | None = None,
-    solver: str = "interior",
+    solver: str | None = None,
+    seconds: float = 60.0,
 ) -> float:
     """A constant L with `|f(x) − f(x')|₂ <= L·|x − x'|₂`, rounded up; infinity where none was certified.
 
@@ -79,7 +83,8 @@ def lipsdp(
         graph: a chain (see `chain`), or its layers.
         rows: `[K, m]`: of rows·f instead of f.
         bounds: one (lower, upper) a layer of activations.
-        solver: "interior" (our own, seconds for hundreds of neurons), or one of cvxpy's, such as "CLARABEL" or "SCS".
+        solver: one of cvxpy's; if None "CLARABEL" for a few dozen neurons, "SCS" for more (100: some seconds).
+        seconds: for the solver; where it is stopped, what it has found is made to hold.
 
     Raises:
         ModelError: the network is no chain, or too large; bounds do not fit it.
@@ -95,8 +100,8 @@ def lipsdp(
     q = replace(q, F=q.F / one, F_error=q.F_error / one)
     small = _reduced(q, layers[0].W)
     start = _start(small)
-    T, rho = _interior(small, start) if solver == "interior" else _solved(small, solver)
-    _, rho = certified(q, (T, rho), start)
+    solver = solver or ("CLARABEL" if small.F.shape[1] <= SMALL else "SCS")
+    _, rho = certified(q, _solved(small, start, solver, seconds), start)
     return up(up(sqrt(rho)) * one) if rho < inf else inf
 
 
@@ -183,77 +188,18 @@ def _start(q: Quadratic) -> tuple[np.ndarray, float]:
     T = np.zeros(len(q.Z))
     for k in sorted(set(q.layer.tolist()), reverse=True):
         own = np.flatnonzero(q.layer == k)
-        t = _enough(q.matrix(T, 0.0), q.n + own)
+        t = 2 * _needed(q.matrix(T, 0.0), q.n + own)
         T[own] = max(t, 1e-9 * float(T.max()), 1e-300)
-    return T, _enough(q.matrix(T, 0.0), np.arange(q.n))
+    return T, 2 * _needed(q.matrix(T, 0.0), np.arange(q.n))
 
 
-def _enough(N: np.ndarray, own: np.ndarray) -> float:
-    """Twice the largest eigenvalue of the Schur complement, without sign, of the rows `own` in those and later ones."""
+def _needed(N: np.ndarray, own: np.ndarray) -> float:
+    """The largest eigenvalue of the Schur complement, without sign, of the rows `own` in those and later ones; or 0."""
     later = np.arange(own[-1] + 1, len(N))
     N = np.where(np.isfinite(N), N, 0.0)
     C = N[np.ix_(own, later)]
     needed = C @ np.linalg.lstsq(N[np.ix_(later, later)], C.T, rcond=None)[0] - N[np.ix_(own, own)]
-    return 2.0 * max(0.0, float(np.linalg.eigvalsh(0.5 * (needed + needed.T))[-1]))
-
-
-def _interior(q: Quadratic, start: tuple[np.ndarray, float]) -> tuple[np.ndarray, float]:
-    """The least ρ and its T, by the barrier method: Newton's steps for `weight·ρ − log det N`.
-
-    With `P = N⁻¹`, `dN/dT_i = e_i·e_iᵀ − z_i·z_iᵀ`, so gradients and Hessian are entries of P, Z P and Z P Zᵀ, squared.
-    (`N > 0` makes T positive.)  On the central path ρ exceeds the optimum by `S / weight`.
-    """
-    v = np.r_[start[0], start[1]]
-    S = q.Z.shape[1]
-    L = _cholesky(q.matrix(v[:-1], v[-1]))
-    weight = S / max(v[-1], 1e-300)
-    for _ in range(400):
-        if L is None or S / weight < GAP * v[-1]:
-            break
-        step, decrement = _newton(q, v, L, weight)
-        v, L, moved = _searched(q, v, L, step, weight)
-        if decrement < 0.5 or not moved:
-            if not moved and decrement > 1.0:
-                break  # rounding leaves nothing to be gained
-            weight *= PACE
-    return v[:-1], float(v[-1])
-
-
-def _newton(q: Quadratic, v: np.ndarray, L: np.ndarray, weight: float) -> tuple[np.ndarray, float]:
-    """Newton's step and its decrement, in units of the variables: Hessians of these are well scaled."""
-    half = np.linalg.inv(L)
-    P = half.T @ half
-    ZP, Px = q.Z @ P, P[:, : q.n]
-    ze, zz, ee = ZP[:, q.n :], ZP @ q.Z.T, P[q.n :, q.n :]
-    g = np.r_[np.diag(zz) - np.diag(ee), weight - np.trace(Px[: q.n])] * v
-    H = np.empty((len(v), len(v)))
-    H[:-1, :-1] = ee**2 - ze**2 - ze.T**2 + zz**2
-    H[-1, :-1] = H[:-1, -1] = (Px[q.n :] ** 2).sum(1) - (ZP[:, : q.n] ** 2).sum(1)
-    H[-1, -1] = (Px[: q.n] ** 2).sum()
-    H *= v[:, None] * v
-    unit = 1 / np.sqrt(np.maximum(np.diag(H), 1e-300))
-    scaled = H * unit[:, None] * unit
-    scaled[np.diag_indices(len(v))] += 1e-14
-    step = -unit * np.linalg.solve(scaled, unit * g)
-    return step * v, float(sqrt(max(0.0, -(step @ g))))
-
-
-def _searched(
-    q: Quadratic, v: np.ndarray, L: np.ndarray, step: np.ndarray, weight: float
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The first of shorter and shorter steps that lowers the barrier function, its decomposition, if there is one."""
-
-    def value(v: np.ndarray, L: np.ndarray) -> float:
-        return weight * float(v[-1]) - 2 * float(np.log(np.diag(L)).sum())
-
-    now, length = value(v, L), 1.0
-    for _ in range(40):
-        new = v + length * step
-        M = _cholesky(q.matrix(new[:-1], new[-1])) if (new > 0).all() else None
-        if M is not None and value(new, M) < now:
-            return new, M, True
-        length *= 0.5
-    return v, L, False
+    return max(0.0, float(np.linalg.eigvalsh(0.5 * (needed + needed.T))[-1]))
 
 
 def _cholesky(N: np.ndarray) -> np.ndarray | None:
@@ -265,41 +211,56 @@ def _cholesky(N: np.ndarray) -> np.ndarray | None:
     return L if np.isfinite(L).all() else None
 
 
-def _solved(q: Quadratic, solver: str) -> tuple[np.ndarray, float]:
-    """What one of cvxpy's solvers says: T and ρ; not a number where it says nothing."""
+def _solved(q: Quadratic, start: tuple[np.ndarray, float], solver: str, seconds: float) -> tuple[np.ndarray, float]:
+    """What one of cvxpy's solvers says: T and ρ; not a number where it says nothing.
+
+    Variables are in units of the start and N is scaled to the diagonal 1 there: solvers of the first order need that.
+    """
     import cvxpy as cp
 
-    T, rho = cp.Variable(len(q.Z), nonneg=True), cp.Variable(nonneg=True)
-    N = cp.diag(cp.hstack([rho * np.ones(q.n), T])) - q.Z.T @ cp.diag(T) @ q.Z - q.F.T @ q.F
-    S = len(q.F.T)
-    X = cp.Variable((S, S), PSD=True)
-    try:
-        cp.Problem(cp.Minimize(rho), [X == N]).solve(solver=solver)
-    except cp.SolverError:
-        pass
-    if T.value is None or rho.value is None:
-        return np.full(len(q.Z), np.nan), inf
-    return np.asarray(T.value), float(rho.value)
+    unit, most = start
+    nothing = np.full(len(unit), np.nan), inf
+    d = 1 / np.sqrt(np.maximum(np.diag(q.matrix(*start)), 1e-300))
+    Z, F = np.sqrt(unit)[:, None] * q.Z * d, q.F * d
+    if not (np.isfinite(Z).all() and np.isfinite(F).all()):
+        return nothing
+    t, r = cp.Variable(len(unit), nonneg=True), cp.Variable(nonneg=True)
+    own = cp.hstack([r * (most * d[: q.n] ** 2), cp.multiply(unit * d[q.n :] ** 2, t)])
+    N = cp.diag(own) - Z.T @ cp.diag(t) @ Z - F.T @ F
+    limit = {"SCS": "time_limit_secs", "CLARABEL": "time_limit"}.get(solver)
+    options = dict(OPTIONS.get(solver, {})) | ({limit: seconds} if limit and seconds < inf else {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "may be inaccurate": it is certified all the same
+        try:
+            cp.Problem(cp.Minimize(r), [N >> 0]).solve(solver=solver, **options)
+        except (cp.SolverError, ArithmeticError):
+            pass
+    if t.value is None or r.value is None:
+        return nothing
+    return unit * np.asarray(t.value), most * float(r.value)
 
 
 def certified(
     q: Quadratic, proposal: tuple[np.ndarray, float], start: tuple[np.ndarray, float]
 ) -> tuple[np.ndarray, float]:
-    """Multipliers and a ρ for which N is positive definite in exact arithmetic, near the proposal; or infinity.
+    """Multipliers near the proposed ones, and a ρ, for which N is positive definite in exact arithmetic; or infinity.
 
-    Feasible points are a convex set, so a little of a point well inside is mixed in, as little as will do.
+    Feasible points are a convex set, so a little of a point well inside is mixed in.  The least ρ for these multipliers
+    is tried, and the mixed one; of all shares the best counts.
     """
     T, rho = proposal
+    best = start[0], inf
     if np.isfinite(T).all() and isfinite(rho):
         for share in MIXED:
             mixed = (1 - share) * np.maximum(T, 0.0) + share * start[0]
-            value = (1 - share) * max(rho, 0.0) + share * start[1]
-            if definite(q, mixed, value):
-                return mixed, value
-    for more in (1e1, 1e3, 1e6):
+            least = _needed(q.matrix(mixed, 0.0), np.arange(q.n))
+            for value in (*(least * (1 + w) for w in WIDER), (1 - share) * max(rho, 0.0) + share * start[1]):
+                if value < best[1] and definite(q, mixed, value):
+                    best = mixed, value
+    for more in () if best[1] < inf else (1.0, 1e1, 1e3, 1e6):
         if definite(q, start[0] * more, start[1] * more):
             return start[0] * more, start[1] * more
-    return start[0], inf
+    return best
 
 
 def definite(q: Quadratic, T: np.ndarray, rho: float) -> bool:

@@ -1,7 +1,7 @@
 """Spectral norms from above, with everything that rounding may have done.
 
 ‖A‖₂ is the largest singular value of A.  Whatever LAPACK or a power iteration says of it is a proposal, from which a
-bound that holds in exact arithmetic is made (Rump, *Verified bounds for singular values*, BIT 51, 2011).  Power
+bound that holds in exact arithmetic is made (after Rump, *Verified bounds for singular values*, BIT 51, 2011).  Power
 iteration alone approaches ‖A‖₂ from below, so it bounds nothing, unless the matrix has no negative entry.
 """
 
@@ -18,8 +18,8 @@ from verifier.graph.ops.adjoint import Adjoint, Tangent
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.moves import Move
+from verifier.sensitivity.spectral import middle
 from verifier.values.arrays import to_numpy
-from verifier.values.errors import UnsoundBound
 from verifier.values.rounding import gamma, tiny
 
 ENTRIES = 4_000_000
@@ -42,11 +42,7 @@ def up(value: float, operations: int = 1) -> float:
 def norm_above(A: np.ndarray) -> float:
     """At least ‖A‖₂ of `[m, n]`; infinity where A is not finite.
 
-    Sound because, for any U, s >= 0 and V whatsoever, `A = U·diag(s)·Vᵀ + E` gives
-
-        ‖A‖₂ <= ‖U‖₂·max(s)·‖V‖₂ + ‖E‖_F   and   ‖U‖₂² = ‖UᵀU‖₂ <= 1 + ‖UᵀU − I‖_F,
-
-    and each Frobenius norm is bounded together with the rounding of the matrix in it.
+    The least of `sqrt(‖A‖₁‖A‖∞)` and what `sensitivity.spectral.middle` makes of eigenvectors, both rounded up.
     """
     A = np.asarray(A, np.float64)
     top = float(abs(A).max(initial=0.0))
@@ -54,33 +50,17 @@ def norm_above(A: np.ndarray) -> float:
         return inf
     if top == 0.0:
         return 0.0
-    scale = 2.0 ** int(
-        np.clip(np.frexp(top)[1], -1020, 1020)
-    )  # a power of two: nothing is rounded, or by less than tiny
+    # a power of two: nothing is rounded, or by less than tiny
+    scale = 2.0 ** int(np.clip(np.frexp(top)[1], -1020, 1020))
     with np.errstate(all="ignore"):
         A, lost = A / scale, _TINY * A.size
         rows, columns = abs(A).sum(1).max(), abs(A).sum(0).max()
-        plain = up(sqrt(up(rows, A.shape[1]) * up(columns, A.shape[0])), 2)
-        return up(up(min(plain, _decomposed(A)) + lost) * scale)
-
-
-def _decomposed(A: np.ndarray) -> float:
-    """At least ‖A‖₂, for entries up to 1; infinity or more than that where the decomposition failed."""
-    try:
-        U, s, Vt = np.linalg.svd(A, full_matrices=False)
-    except np.linalg.LinAlgError:
-        return inf
-    s, V = np.maximum(s, 0.0), Vt.T
-    E = A - (U * s) @ Vt
-    error = gamma(len(s) + 3, "float64") * (abs(A) + (abs(U) * s) @ abs(Vt))
-    return up(up(_length(U) * float(s.max()) * _length(V), 3) + frobenius_above(E, error))
-
-
-def _length(U: np.ndarray) -> float:
-    """At least ‖U‖₂ of a U `[n, k]` whose columns are nearly orthonormal."""
-    one = np.eye(U.shape[1])
-    error = gamma(len(U) + 2, "float64") * (abs(U).T @ abs(U) + one)
-    return up(sqrt(up(1 + frobenius_above(U.T @ U - one, error))))
+        best = up(sqrt(up(rows, A.shape[1]) * up(columns, A.shape[0])), 2)
+        try:
+            best = min(best, float(middle(A[None])[0]))
+        except np.linalg.LinAlgError:
+            pass
+        return up(up(best + lost) * scale)
 
 
 def frobenius_above(A: np.ndarray, error: np.ndarray | float = 0.0) -> float:
@@ -92,22 +72,12 @@ def frobenius_above(A: np.ndarray, error: np.ndarray | float = 0.0) -> float:
     return up(up(sqrt(float(((size / top) ** 2).sum())), A.size + 4) * top, 2) if top else 0.0
 
 
-def perron_above(R: np.ndarray, steps: int = STEPS) -> float:
-    """At least ‖R‖₂ of a matrix `[m, n]` without negative entries.
+def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps: int) -> float:
+    """At least the norm of a map without negative coefficients; it and its transpose sum at most `terms` products.
 
     Sound because `‖R‖₂² = ρ(RᵀR) <= max_i (RᵀR v)_i / v_i` for every positive v (Collatz, Wielandt).  Power iteration
     looks for the v that makes it an equality; the first, of ones, gives at most ‖R‖₁‖R‖∞.
     """
-    R = np.asarray(R, np.float64)
-    if not np.isfinite(R).all():
-        return inf
-    scale = 2.0 ** int(np.clip(np.frexp(R.max(initial=0.0))[1], -1020, 1020))
-    R = R / scale
-    return up(_collatz(lambda v: R @ v, lambda y: y @ R, (R.shape[1],), max(R.shape), steps) * scale)
-
-
-def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps: int) -> float:
-    """`perron_above` of a map without negative coefficients and its transpose, which sum at most `terms` products."""
     v, best = np.ones(shape), inf
     with np.errstate(all="ignore"):
         for _ in range(max(1, steps)):
@@ -125,34 +95,11 @@ def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps:
     return up(sqrt(up(up(best, 2 * terms + 2) + underflow)), 2)
 
 
-def interval_norm_above(lower: np.ndarray, upper: np.ndarray) -> float:
-    """At least ‖A‖₂ of every A with `lower <= A <= upper`, `[m, n]`.
-
-    Sound because `A = C + D` with |D| at most the radius R, and `‖D‖₂ <= ‖|D|‖₂ <= ‖R‖₂` as norms grow with entries
-    that are not negative; likewise `‖A‖₂ <= ‖max(|lower|, |upper|)‖₂`.
-
-    Raises:
-        UnsoundBound: lower exceeds upper.
-    """
-    if (lower > upper).any():
-        raise UnsoundBound("an interval matrix whose lower end exceeds its upper end")
-    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
-        return inf
-    largest = np.maximum(abs(lower), abs(upper))
-    with np.errstate(over="ignore"):
-        C = 0.5 * lower + 0.5 * upper
-        R = np.where(lower == upper, 0.0, np.nextafter(np.maximum(upper - C, C - lower), inf))
-        C = np.where(lower == upper, lower, C)
-    if not R.any():
-        return norm_above(C)
-    return min(up(norm_above(C) + perron_above(R)), perron_above(largest), norm_above(largest))
-
-
 def affine_norm_above(op: Affine, which: int, *shapes: Shape) -> float:
     """At least the norm ℓ2→ℓ2 of an affine operator in one of its inputs, the others held fixed.
 
     The least of what can be had: the matrix, where it is small enough to be formed; `sqrt(‖W‖₁‖W‖∞)` (exact for moves,
-    scales and sums) and better vectors than ones (`perron_above`), of the magnitudes; and for a convolution
+    scales and sums) and better vectors than ones (`_collatz`), of the magnitudes; and for a convolution
 
         ‖W‖₂ <= sqrt(number of patches that a number is in)·‖kernel as a matrix `[out, in·taps]`‖₂
 
@@ -210,7 +157,7 @@ def _matrix(op: Affine, which: int, shapes: tuple[Shape, ...]) -> np.ndarray:
 
 
 def _magnitudes(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int) -> float:
-    """`perron_above` of an operator of magnitudes."""
+    """`_collatz` of an operator of magnitudes."""
 
     def forward(v: np.ndarray) -> np.ndarray:
         x = ones_at(which, shapes)

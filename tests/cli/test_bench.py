@@ -1,0 +1,110 @@
+"""`verifier bench`: what is printed, what is written, what is refused."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bench.test_store import ROW
+from tests.cli.files import MODEL, ROOT, SAT, UNSAT, start
+from verifier.bench.bench import State
+from verifier.bench.store import rows
+from verifier.cli import bench
+from verifier.cli.app import run
+
+
+def write(folder: Path, *lines: str) -> str:
+    (folder / "instances.csv").write_text("".join(line + "\n" for line in lines))
+    return str(folder)
+
+
+def test_summary_table_and_status(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path, f"{MODEL},{UNSAT},20,unsat", f"{MODEL},{SAT},20,sat", f"gone.onnx,{SAT},20")
+    (tmp_path / "peer.csv").write_text(f"onnx,vnnlib,verdict,seconds\n{MODEL},{UNSAT},sat,3\n{MODEL},{SAT},sat,3\n")
+    db, table = tmp_path / "r.sqlite", tmp_path / "out.csv"
+    words = ["bench", source, "--db", str(db), "--csv", str(table), "--compare", str(tmp_path / "peer.csv")]
+    assert run(words) == 0
+    out, err = capfd.readouterr()
+    head, body, *rest = out.splitlines()
+    assert head.split()[:9] == "benchmark n sat unsat unknown timeout error wrong seconds".split()
+    cells = body.split()
+    assert cells[1:8] == ["3", "1", "1", "0", "0", "1", "0"] and cells[9:11] == ["2", "6.0"] and cells[12] == "1"
+    assert rest[0].startswith("DISAGREE") and rest[0].endswith("the other says sat")
+    assert rest[-1] == f"3 results are in {db}, run 1; 0 were there before."
+    assert err.count("\n") == 3 and "gone.onnx" in err and "unsat (" in err
+    assert [line.split(",")[4] for line in table.read_text().splitlines()] == ["unsat", "sat", "error"]
+    assert run([*words, "--quiet"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and "3 were there before" in out
+
+
+def test_a_wrong_answer_is_shown_and_is_the_status(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path, f"{MODEL},{UNSAT},20,sat")
+    assert run(["bench", source, "--db", str(tmp_path / "r")]) == 1
+    out, err = capfd.readouterr()
+    assert "WRONG: sat is expected" in err and "\nWRONG " in out
+
+
+def test_refusals_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, f"{MODEL},{UNSAT},20")
+    for words in (
+        [str(tmp_path / "gone")], [str(tmp_path), "--db", str(tmp_path / "no" / "r")], [str(tmp_path), "--jobs", "0"],
+        [str(tmp_path), "--compare", str(tmp_path / "gone")], [str(tmp_path), "--only", "zzz"],
+    ):  # fmt: skip
+        assert run(["bench", "--db", str(tmp_path / "r"), *words]) == 2
+        out, err = capfd.readouterr()
+        assert out == "" and err.startswith("verifier: ") and err.count("\n") == 1
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    source = write(tmp_path, f"{MODEL},{UNSAT},20", f"gone.onnx,{SAT},20")
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "verifier", "bench", source, "--db", str(tmp_path / "r")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=theirs, env=env)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            data = os.read(ours, 1 << 16)
+        except OSError:
+            break
+        if not data:
+            break
+        text += data
+    process.communicate()
+    os.close(ours)
+    assert process.returncode == 0
+    shown = text.decode()
+    assert "0 solved, 0 wrong, 2 left, about" in shown and "1 solved, 0 wrong, 0 left" in shown and "gone.onnx" in shown
+    assert len(rows(tmp_path / "r", 1)) == 2
+
+
+def test_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+    import signal
+
+    source = write(tmp_path, *(f"gone{k}.onnx,{SAT},20" for k in range(3000)))
+    process = start("bench", source, "--db", str(tmp_path / "r"))
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130 and out == ""
+    assert err.splitlines()[-1] == "verifier: interrupted" and "the same command goes on" in err
+
+
+def test_standing_and_durations() -> None:
+    done = [replace(ROW, verdict="sat", seconds=100.0), replace(ROW, verdict="timeout", onnx="b")]
+    assert bench.standing(State(1, done, 0, [], [], 1)) == "1 solved, 0 wrong, 0 left"
+    assert [bench.duration(s) for s in (0.2, 61, 600, 9000)] == ["1 s", "61 s", "10 min", "2.5 h"]
+
+
+def test_the_projects_own_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", str(ROOT / "specs"), "--db", str(tmp_path / "r"), "--only", "pendulum", "--quiet"]) == 0
+    assert all(r.solved and not r.wrong and r.expected for r in rows(tmp_path / "r", 1))

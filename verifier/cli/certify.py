@@ -1,0 +1,255 @@
+"""`verifier certify`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifier.cli.write import check_place, replace
+from verifier.run.certification.points import RUNGS, Point, Status
+from verifier.run.certification.radius import Radius, radii
+from verifier.run.certify import Certified, Standing, certify
+from verifier.train import data
+from verifier.values.errors import UserError
+
+NAMES = {Status.INTERVAL: "interval bounds", Status.CROWN: "CROWN", Status.ALPHA: "optimised slopes",
+         Status.SEARCH: "the search"}  # fmt: skip
+
+
+def command(a: argparse.Namespace) -> None:
+    """Certify a data set, or find radii: a table on standard output, files where asked for.
+
+    Raises:
+        UserError: input that cannot be used.
+    """
+    for path in (a.db, a.csv, a.json, a.counterexamples):
+        if path is not None:
+            check_place(path)
+    if not Path(a.model).is_file():  # before the data are read
+        raise UserError(f"{a.model}: no such file")
+    eps = number(a.eps)
+    x, y = read(a.data)
+    wanted = images(a.count, a.range, len(y))
+    lo, hi = (None if math.isinf(end) else end for end in (a.lo, a.hi))
+    how: dict[str, Any] = {"norm": float(a.norm), "lo": lo, "hi": hi, "timeout": a.timeout, "indices": wanted,
+                           "db": a.db, "jobs": a.jobs, "device": a.device}  # fmt: skip
+    if a.radius:
+        with _shown(a.quiet) as told:
+            found = radii(a.model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how)
+        _write(a, [radius_row(r) for r in found], {"most": eps}, [(r.index, r.witness) for r in found], x)
+        _print(radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}")
+        return
+    with _shown(a.quiet) as told:
+        result = certify(a.model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how)
+    summary = {"eps": eps, "images": len(result.points), "natural": result.natural, "attacked": result.attacked,
+               "certified": result.certified, "seconds": result.seconds, "resumed": result.resumed,
+               "counts": {str(s): result.count(s) for s in Status}}  # fmt: skip
+    _write(a, [point_row(p) for p in result.points], summary, [(p.index, p.witness) for p in result.points], x)
+    _print(table(result), f"{len(result.points)} images, eps {a.eps}, norm {a.norm}")
+    if a.db is not None and not a.quiet:
+        print(f"verifier: results are in {a.db}; {result.resumed} were there before", file=sys.stderr)
+
+
+def number(text: str) -> float:
+    """A radius: a number or a fraction such as 8/255, not negative.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        top, _, below = text.partition("/")
+        value = float(top) / (float(below) if below else 1.0)
+    except (ValueError, ZeroDivisionError):
+        value = float("nan")
+    if not (0 <= value < float("inf")):
+        raise UserError(f"--eps {text}: give a number or a fraction such as 8/255, not negative")
+    return value
+
+
+def read(source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images `[N, *shape]` and classes `[N]` of the test part; an .npz file may have that part alone.
+
+    Raises:
+        UserError: they are not there, or not what they should be.
+    """
+    path = Path(source)
+    if path.suffix == ".npz" and path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                for names in (("x_test", "y_test"), ("x", "y")):
+                    if "x_train" not in f.files and set(names) <= set(f.files):
+                        x = data.images(f[names[0]], f"{path}: {names[0]}")
+                        return x, data.labels(f[names[1]], len(x), f"{path}: {names[1]}")
+        except (OSError, ValueError, EOFError):
+            pass  # the reader below says what is wrong
+    whole = data.read(source)
+    return whole.x_test, whole.y_test
+
+
+def images(count: int | None, span: str | None, n: int) -> Sequence[int]:
+    """Which of n images.
+
+    Raises:
+        UserError: both are given, or there are no such images.
+    """
+    if count is None and span is None:
+        return range(n)
+    if count is not None and span is not None:
+        raise UserError("--count and --range: give one of them")
+    first, last = "0", str(count)
+    if span is not None:
+        first, _, last = span.partition(":")
+    try:
+        start, stop = int(first or 0), int(last or n)
+    except ValueError:
+        start, stop = 0, 0
+    if not 0 <= start < stop or start >= n:
+        what = f"--count {count}" if span is None else f"--range {span}"
+        raise UserError(f"{what}: give images A:B with 0 <= A < B (there are {n}), or a count of at least 1")
+    return range(start, min(stop, n))
+
+
+Told = Callable[[int, int, str], None]
+
+
+@contextmanager
+def _shown(quiet: bool) -> Iterator[Told]:
+    """Progress on standard error: a bar on a terminal, elsewhere a line now and then."""
+    if quiet:
+        yield lambda *_: None
+        return
+    if not sys.stderr.isatty():
+        from verifier.cli.progress import Watch
+
+        watch = Watch(False)
+        yield lambda done, total, text: watch.note(f"{done} of {total} images done  {text}".rstrip(), None)
+        watch.close()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, text: bar.update(task, total=total, completed=done, description=text)
+
+
+def standing(s: Standing) -> str:
+    """What is known so far, in one line."""
+    proved = sum(s.counts[r] for r in RUNGS)
+    rest = {"attacked": Status.ATTACKED, "misclassified": Status.INCORRECT, "unknown": Status.UNKNOWN,
+            "errors": Status.ERROR}  # fmt: skip
+    return ", ".join([f"{proved} certified", *(f"{s.counts[v]} {k}" for k, v in rest.items() if s.counts[v])])
+
+
+def table(r: Certified) -> list[tuple[str, ...]]:
+    """The result, row by row: what, images, share, seconds spent on those."""
+
+    def row(what: str, *statuses: Status, count: int | None = None) -> tuple[str, ...]:
+        n = r.count(*statuses) if count is None else count
+        seconds = sum(p.seconds for p in r.points if p.status in statuses)
+        return what, str(n), f"{n / max(1, len(r.points)):.2%}", f"{seconds:.2f}" if statuses else ""
+
+    rows: list[tuple[str, ...]] = [("", "images", "share", "seconds")]
+    rows.append(row("classified right (natural)", count=round(r.natural * len(r.points))))
+    rows.append(row("no counterexample found", count=r.count(*RUNGS, Status.UNKNOWN)))
+    for k, rung in enumerate(RUNGS):
+        more = f"  and by {NAMES[rung]}" if k else f"certified by {NAMES[rung]}"
+        n = r.count(*RUNGS[: k + 1])
+        rows.append((more, str(n), f"{n / max(1, len(r.points)):.2%}", row("", rung)[3]))
+    rows.append(row("certified", *RUNGS))
+    rows.append(row("attacked", Status.ATTACKED))
+    rows.append(row("unknown", Status.UNKNOWN))
+    return rows + ([row("errors (not counted)", Status.ERROR)] if r.count(Status.ERROR) else [])
+
+
+def radius_table(found: list[Radius], most: float) -> list[tuple[str, ...]]:
+    """Quantiles of radii over the images that are classified right."""
+    right = [r for r in found if r.predicted == r.label]
+    proved = np.array([r.proved for r in right]) if right else np.full(1, np.nan)
+    hit = np.array([r.attacked for r in right]) if right else np.full(1, np.nan)
+    rows: list[tuple[str, ...]] = [("", "certified", "attacked at")]
+    for name, q in (("least", 0.0), ("a quarter at most", 0.25), ("median", 0.5), ("three quarters at most", 0.75)):
+        rows.append((name, *(f"{np.quantile(v, q, method='lower'):.5g}" for v in (proved, hit))))
+    rows.append(("largest", f"{proved.max():.5g}", f"{hit.max():.5g}"))
+    rows.append((f"certified up to {most:g}", str(int((proved >= most).sum())), ""))
+    rows.append(("classified wrong", str(len(found) - len(right)), ""))
+    return rows + [("left open", str(sum(bool(r.reason) for r in right)), "")]
+
+
+def _print(rows: list[tuple[str, ...]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    t = Table()
+    for k, head in enumerate(rows[0]):
+        t.add_column(head, justify="right" if k else "left", no_wrap=True)
+    for row in rows[1:]:
+        t.add_row(*row)
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print(title)
+    console.print(t)
+
+
+def point_row(p: Point) -> dict[str, Any]:
+    """An image as a row of the table."""
+    return {
+        "index": p.index,
+        "label": p.label,
+        "predicted": p.predicted,
+        "status": str(p.status),
+        "rung": NAMES.get(p.status, ""),
+        "eps": p.eps,
+        "seconds": round(p.seconds, 6),
+        "reason": p.reason,
+    }
+
+
+def radius_row(r: Radius) -> dict[str, Any]:
+    """An image's radius as a row of the table."""
+    return {
+        "index": r.index,
+        "label": r.label,
+        "predicted": r.predicted,
+        "certified_radius": r.proved,
+        "rung": NAMES[r.by] if r.by else "",
+        "attacked_radius": r.attacked if r.attacked < math.inf else "",
+        "trials": r.trials,
+        "seconds": round(r.seconds, 6),
+        "reason": r.reason,
+    }
+
+
+def _write(
+    a: argparse.Namespace,
+    rows: list[dict[str, Any]],
+    summary: dict[str, Any],
+    witnesses: list[tuple[int, np.ndarray | None]],
+    x: np.ndarray,
+) -> None:
+    """The files that are asked for."""
+    if a.csv is not None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace(a.csv, text.getvalue())
+    if a.json is not None:
+        about = {"model": str(a.model), "data": str(a.data), "norm": a.norm, **summary, "rows": rows}
+        replace(a.json, json.dumps(about, indent=1) + "\n")
+    if a.counterexamples is not None:
+        found = [(i, w) for i, w in witnesses if w is not None]
+        points = np.array([w for _, w in found]).reshape(len(found), *(x.shape[1:] if found else (0,)))
+        raw = io.BytesIO()
+        np.savez_compressed(raw, index=np.array([i for i, _ in found], np.int64), x=points)
+        replace(a.counterexamples, raw.getvalue())

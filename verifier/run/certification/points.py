@@ -1,0 +1,110 @@
+"""What is asked of images, and what is known of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+
+class Status(StrEnum):
+    """What became of one image."""
+
+    INCORRECT = "incorrect"
+    """Another class wins, or ties, or some output is no number: nothing is bounded."""
+    INTERVAL = "certified-interval"
+    CROWN = "certified-crown"
+    ALPHA = "certified-alpha"
+    SEARCH = "certified-search"
+    ATTACKED = "attacked"
+    """A counterexample was replayed on the original model."""
+    UNKNOWN = "unknown"
+    ERROR = "error"
+    """Something went wrong; it says nothing about the image."""
+
+    @property
+    def certified(self) -> bool:
+        """Whether the image is proved robust."""
+        return self in RUNGS
+
+
+RUNGS = (Status.INTERVAL, Status.CROWN, Status.ALPHA, Status.SEARCH)
+"""From cheap to dear; the status names the first that proves it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """What is known of one image on one ball.
+
+    Attributes:
+        index: its place in the data.  label: its class.
+        predicted: the class that the original model gives it, -1 where some output is no number.
+        eps: the ball's radius.
+        status: what became of it.
+        seconds: spent on it (its share, where images were bounded together).
+        timeout: seconds that it was given.
+        reason: one line, for `unknown` and `error`.
+        witness: `[n]` the counterexample, exactly representable in the model's type, for `attacked`.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    eps: float
+    status: Status
+    seconds: float
+    timeout: float
+    reason: str = ""
+    witness: np.ndarray | None = None
+
+    def settled(self, timeout: float) -> bool:
+        """Whether there is nothing left to do with so much time: errors and shorter trials are done again."""
+        if self.status is Status.ERROR:
+            return False
+        return self.status is not Status.UNKNOWN or self.timeout >= timeout
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B images with their balls.
+
+    Attributes:
+        index: `[B]` places in the data.  x: `[B, n]` centres, in double precision.  label: `[B]` classes.
+        eps: `[B]` radii.
+        predicted: `[B]` what the model says.
+        spent: `[B]` seconds so far.
+    """
+
+    index: np.ndarray
+    x: np.ndarray
+    label: np.ndarray
+    eps: np.ndarray
+    predicted: np.ndarray
+    spent: np.ndarray
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.index)
+
+    def take(self, at: np.ndarray | slice) -> Batch:
+        """Some of them."""
+        return Batch(**{name: value[at] for name, value in vars(self).items()})
+
+    def after(self, seconds: float) -> Batch:
+        """The same, when all of them together have taken so many seconds more."""
+        return replace(self, spent=self.spent + seconds / max(1, len(self)))
+
+    def point(
+        self, k: int, status: Status, timeout: float, reason: str = "", witness: np.ndarray | None = None
+    ) -> Point:
+        """What became of the k-th."""
+        numbers = int(self.index[k]), int(self.label[k]), int(self.predicted[k]), float(self.eps[k])
+        return Point(*numbers, status, float(self.spent[k]), timeout, reason, witness)
+
+
+def batch(index: np.ndarray, x: np.ndarray, label: np.ndarray, eps: float | np.ndarray) -> Batch:
+    """Images `index` of data `x` `[N, n]`, `label` `[N]`, with radii `eps`, one or `[B]`."""
+    B = len(index)
+    radius = np.broadcast_to(np.asarray(eps, np.float64), (B,))
+    return Batch(index, x[index], label[index], radius, np.full(B, -1), np.zeros(B))

@@ -1,0 +1,83 @@
+"""Model, data and balls as they are given: whether they fit, and what names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from verifier.run.certification.setting import Setting, setting
+from verifier.run.certification.store import digest_data, digest_graph
+from verifier.run.model import name_of
+from verifier.values.errors import PropertyError, UserError
+
+inf = float("inf")
+
+
+def posed(
+    model: Any, x: Any, y: Any, norm: float, lo: Any, hi: Any, device: str
+) -> tuple[Setting, np.ndarray, np.ndarray]:
+    """The model loaded, images `[N, n]` in double precision, classes `[N]`.
+
+    Raises:
+        UserError: they do not fit together.
+    """
+    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+    y = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
+    if x.dtype.kind not in "uif" or x.ndim < 2 or y.dtype.kind not in "ui" or y.shape != (len(x),) or not len(x):
+        raise PropertyError(
+            f"x: {x.dtype} of shape {list(x.shape)}, y: {y.dtype} of shape {list(y.shape)}; "
+            "give numbers [N, ...] and one whole number for each, at least one"
+        )
+    s = setting(model, x[:1], norm, lo, hi, device)
+    shape = s.net.input_shapes[0]
+    if x.size != len(x) * s.inputs:
+        raise PropertyError(f"x: images of shape {list(x.shape[1:])}, but {name_of(s.net)} takes {list(shape)}")
+    if x.ndim == 4 and shape[-3:] == (*x.shape[2:], x.shape[1]) and shape[-3:] != x.shape[1:]:
+        x = x.transpose(0, 2, 3, 1)  # the model has its channels last
+    if y.min() < 0 or y.max() >= s.classes:
+        raise PropertyError(f"y: classes {y.min()} to {y.max()}, but {name_of(s.net)} has {s.classes} outputs")
+    return s, np.ascontiguousarray(x.reshape(len(x), -1), np.float64), y.astype(np.int64)
+
+
+def check(s: Setting, x: np.ndarray, eps: float, timeout: float) -> None:
+    """Refuse what nothing can be said about.
+
+    Raises:
+        UserError: numbers that are not finite or negative, or images beyond the range of inputs.
+    """
+    if not (np.isfinite(eps) and eps >= 0):
+        raise UserError(f"eps {eps}: give a finite number that is not negative")
+    if not timeout >= 0:
+        raise UserError(f"timeout {timeout}: give a number of seconds that is not negative")
+    if not np.isfinite(x).all():
+        raise UserError(f"image {int(np.flatnonzero(~np.isfinite(x).all(1))[0])}: an entry is not a finite number")
+    low, high = (-inf if s.lo is None else s.lo), (inf if s.hi is None else s.hi)
+    beyond = ((x < low) | (x > high)).any(1)
+    if beyond.any():
+        raise UserError(f"image {int(np.flatnonzero(beyond)[0])}: beyond lo .. hi; scale the data, or give its range")
+
+
+def chosen(indices: Sequence[int] | None, n: int) -> list[int]:
+    """Which images.
+
+    Raises:
+        UserError: there is no such image, or one is named twice.
+    """
+    if indices is None:
+        return list(range(n))
+    wanted = [int(i) for i in indices]
+    wrong = next((i for i in wanted if not 0 <= i < n), None)
+    if wrong is not None:
+        raise UserError(f"image {wrong}: there are {n} images, from 0 to {n - 1}")
+    if len(set(wanted)) < len(wanted):
+        raise UserError("indices: an image is named twice")
+    return wanted
+
+
+def described(s: Setting, x: np.ndarray, y: np.ndarray) -> dict[str, str]:
+    """What results are of: digests of model and data, and the balls' norm and range."""
+    ends = [None if end is None else end.tolist() if len(end) < 9 else digest_data(end, y[:0]) for end in (s.lo, s.hi)]
+    ball = f"norm {s.norm:g} in {ends[0]} .. {ends[1]}"
+    return {"model": digest_graph(s.net.graph), "data": digest_data(x, y), "ball": ball}

@@ -1,0 +1,157 @@
+"""The largest radius that is proved for each image, and the least one at which it is attacked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifier.run.certification.ladder import climb
+from verifier.run.certification.points import Batch, Point, Status
+from verifier.run.certification.question import check, chosen, described, posed
+from verifier.run.certification.setting import Setting
+from verifier.run.certification.store import Store
+from verifier.run.certification.workers import pool
+from verifier.values.errors import UserError
+
+inf = float("inf")
+Watch = Callable[[int, int], None]
+"""Called with how many images are done, of how many."""
+
+
+@dataclass(frozen=True)
+class Radius:
+    """What is known of one image's robust radius.
+
+    Attributes:
+        index, label, predicted: as of `Point`.
+        proved: the largest radius that was proved; 0 where none was.
+        by: the status of that proof; None where there is none.
+        attacked: the distance of the nearest counterexample found, rounded up; infinite without one.
+        witness: `[n]` it.
+        seconds: of all trials.  trials: how many radii were tried.
+        reason: one line: why proved and attacked have not met; empty where they have, or `most` was reached.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    proved: float
+    by: Status | None
+    attacked: float
+    witness: np.ndarray | None
+    seconds: float
+    trials: int
+    reason: str = ""
+
+
+def radii(  # noqa: PLR0913
+    model: Any,
+    x: Any,
+    y: Any,
+    most: float,
+    *,
+    tolerance: float | None = None,
+    norm: float = inf,
+    lo: Any = None,
+    hi: Any = None,
+    timeout: float = 10.0,
+    indices: Sequence[int] | None = None,
+    db: str | Path | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    watch: Watch | None = None,
+) -> list[Radius]:
+    """The largest certified radius of each image, by bisection between what is proved and what is not.
+
+    All images are bisected side by side, each trial like one image of `run.certify.certify`.  A radius is reported only
+    if a trial at just that radius proved it; one that runs out of time counts as neither proved nor attacked, and the
+    bisection goes on below it.
+
+    Args:
+        most: the largest radius to try.
+        tolerance: how near proved and unproved radii must come; a hundredth of `most` when None.
+        model, x, y, norm, lo, hi, timeout, indices, db, jobs, device: see `certify`; timeout is of one trial.
+        watch: told how it goes.
+
+    Raises:
+        UserError: as of `run.certify.certify`.
+    """
+    s, points, labels = posed(model, x, y, norm, lo, hi, device)
+    check(s, points, most, timeout)
+    near = most / 100 if tolerance is None else tolerance
+    if not (near > 0 and most > 0):
+        raise UserError(f"tolerance {near}, largest radius {most}: give numbers above 0")
+    workers, wanted = pool(s, jobs, device), chosen(indices, len(labels))
+    with Store(None if db is None else Path(db), described(s, points, labels) | {"eps": f"up to {most!r}"}) as store:
+        trials: dict[int, list[Point]] = {i: [] for i in wanted}
+        for p in store.points.values():
+            if p.index in trials and p.settled(timeout):
+                trials[p.index].append(p)
+        while True:
+            tries = {i: e for i in wanted if (e := _next(s, points[i], trials[i], most, near)) is not None}
+            if watch is not None:
+                watch(len(wanted) - len(tries), len(wanted))
+            if not tries:
+                break
+            for some in climb(s, _batch(tries, points, labels), timeout, workers):
+                store.add(some)
+                for p in some:
+                    trials[p.index].append(p)
+        return [_radius(s, points[i], trials[i], most, near) for i in wanted]
+
+
+def _batch(tries: dict[int, float], x: np.ndarray, y: np.ndarray) -> Batch:
+    index, zero = np.array(list(tries), np.int64), np.zeros(len(tries))
+    return Batch(index, x[index], y[index], np.array(list(tries.values())), zero.astype(np.int64) - 1, zero)
+
+
+def _next(s: Setting, x: np.ndarray, trials: list[Point], most: float, near: float) -> float | None:
+    """The next radius to try; None where there is nothing to gain."""
+    if not trials:
+        return most
+    if any(p.status in (Status.INCORRECT, Status.ERROR) for p in trials):
+        return None
+    proved, top = _proved(trials), min(_unproved(s, x, trials), most)
+    middle = (proved + top) / 2
+    return middle if top - proved > near and proved < middle < top else None
+
+
+def _proved(trials: Iterable[Point]) -> float:
+    return max((p.eps for p in trials if p.status.certified), default=0.0)
+
+
+def _unproved(s: Setting, x: np.ndarray, trials: Iterable[Point]) -> float:
+    """The least radius that is known to be attacked, or was tried in vain."""
+    found = (distance(x, p.witness, s.norm) for p in trials if p.witness is not None)
+    return min([*found, *(p.eps for p in trials if p.status is Status.UNKNOWN)], default=inf)
+
+
+def distance(x: np.ndarray, z: np.ndarray, norm: float) -> float:
+    """Of points `[n]`, rounded up."""
+    away = np.nextafter(abs(x - z), inf)
+    if norm == inf:
+        return float(away.max())
+    total = math.fsum(away) if norm == 1 else math.sqrt(math.nextafter(math.fsum(away * np.nextafter(away, inf)), inf))
+    return math.nextafter(math.nextafter(total, inf), inf)
+
+
+def _radius(s: Setting, x: np.ndarray, trials: list[Point], most: float, near: float) -> Radius:
+    best = max((p for p in trials if p.status.certified), key=lambda p: p.eps, default=None)
+    hits = [(distance(x, p.witness, s.norm), p.witness) for p in trials if p.witness is not None]
+    nearest, witness = min(hits, key=lambda h: h[0], default=(inf, None))
+    proved = 0.0 if best is None else best.eps
+    wrong = next((p for p in trials if p.status in (Status.INCORRECT, Status.ERROR)), None)
+    open_ = min((p for p in trials if p.status is Status.UNKNOWN), key=lambda p: p.eps, default=None)
+    reason = ""
+    if wrong is not None:
+        reason = wrong.reason or "classified as another"
+    elif open_ is not None and open_.eps < nearest:
+        reason = f"undecided at {open_.eps:g}: {open_.reason}"
+    seconds, first = sum(p.seconds for p in trials), trials[0]
+    by = None if best is None else best.status
+    return Radius(first.index, first.label, first.predicted, proved, by, nearest, witness, seconds, len(trials), reason)

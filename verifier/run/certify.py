@@ -1,0 +1,147 @@
+"""Certified accuracy of a data set, on one page."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifier.run.certification.ladder import climb
+from verifier.run.certification.points import RUNGS, Point, Status, batch
+from verifier.run.certification.question import check, chosen, described, posed
+from verifier.run.certification.store import Store
+from verifier.run.certification.workers import pool
+
+inf = float("inf")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run has come: `done` images of `total`, `counts` by status, images that were `resumed`."""
+
+    done: int
+    total: int
+    counts: Counter[Status]
+    resumed: int
+
+
+Watch = Callable[[Standing], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """What is known of a data set.
+
+    Attributes:
+        points: one an image, in the order asked for.
+        eps, norm: the balls.
+        seconds: this call took.  resumed: images that were known before.
+    """
+
+    points: list[Point]
+    eps: float
+    norm: float
+    seconds: float
+    resumed: int
+
+    def count(self, *statuses: Status) -> int:
+        """Images of these statuses."""
+        return sum(p.status in statuses for p in self.points)
+
+    @property
+    def natural(self) -> float:
+        """Share that is classified right (of errors, by what the model said before)."""
+        return self._share(sum(p.predicted == p.label and p.status is not Status.INCORRECT for p in self.points))
+
+    @property
+    def attacked(self) -> float:
+        """Share that is classified right and for which no counterexample was found: no less than the true share."""
+        return self._share(self.count(*RUNGS, Status.UNKNOWN))
+
+    @property
+    def certified(self) -> float:
+        """Share that is proved robust: no more than the true share."""
+        return self.by(RUNGS[-1])
+
+    def by(self, rung: Status) -> float:
+        """Share that is proved by a rung or a cheaper one."""
+        return self._share(self.count(*RUNGS[: RUNGS.index(rung) + 1]))
+
+    def _share(self, n: int) -> float:
+        return n / len(self.points) if self.points else float("nan")
+
+
+def certify(  # noqa: PLR0913
+    model: Any,
+    x: Any,
+    y: Any,
+    eps: float,
+    *,
+    norm: float = inf,
+    lo: Any = None,
+    hi: Any = None,
+    timeout: float = 60.0,
+    indices: Sequence[int] | None = None,
+    db: str | Path | None = None,
+    jobs: int = 1,
+    device: str = "auto",
+    watch: Watch | None = None,
+) -> Certified:
+    """Which images keep their class on a ball about each, by proof; for which a counterexample exists.
+
+    Whole batches go through interval bounds, CROWN and a gradient search; what these leave is decided image by image by
+    optimised slopes and branch and bound.  See `points.Status` for what can become of one.
+
+    Args:
+        model: a file, a torch module, or what `load` returned; one output a class.
+        x: `[N, *shape]` images.  y: `[N]` their classes.
+        eps: radius of the balls; norm: 1, 2 or infinity.
+        lo, hi: the range of inputs, which balls are cut to: numbers, or arrays like one image.
+        timeout: seconds for one image beyond the batched rungs; 0 for these alone.
+        indices: which of the images; all, in order, when None.
+        db: a file that gets every result as it comes.  A call with the same model, data, eps, norm and range goes on
+            where the last one stopped, however it was ended; images left undecided are tried again with more time.
+        jobs: images decided at once beyond the batched rungs, a process each (ONNX files only).
+        device: `auto`, `cpu` or `cuda`.
+        watch: told how it goes.
+
+    Raises:
+        UserError: sizes or ranges that do not fit, a model that cannot be bounded, a file of another question.
+
+    Sound because: bounds account for their rounding (`rungs`, `single`), counterexamples are replayed, and whatever
+    raises, runs out of time or is no number is not counted as certified.
+    """
+    began = time.monotonic()
+    s, points, labels = posed(model, x, y, norm, lo, hi, device)
+    check(s, points, eps, timeout)
+    workers = pool(s, jobs, device)
+    wanted = chosen(indices, len(labels))
+    about = described(s, points, labels) | {"eps": repr(float(eps))}
+    with Store(None if db is None else Path(db), about) as store:
+        todo = [i for i in wanted if not _settled(store, i, eps, timeout)]
+        resumed = len(wanted) - len(todo)
+        standing = Standing(resumed, len(wanted), _counts(store, set(wanted) - set(todo), eps), resumed)
+        if watch is not None:
+            watch(standing)
+        for some in climb(s, batch(np.array(todo, np.int64), points, labels, eps), timeout, workers):
+            store.add(some)
+            standing.counts.update(p.status for p in some)
+            standing = Standing(standing.done + len(some), len(wanted), standing.counts, resumed)
+            if watch is not None and some:
+                watch(standing)
+        found = [store.points[i, float(eps)] for i in wanted]
+    return Certified(found, float(eps), norm, time.monotonic() - began, resumed)
+
+
+def _settled(store: Store, i: int, eps: float, timeout: float) -> bool:
+    known = store.points.get((i, float(eps)))
+    return known is not None and known.settled(timeout)
+
+
+def _counts(store: Store, images: set[int], eps: float) -> Counter[Status]:
+    return Counter(store.points[i, float(eps)].status for i in images)
