@@ -163,6 +163,7 @@ def axes(x: str, title: str) -> tuple[Any, Any]:
     FigureCanvasAgg(figure)
     ax = figure.subplots()
     ax.set_xlabel(x)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_ylabel("tightness")
     ax.set_title(title)
     ax.grid(alpha=0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import random
@@ -33,9 +34,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, facts, points = tmp_path / "t.csv", tmp_path / "t.json", tmp_path / "t.npz"
     files = ["--csv", str(table), "--json", str(facts), "--counterexamples", str(points)]
-    assert run([*FAST, "--eps", "8/255", "--range", "40:100", *files]) == 0
+    assert run([*FAST, "--eps", "15/255", "--range", "40:100", *files]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("60 images, eps 8/255, norm inf\n") and "Traceback" not in err
+    assert out.startswith("60 images, eps 15/255, norm inf\n") and "Traceback" not in err
     found, about = rows(table), json.loads(facts.read_text())
     assert [int(r["index"]) for r in found] == list(range(40, 100)) and about["rows"][7]["index"] == 47
     proved = sum(r["status"].startswith("certified-") for r in found)
@@ -46,13 +47,13 @@ def test_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         == round(60 * about["certified"])
         == sum(n for status, n in about["counts"].items() if status.startswith("certified-"))
     )
-    assert int(lines["attacked"]) == about["counts"]["attacked"] > 0 and about["eps"] == 8 / 255
+    assert int(lines["attacked"]) == about["counts"]["attacked"] > 0 and about["eps"] == 15 / 255
     x, y = read("digits")
     with np.load(points) as f:
         assert f["index"].tolist() == [int(r["index"]) for r in found if r["status"] == "attacked"]
         assert f["x"].shape[1:] == x.shape[1:]
         for i, z in zip(f["index"], f["x"], strict=True):
-            assert abs(z - x[i]).max() <= 8 / 255 + 1e-12 and np.argmax(outputs(FC, z.reshape(-1).tolist())) != y[i]
+            assert abs(z - x[i]).max() <= 15 / 255 + 1e-12 and np.argmax(outputs(FC, z.reshape(-1).tolist())) != y[i]
 
 
 def test_radii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,9 +61,8 @@ def test_radii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*FAST, "--eps", "0.05", "--count", "6", "--radius", "--tolerance", "0.01", "--csv", str(table)]) == 0
     assert "certified radii of 6 images" in capsys.readouterr().out
     for r in rows(table):
-        assert 0 <= float(r["certified_radius"]) <= 0.05 and float(r["certified_radius"]) < float(
-            r["attacked_radius"] or 1
-        )
+        proved = float(r["certified_radius"])
+        assert 0 <= proved <= 0.05 and proved < float(r["attacked_radius"] or 1)
 
 
 def known(db: Path) -> dict[int, tuple[Any, ...]]:
@@ -75,16 +75,16 @@ def known(db: Path) -> dict[int, tuple[Any, ...]]:
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    command = ["certify", "--model", CONV, "--data", "digits", "--eps", "0.09", "--count", "90", "--timeout", "30"]
+    command = ["certify", "--model", FC, "--data", "digits", "--eps", "0.1", "--count", "60", "--timeout", "60"]
     db, rng, before, kills = tmp_path / "r.sqlite", random.Random(3), dict[int, tuple[Any, ...]](), 0
     began = time.monotonic()
     whole = start(*command, "--csv", str(tmp_path / "whole.csv"))
     whole.communicate(timeout=200)
     took = time.monotonic() - began
-    for _ in range(20):
+    for _ in range(8):
         process = start(*command, "--db", str(db), "--csv", str(tmp_path / "t.csv"))
         try:
-            process.communicate(timeout=rng.uniform(0.3, 1.0) * took)
+            process.communicate(timeout=rng.uniform(0.3, 0.9) * took)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
@@ -92,25 +92,23 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         after = known(db) if db.exists() else {}
         assert before.items() <= after.items()  # nothing is lost, nothing done again
         before = after
-        if len(before) == 90 and kills >= 3:
+        if kills == 3:
             break
     process = start(*command, "--db", str(db), "--csv", str(tmp_path / "t.csv"))
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0 and known(db).items() >= before.items() and kills >= 2
     same = [[(r["index"], r["predicted"], r["status"]) for r in rows(tmp_path / f)] for f in ("t.csv", "whole.csv")]
-    assert same[0] == same[1] and len(same[0]) == 90
+    assert same[0] == same[1] and len(same[0]) == 60
 
 
 def test_jobs_end_with_their_parent(tmp_path: Path) -> None:
-    process = start("certify", "--model", CONV, "--data", "digits", "--eps", "0.12", "--jobs", "2", "--timeout", "30",
-                    "--db", str(tmp_path / "r.sqlite"))  # fmt: skip
+    command = ["certify", "--model", CONV, "--data", "digits", "--eps", "0.12", "--count", "90", "--timeout", "30"]
+    process = start(*command, "--jobs", "2", "--db", str(tmp_path / "r.sqlite"))
     children: list[int] = []
     for _ in range(600):
-        text = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        tasks = Path(f"/proc/{process.pid}/task")
-        children = (
-            [int(c) for t in tasks.iterdir() for c in (t / "children").read_text().split()] if text.exists() else []
-        )
+        with contextlib.suppress(OSError):  # threads come and go
+            tasks = Path(f"/proc/{process.pid}/task").iterdir()
+            children = [int(c) for t in tasks for c in (t / "children").read_text().split()]
         if len(children) == 2 or process.poll() is not None:
             break
         time.sleep(0.05)

@@ -1,8 +1,7 @@
-"""Certified accuracy of a data set: no point contradicts it, batches decide what `verify` decides, nothing is lost."""
+"""Certified accuracy of a data set: no point contradicts it, batches decide what `verify` decides."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -16,10 +15,10 @@ from sklearn.datasets import load_digits
 import verifier
 from tests.cli.files import ROOT, dense, outputs
 from verifier.run.certification import attack, ladder, rungs, single
-from verifier.run.certification.points import RUNGS, Point, Status, batch
+from verifier.run.certification.points import RUNGS, Status, batch
 from verifier.run.certification.question import posed
-from verifier.run.certification.store import Store, digest_graph
 from verifier.run.certify import Certified, certify
+from verifier.search.outcome import Outcome
 
 FC, CONV = str(ROOT / "models/digits_fc.onnx"), str(ROOT / "models/digits_conv.onnx")
 inf = float("inf")
@@ -122,6 +121,15 @@ def test_rungs_are_nested(digits: Any) -> None:
     for i in np.flatnonzero(~proved[0] & proved[1]):
         found = rungs.crown(s, b.take(slice(i, i + 1)))
         assert single.single(s, b.take(slice(i, i + 1)), 10).status is Status.CROWN and found.proved.all()
+
+
+def test_what_intervals_prove_stays_proved(tmp_path: Path) -> None:
+    """A rectifier's lower line falls below zero, where intervals never do: relu(x_0) + x_1/10, x_0 from -0.6 to 1.4."""
+    (tmp_path / "n.onnx").write_bytes(dense(np.eye(2), np.array([[1.0, 0.1], [0.0, 0.0]])))
+    s, x, y = posed(tmp_path / "n.onnx", np.array([[0.4, 5.0]], np.float32), np.array([0]), inf, None, None, "cpu")
+    b = batch(np.arange(1), x, y, 1.0)
+    for bound in (rungs.interval, rungs.linear, rungs.crown):
+        assert bound(s, b).least[0, 0] == pytest.approx(0.4, abs=1e-6)
 
 
 def test_optimised_slopes_prove_more_than_crown(digits: Any) -> None:
@@ -227,105 +235,37 @@ def test_an_error_while_searching(digits: Any, monkeypatch: pytest.MonkeyPatch) 
     assert errors and not r.count(Status.SEARCH) and {p.reason for p in errors} == {"RuntimeError: gone"}
 
 
+def test_what_counts_as_proved() -> None:
+    assert {s for s in Status if s.certified} == set(RUNGS) == {s for s in Status if str(s).startswith("certified-")}
+
+
+@pytest.mark.parametrize("verdict", ["timeout", "unknown"])
+def test_a_search_without_an_answer_proves_nothing(digits: Any, monkeypatch: pytest.MonkeyPatch, verdict: str) -> None:
+    plain = certify(FC, *digits, 0.1, lo=0, hi=1)
+    monkeypatch.setattr(single, "decide", lambda *_, **__: Outcome(verifier.Verdict(verdict)))
+    r = certify(FC, *digits, 0.1, lo=0, hi=1)
+    searched = [p.index for p in plain.points if p.status is Status.SEARCH]
+    assert searched and {r.points[i].status for i in searched} == {Status.UNKNOWN} and not r.count(Status.SEARCH)
+
+
+def test_boxes_hold_their_balls_and_little_more(digits: Any) -> None:
+    s, x, y = posed(FC, *digits, inf, 0, 1, "cpu")
+    b = batch(np.arange(4), x, y, np.array([0.0, 0.1, 1 / 3, 1e-9]))
+    lower, upper = s.box(b)
+    assert (lower[0] == x[0]).all() and (upper[0] == x[0]).all() and lower.min() >= 0 and upper.max() <= 1
+    for k in range(4):
+        eps = Fraction(float(b.eps[k]))
+        for c, low, up in zip(x[k].tolist(), lower[k].tolist(), upper[k].tolist(), strict=True):
+            least, most = max(Fraction(c) - eps, Fraction(0)), min(Fraction(c) + eps, Fraction(1))
+            assert least - Fraction(1e-15) <= Fraction(low) <= least and most <= Fraction(up) <= most + Fraction(1e-15)
+
+
 def test_out_of_time(digits: Any) -> None:
     r = certify(FC, *digits, 0.07, lo=0, hi=1, timeout=0)
     assert r.count(Status.UNKNOWN) and not r.count(Status.SEARCH, Status.ALPHA)
     assert all("out of time" in p.reason for p in r.points if p.status is Status.UNKNOWN)
     assert r.certified + r.count(Status.UNKNOWN) / 60 == pytest.approx(r.attacked)
     assert r.certified <= r.attacked <= r.natural
-
-
-def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Which images are begun."""
-    begun: list[int] = []
-    predict = ladder.attacks.predict
-
-    def told(s: Any, b: Any) -> Any:
-        begun.extend(b.index.tolist())
-        return predict(s, b)
-
-    monkeypatch.setattr(ladder.attacks, "predict", told)
-    return begun
-
-
-def test_nothing_is_done_twice(digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = digits
-    begun, db = counting(monkeypatch), tmp_path / "r.sqlite"
-    first = certify(FC, x, y, 0.05, lo=0, hi=1, indices=range(10, 40), db=db)
-    assert sorted(begun) == list(range(10, 40)) and first.resumed == 0
-    whole = certify(FC, x, y, 0.05, lo=0, hi=1, db=db)
-    assert sorted(begun) == list(range(60)) and whole.resumed == 30
-    assert [vars(p) for p in whole.points[10:40]] == [vars(p) | {"witness": w} for p, w in zip(
-        first.points, (p.witness for p in whole.points[10:40]), strict=True)]  # fmt: skip
-    for a, b in zip(first.points, whole.points[10:40], strict=True):
-        assert (a.witness is None) == (b.witness is None) and (a.witness is None or (a.witness == b.witness).all())
-    assert statuses(whole) == statuses(certify(FC, x, y, 0.05, lo=0, hi=1))
-
-
-def test_more_time_for_what_is_unknown(digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    db = tmp_path / "r.sqlite"
-    first = certify(FC, *digits, 0.07, lo=0, hi=1, timeout=0, db=db)
-    begun = counting(monkeypatch)
-    certify(FC, *digits, 0.07, lo=0, hi=1, timeout=0, db=db)
-    assert begun == []
-    more = certify(FC, *digits, 0.07, lo=0, hi=1, timeout=20, db=db)
-    assert begun == [p.index for p in first.points if p.status is Status.UNKNOWN] and not more.count(Status.UNKNOWN)
-
-
-def test_another_question_is_refused(digits: Any, tmp_path: Path) -> None:
-    x, y = digits
-    db = tmp_path / "r.sqlite"
-    how: dict[str, Any] = {"lo": 0, "hi": 1, "db": db, "indices": [0]}
-    certify(FC, x, y, 0.05, **how)
-    other = x.copy()
-    other[59, 0, 0] += np.float32(0.25)
-    cases: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-        ("another model", (CONV, x, y, 0.05), {}),
-        ("other data", (FC, other, y, 0.05), {}),
-        ("other data", (FC, x, (y + 1) % 10, 0.05), {}),
-        ("another eps", (FC, x, y, 0.04), {}),
-        ("another norm", (FC, x, y, 0.05), {"norm": 2}),
-        ("another norm or range", (FC, x, y, 0.05), {"hi": 1.5}),
-    ]
-    for what, given, more in cases:
-        with pytest.raises(verifier.UserError, match=what) as e:
-            certify(*given, **(how | more))
-        assert "\n" not in str(e.value)
-    with pytest.raises(verifier.UserError, match="another eps"):
-        verifier.radii(FC, x, y, 0.05, **how)
-    assert certify(FC, x, y, 0.05, **how).resumed == 1
-
-
-def test_a_weight_more_or_less_is_another_model(tmp_path: Path) -> None:
-    W = np.random.default_rng(0).standard_normal((3, 2))
-    (tmp_path / "a.onnx").write_bytes(dense(W, np.eye(3)))
-    W[1, 1] = np.nextafter(np.float32(W[1, 1]), np.float32(inf))
-    (tmp_path / "b.onnx").write_bytes(dense(W, np.eye(3)))
-    a, b = (digest_graph(verifier.load(tmp_path / f"{name}.onnx").graph) for name in "ab")
-    assert a != b and a == digest_graph(verifier.load(tmp_path / "a.onnx").graph)
-
-
-def test_files_that_are_none(digits: Any, tmp_path: Path) -> None:
-    x, y = digits
-    (tmp_path / "text").write_text("index,label\n" * 100)
-    sqlite3.connect(tmp_path / "other").execute("CREATE TABLE t (a)").connection.close()
-    for name in ("text", "other", "none/r.sqlite"):
-        with pytest.raises(verifier.UserError, match="cannot be used") as e:
-            certify(FC, x, y, 0.01, db=tmp_path / name)
-        assert name in str(e.value) and "\n" not in str(e.value)
-    with Store(tmp_path / "used", {}), pytest.raises(verifier.UserError, match="another process"):
-        certify(FC, x, y, 0.01, db=tmp_path / "used")
-
-
-def test_half_written_rows_are_not_there(tmp_path: Path) -> None:
-    point = Point(3, 1, 1, 0.1, Status.CROWN, 0.5, 10.0)
-    with Store(tmp_path / "r", {"model": "m"}) as store:
-        store.add([point])
-        with pytest.raises(verifier.UserError, match="cannot be written"):
-            store.add([replace(point, index=4), replace(point, index=2**70)])
-        assert list(store.points) == [(3, 0.1)]
-    with Store(tmp_path / "r", {"model": "m"}) as store:
-        assert [vars(p) for p in store.points.values()] == [vars(point)]
 
 
 def test_several_jobs_find_the_same(digits: Any) -> None:

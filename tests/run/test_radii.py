@@ -28,8 +28,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 def test_what_is_reported_was_proved(digits: Any, tmp_path: Path) -> None:
     x, y = digits
-    found = verifier.radii(FC, x, y, 0.06, lo=0, hi=1, timeout=20, indices=range(18, 26), db=tmp_path / "r")
-    assert [r.index for r in found] == list(range(18, 26)) and any(r.proved == 0.06 for r in found)
+    found = verifier.radii(FC, x, y, 0.06, lo=0, hi=1, timeout=20, indices=[1, *range(18, 26)], db=tmp_path / "r")
+    assert [r.index for r in found] == [1, *range(18, 26)] and any(r.proved == 0.06 for r in found)
     net = verifier.load(FC)
     for r in found:
         assert 0 <= r.proved < r.attacked and (r.by is None) == (r.proved == 0)
@@ -39,10 +39,8 @@ def test_what_is_reported_was_proved(digits: Any, tmp_path: Path) -> None:
         if r.proved < 0.06 and r.predicted == r.label:
             assert r.attacked - r.proved <= 0.0006 and not r.reason
         if r.witness is not None and r.predicted == r.label:
-            away = max(
-                abs(Fraction(float(a)) - Fraction(float(b)))
-                for a, b in zip(x[r.index].reshape(-1), r.witness, strict=True)
-            )
+            image = x[r.index].reshape(-1).astype(float).tolist()
+            away = max(abs(Fraction(a) - Fraction(b)) for a, b in zip(image, r.witness.tolist(), strict=True))
             assert away <= Fraction(r.attacked) and net.run(r.witness[None])[0].argmax() != r.label
     wrong = [r for r in found if r.predicted != r.label]
     assert wrong and all(r.proved == 0 and r.attacked == inf and r.trials == 1 and r.reason for r in wrong)
@@ -76,13 +74,16 @@ def test_bisection_goes_on_where_it_stopped(digits: Any, tmp_path: Path, monkeyp
     assert [(r.proved, r.by, r.attacked, r.trials) for r in again] == [
         (r.proved, r.by, r.attacked, r.trials) for r in plain
     ]
+    with monkeypatch.context() as m:
+        m.setattr(ladder.attacks, "predict", lambda *_: pytest.fail("tried again"))
+        assert verifier.radii(FC, *digits, 0.1, db=tmp_path / "r", **how)[0].trials == plain[0].trials
     finer = verifier.radii(FC, *digits, 0.1, db=tmp_path / "r", tolerance=2e-4, **how)
     assert all(a.proved <= b.proved < b.attacked <= a.attacked for a, b in zip(again, finer, strict=True))
 
 
 def test_out_of_time_is_neither_proved_nor_attacked(digits: Any) -> None:
-    found = verifier.radii(FC, *digits, 0.2, lo=0, hi=1, timeout=0, indices=range(6))
-    exact = verifier.radii(FC, *digits, 0.2, lo=0, hi=1, timeout=20, indices=range(6))
+    found = verifier.radii(FC, *digits, 0.2, lo=0, hi=1, timeout=0, indices=range(2, 8))
+    exact = verifier.radii(FC, *digits, 0.2, lo=0, hi=1, timeout=20, indices=range(2, 8))
     for r, e in zip(found, exact, strict=True):
         assert 0 < r.proved <= e.attacked and r.attacked > e.proved
     assert any("out of time" in r.reason for r in found)

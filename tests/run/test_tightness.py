@@ -32,7 +32,7 @@ class _Then(nn.Module):
         return self.then(self.net(x))
 
 
-@pytest.mark.parametrize("eps", [1e-30, 1e-300, 1e30])
+@pytest.mark.parametrize("eps", [1e-30, 1e-300, 5e-324, 1e30])
 def test_the_size_of_the_box_cancels_exactly(eps):
     net, x = verifier.load(_dense(4, 6, 3), _points(1, 4)), _points(3, 4)
     of_one = verifier.tightness(net, x, per_output=True)
@@ -109,6 +109,16 @@ def test_a_rectifier_at_zero_is_on():
     net = _dense(3, 6, 2, bias=False)
     zero = torch.zeros(1, 3, dtype=torch.float64)
     assert verifier.tightness(net, zero) == verifier.tightness(net, zero, kind="linear")
+
+
+def test_points_are_taken_as_given():
+    net = _dense(1, 1, 1)
+    with torch.no_grad():
+        net[0].weight.fill_(1)
+        net[0].bias.fill_(-1)
+    x = torch.tensor([[1 - 1e-12], [1 + 1e-12]], dtype=torch.float64)  # off, on; in single precision both are 1
+    values = verifier.tightness(net, x, per_output=True)
+    assert torch.isnan(values[0, 0]) and values[1, 0] == 1
 
 
 class _Sine(nn.Module):

@@ -173,7 +173,7 @@ def test_averaged_weights_are_the_mean():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"x_train": np.full((48, 6), 1.5, np.float32)}, "are not in"),
+        ({"x_train": np.full((48, 6), 1.5, np.float32)}, "not within"),
         ({"classes": 9}, "9 classes"),
     ],
 )

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,12 +86,12 @@ def read(source: str) -> tuple[np.ndarray, np.ndarray]:
     path = Path(source)
     if path.suffix == ".npz" and path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as f:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
                 for names in (("x_test", "y_test"), ("x", "y")):
                     if "x_train" not in f.files and set(names) <= set(f.files):
                         x = data.images(f[names[0]], f"{path}: {names[0]}")
                         return x, data.labels(f[names[1]], len(x), f"{path}: {names[1]}")
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             pass  # the reader below says what is wrong
     whole = data.read(source)
     return whole.x_test, whole.y_test
@@ -110,7 +111,7 @@ def images(count: int | None, span: str | None, n: int) -> Sequence[int]:
     if span is not None:
         first, _, last = span.partition(":")
     try:
-        start, stop = int(first or 0), int(last or n)
+        start, stop = (int(first or 0), int(last or n)) if span is None or ":" in span else (0, 0)
     except ValueError:
         start, stop = 0, 0
     if not 0 <= start < stop or start >= n:

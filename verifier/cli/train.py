@@ -15,10 +15,14 @@ def command(a: argparse.Namespace) -> None:
     """Train from a recipe; a table of accuracies on standard output."""
     import torch
 
-    if a.threads:
-        torch.set_num_threads(a.threads)
     from verifier.run.train import changed, train
     from verifier.train.recipe import read
+    from verifier.values.errors import UserError
+
+    if a.threads < 0:
+        raise UserError(f"--threads {a.threads}: give a whole number, 1 or more")
+    if a.threads:
+        torch.set_num_threads(a.threads)
 
     recipe = changed(read(a.config), a.data, a.seed, a.epochs)
     folder = a.out or Path(a.config.stem)

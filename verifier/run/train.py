@@ -64,6 +64,7 @@ def train(
     if not resume and (folder / "checkpoint.pt").exists():
         raise UserError(f"{folder}: holds a run already; go on with it by --resume, or name another folder")
     data = read(recipe.data.source, recipe.data.limit or None)
+    data.within(recipe.data.lower, recipe.data.upper)  # the test part, too, before hours are spent on the other
     writer = _board(folder)
     log: list[dict[str, Any]] = []
 
@@ -76,9 +77,11 @@ def train(
         if report is not None:
             report(row)
 
-    trained = fit(recipe, data, folder=folder, resume=resume, device=device, tick=tick, report=told)
-    if writer is not None:
-        writer.close()
+    try:
+        trained = fit(recipe, data, folder=folder, resume=resume, device=device, tick=tick, report=told)
+    finally:
+        if writer is not None:
+            writer.close()
     example = torch.from_numpy(data.x_test[:1])
     trained.module.to("cpu")
     path = folder / "model.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(aside, path)
-    except OSError as e:
-        raise UserError(f"{path}: cannot be written ({e.strerror}); free some space, or give another folder") from None
+    except (OSError, RuntimeError) as e:  # torch may say it either way
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        why = e.strerror if isinstance(e, OSError) else str(e).partition("\n")[0]
+        raise UserError(f"{path}: cannot be written ({why}); free some space, or give another folder") from None
 
 
 def load(path: Path) -> dict[str, Any]:

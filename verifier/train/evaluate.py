@@ -19,7 +19,7 @@ from verifier.train.method import Loss, box, worst_case
 from verifier.train.model import Trainable
 from verifier.train.recipe import DataOptions
 from verifier.train.tightness import mean, tightness
-from verifier.values.errors import ModelError
+from verifier.values.errors import ModelError, UserError
 
 BATCH, FEW = 500, 50
 
@@ -38,8 +38,14 @@ def accuracy(
     """Accuracies of samples `[N, *shape]` with classes `[N]` on balls of radius eps, in evaluation mode.
 
     Args:
+        data: the range that boxes are cut to.
         linear: whether what intervals leave open is tried with linear bounds (CROWN-IBP, both kinds of lower lines).
+
+    Raises:
+        UserError: an input is not in the range; nothing can be said of a box that is cut to where it isn't.
     """
+    if len(x) and not np.float32(data.lower) <= x.min() <= x.max() <= np.float32(data.upper):
+        raise UserError(f"inputs from {x.min():g} to {x.max():g} are not in the range [{data.lower:g}, {data.upper:g}]")
     device = next(net.module.parameters()).device
     training = net.module.training
     net.module.eval()

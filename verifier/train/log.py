@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from verifier.values.errors import UserError
 
 COLUMNS = (
     "epoch", "eps", "lr", "loss", "clean", "robust", "natural", "verified", "dead", "active", "unstable", "tightness",
@@ -15,11 +18,20 @@ COLUMNS = (
 
 
 def write(folder: Path, log: list[dict[str, Any]]) -> None:
-    """The log as `log.csv`."""
+    """The log as `log.csv`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows([{k: "" if v is None else v for k, v in row.items()} for row in log])
     aside = folder / "log.csv.part"
-    aside.write_text(text.getvalue())
-    aside.replace(folder / "log.csv")
+    try:
+        aside.write_text(text.getvalue())
+        aside.replace(folder / "log.csv")
+    except OSError as e:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise UserError(f"{folder / 'log.csv'}: cannot be written ({e.strerror}); see to it, then --resume") from None

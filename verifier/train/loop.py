@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +115,13 @@ class Run:
 
     def __init__(self, recipe: Recipe, data: Data, module: nn.Module | None, device: str) -> None:
         """See `fit`."""
+        replace(data, x_test=data.x_test[:0]).within(recipe.data.lower, recipe.data.upper)
+        if (recipe.data.crop or recipe.data.flip) and len(data.shape) != 3:
+            raise UserError(f"data.crop, data.flip: inputs of shape {list(data.shape)} are no images; leave them out")
         self.recipe = recipe
         self.data = data.held_out(recipe.data.held_out, recipe.train.seed) if recipe.data.held_out else data
         self.module = (network(recipe, self.data) if module is None else module).to(device)
-        x = self.data.x_train
-        if not recipe.data.lower <= float(x.min()) <= float(x.max()) <= recipe.data.upper:
-            d = recipe.data
-            raise UserError(f"data: inputs from {x.min():g} to {x.max():g} are not in [{d.lower:g}, {d.upper:g}]")
-        self.x, self.y = torch.from_numpy(x).to(device), torch.from_numpy(self.data.y_train).to(device)
+        self.x, self.y = torch.from_numpy(self.data.x_train).to(device), torch.from_numpy(self.data.y_train).to(device)
         self.net = Trainable(self.module, self.x[:1])
         if self.data.classes > self.net.classes:
             raise UserError(f"data: {self.data.classes} classes, the network has {self.net.classes} outputs")
@@ -131,6 +130,7 @@ class Run:
         self.order.manual_seed(recipe.train.seed)
         self.noise.manual_seed(recipe.train.seed + 1)
         self.average = AveragedModel(self.module) if recipe.train.average else None
+        self.mean = Trainable(self.average.module, self.x[:1]) if self.average and recipe.data.held_out else None
         self.epochs = 0
         self.log: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
@@ -201,7 +201,8 @@ class Run:
         progress = min(1.0, eps / top) if top else 1.0
         loss = recipe.method.loss(self.net, x, y, lower, upper, generator=self.noise, progress=progress)
         clean, robust = loss.clean.mean(), loss.robust.mean()
-        total = (1 - t.weight) * clean + t.weight * robust if t.weight < 1 else robust
+        w = recipe.share().at(now)
+        total = (1 - w) * clean + w * robust if w < 1 else robust
         if t.l1:
             total = total + t.l1 * l1(self.module)
         if t.stabilize and progress < 1 and now < recipe.schedule.ramp_end and loss.layers:
@@ -218,14 +219,17 @@ class Run:
 
     def _held(self) -> dict[str, float]:
         """Accuracies of the held-out part, once eps has come to its end; the best epoch's weights are kept."""
-        recipe = self.recipe
+        recipe, net = self.recipe, self.net
         if not recipe.data.held_out:
             return {}
-        found = accuracy(self.net, self.data.x_test, self.data.y_test, recipe.schedule.eps, recipe.data)
+        if self.mean is not None and self.epochs > recipe.train.average:
+            net = self.mean
+            net.refresh(self._parts())
+        found = accuracy(net, self.data.x_test, self.data.y_test, recipe.schedule.eps, recipe.data)
         full = recipe.ramp().at(self.epochs) >= recipe.ramp().to
         score = (found.verified, found.natural)
         if full and (self.best is None or score > tuple(self.best["score"])):
-            weights = {k: v.detach().cpu().clone() for k, v in self.module.state_dict().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in net.module.state_dict().items()}
             self.best = {"epoch": self.epochs, "score": list(score), "weights": weights}
         return {"held_natural": found.natural, "held_verified": found.verified}
 
@@ -238,8 +242,15 @@ class Run:
         elif self.average is not None and self.epochs > self.recipe.train.average:
             self.module.load_state_dict(self.average.module.state_dict())
         if self.best is None:
-            self.net.refresh(self.x.split(self.recipe.train.batch))
+            self.net.refresh(self._parts())
         return Trained(self.module.eval(), self.log, best)
+
+    def _parts(self) -> list[Tensor]:
+        """The training part in batches; a lone last sample, which has no variance, joins the batch before it."""
+        parts = list(self.x.split(self.recipe.train.batch))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs."""
@@ -259,20 +270,29 @@ class Run:
         """Go on from a state.
 
         Raises:
-            UserError: it is of another recipe or another network.
+            UserError: it is of another recipe, another network or another kind of device, or a part of it is missing.
         """
+        if missing := [key for key in self.state() if key not in state]:
+            raise UserError(f"{path}: has no part {missing[0]!r}; start again in another folder")
         if state["recipe"] != _plain(self.recipe):
             raise UserError(f"{path}: is of another recipe; give another folder, or the recipe it was made by")
         try:
             self.module.load_state_dict(state["module"])
         except RuntimeError as e:
             raise UserError(f"{path}: is of another network ({str(e).splitlines()[-1].strip()})") from None
-        self.adam.load_state_dict(state["adam"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.order.set_state(state["order"])
-        self.noise.set_state(state["noise"])
         self.epochs, self.log, self.best = state["epochs"], state["log"], state["best"]
+        whole = isinstance(self.epochs, int) and isinstance(self.log, list) and len(self.log) == self.epochs
+        try:
+            if not whole or not (self.best is None or {"epoch", "score", "weights"} <= set(self.best)):
+                raise ValueError("its log or its best epoch is not what is written there")
+            self.adam.load_state_dict(state["adam"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.order.set_state(state["order"])
+            self.noise.set_state(state["noise"])  # a generator of the CPU takes no state of the GPU's
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as e:
+            why = str(e).partition("\n")[0]
+            raise UserError(f"{path}: damaged, or made on another kind of device ({why}); go on where it was") from None
 
 
 def _finite(module: nn.Module) -> bool:

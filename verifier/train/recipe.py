@@ -212,7 +212,7 @@ def parse(content: dict[str, Any]) -> Recipe:
     name = chosen.pop("name", "ibp")
     if not isinstance(name, str) or name not in METHODS:
         raise UserError(f"method.name: {name!r} is none of {', '.join(METHODS)}")
-    if "data_lower" in {f.name for f in fields(METHODS[name])}:  # what is attacked stays in the data's range
+    if "data_lower" in get_type_hints(METHODS[name]):  # what is attacked stays in the data's range
         chosen = {"data_lower": parts["data"].lower, "data_upper": parts["data"].upper} | chosen
     return Recipe(**parts, method=_filled(METHODS[name], chosen, "method"))
 

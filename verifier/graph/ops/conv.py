@@ -94,13 +94,18 @@ class Conv(Affine):
                 ),
             )
 
-    def _torch(self, a: Array) -> Array:
+    def evaluate(self, *x: Array) -> Array:
+        """The convolution; torch adds the constant while at it."""
+        return self._torch(x[0], self.b) if is_torch(x[0]) else super().evaluate(*x)
+
+    def _torch(self, a: Array, b: Array | None = None) -> Array:
         from torch.nn import functional as F
 
-        flat = [p for pair in reversed(self.pads) for p in pair]
         conv = (F.conv1d, F.conv2d, F.conv3d)[self.W.ndim - 3]
-        a = F.pad(a, flat) if any(flat) else a
-        return conv(a, self.W, None, self.stride, 0, self.dilation, self.groups)
+        pads: int | tuple[int, ...] = tuple(before for before, _ in self.pads)
+        if any(before != after for before, after in self.pads):  # torch pads alike on both sides, without a copy
+            a, pads = F.pad(a, [p for pair in reversed(self.pads) for p in pair]), 0
+        return conv(a, self.W, b, self.stride, pads, self.dilation, self.groups)
 
     def _torch_adjoint(self, A: Array, s: Shape) -> Array:
         from torch.nn import functional as F

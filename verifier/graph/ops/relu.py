@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from verifier.graph.graph import Elementwise
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, is_torch, namespace
 
 if TYPE_CHECKING:
     from verifier.graph.chain import Chain, Rows
@@ -24,8 +24,8 @@ class Relu(Elementwise):
     def evaluate(self, *x: Array) -> Array:
         """The activation."""
         xp, (a,) = namespace(x[0]), x
-        if self.leak == 0.0:
-            return xp.maximum(a, 0.0)
+        if self.leak == 0.0:  # torch has its own, whose derivative is cheaper
+            return a.relu() if is_torch(a) else xp.maximum(a, 0.0)
         return xp.where(a >= 0, a, a * self.leak)
 
     def slope(self, x: Array) -> Array:

@@ -107,9 +107,10 @@ class _Hand(threading.Thread):
         finally:
             late.cancel()
         if not answer.endswith("\n"):
+            self.end()
             if time.perf_counter() - began >= self._timeout + GRACE:
                 return Status.UNKNOWN, "ended: it had overrun its time", None
-            return Status.ERROR, f"its process ended with status {process.wait()}", None
+            return Status.ERROR, f"its process ended with status {process.returncode}", None
         told = json.loads(answer)
         witness = None if told["witness"] is None else np.array(told["witness"], np.float64)
         return Status(told["status"]), told["reason"], witness

@@ -23,7 +23,7 @@ from verifier.graph.ops.steps import Step
 from verifier.graph.passes.runner import simplify
 from verifier.sensitivity.baselines.products import product_of_norms, slope_range
 
-SHARED = Path(__file__).parents[3] / "shared" / "lipschitz"
+SHARED = Path(__file__).parents[4] / "shared" / "lipschitz"
 NORMS = (1, 2, inf)
 BOUNDED = ["sigmoid", "tanh", "atan", "erf", "softsign", "softplus", "gelu", "gelu_tanh", "silu", "mish"]
 BOUNDED += ["hard_swish", "sin", "cos"]

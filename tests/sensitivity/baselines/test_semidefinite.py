@@ -20,9 +20,8 @@ from verifier.sensitivity.baselines.products import product_of_norms
 from verifier.sensitivity.baselines.semidefinite import lipsdp
 from verifier.values.errors import ModelError
 
-from .cases import SHARED
 from .chain_cases import exactly, random_chain
-from .test_products import chained, stretched
+from .test_products import SHARED, chained, stretched
 from .test_spectral import definite
 
 seeds = st.integers(0, 2**32 - 1)
@@ -112,6 +111,7 @@ def test_solvers_agree() -> None:
         assert coarse <= close * (1 + 1e-4)
 
 
+@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared")
 @pytest.mark.parametrize("case,true", [("fc_2_16_16_2", 0.481717198), ("fc_10_50_50_10", 0.597558061)])
 def test_as_another_method_solves_it(case: str, true: float) -> None:
     """Newton's method on the barrier function, which was here before cvxpy, found these: SCS comes near them."""
