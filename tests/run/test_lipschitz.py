@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import verifier
@@ -306,3 +307,20 @@ def test_limits_are_numbers(how: dict[str, Any]) -> None:
         verifier.monotone(net, box, 0, [[1.0, 0.0], [0.0, 1.0]])
     with pytest.raises(verifier.UserError, match="the inputs 0 to 1"):
         verifier.monotone(net, box, True)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-290, 1e-200, 1e-160, 1e-100])
+@pytest.mark.parametrize("norm", [(2, 2), (2, np.inf), (1.5, np.inf)])
+def test_constants_whose_squares_are_no_numbers(scale, norm):
+    """Squares of small numbers round to zero, which bounds nothing."""
+    W = np.array([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]])
+    net = torch.nn.Linear(3, 2, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.from_numpy(scale * W))
+    found = verifier.lipschitz(
+        verifier.load(net, torch.zeros(1, 3, dtype=torch.float64)), verifier.Ball(np.zeros(3), 1.0), norm, timeout=2
+    )
+    m = net.weight.detach().numpy() / scale
+    dual = norm[0] / (norm[0] - 1)
+    truth = np.linalg.norm(m, 2) if norm[1] == 2 else np.linalg.norm(m, dual, axis=1).max()
+    assert found.lower / scale <= truth * (1 + 1e-9) and found.upper / scale >= truth * (1 - 1e-9)

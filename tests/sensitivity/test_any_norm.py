@@ -108,7 +108,7 @@ def test_near_the_norms_that_are_known(p: float, near: float, net: str) -> None:
     assert found[0].lower == pytest.approx(found[1].lower, rel=2.1e-5)
 
 
-@pytest.mark.parametrize("scale", [1e-120, 1e-9, 1e12, 1e140, 1e290])
+@pytest.mark.parametrize("scale", [1e-290, 1e-160, 1e-120, 1e-9, 1e12, 1e140, 1e290])
 @pytest.mark.parametrize("p", [1.001, 1.5, 3.0, 100.0])
 def test_gradients_of_any_size(p: float, scale: float) -> None:
     """Powers neither overflow nor underflow."""

@@ -132,18 +132,52 @@ def test_random_networks(seed: int) -> None:
         assert (score[:, len(P.F.z) :][s.low == s.high] < 0).all()
 
 
-def test_what_matters_comes_first() -> None:
-    """Of two neurons that are equally undecided, the one with a hundred times the weight behind it."""
+@pytest.mark.parametrize("behind", [True, False])
+def test_what_matters_comes_first(behind: bool) -> None:
+    """Of two neurons that are equally undecided, the one with the larger weight, be it behind or before it."""
     module = layers(0, (1, 2, 1))
+    for first in (0, 1):
+        weights = torch.tensor([1.0, 0.01] if first == 0 else [0.01, 1.0])
+        with torch.no_grad():
+            module[0].weight[:, 0] = 1.0 if behind else weights
+            module[0].bias[:] = 0.1 * module[0].weight[:, 0]
+            module[2].weight[0] = weights if behind else 1.0
+        P = pose(boundable(loaded(module, 1)), verifier.Box([-1.0], [1.0]), np.ones((1, 1)), 1)
+        _, score = bounded(P, Search(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
+        (part,) = (part for part, _ in P.F.parts if P.kinks[part].any())
+        assert int(choose(score)[0]) - part.start == first
+
+
+def bump(w: list[float], extra: int = 0) -> nn.Sequential:
+    """`tanh(w·x + 0.2) − tanh(w·x − 0.3)`, whose derivative has both signs; and neurons that read nothing."""
+    module = nn.Sequential(nn.Linear(len(w), 2 + extra), nn.Tanh(), nn.Linear(2 + extra, 1)).double()
     with torch.no_grad():
-        module[0].weight[:], module[0].bias[:] = torch.tensor([[1.0], [1.0]]), torch.tensor([0.1, -0.1])
-        for first in (0, 1):
-            module[2].weight[:] = torch.tensor([[1.0, 0.01] if first == 0 else [0.01, 1.0]])
-            P = pose(boundable(loaded(module, 1)), verifier.Box([-1.0], [1.0]), np.ones((1, 1)), 1)
-            _, score = bounded(P, Search(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
-            pick = int(choose(score)[0])
-            (part,) = (part for part, _ in P.F.parts if P.kinks[part].any())
-            assert pick - part.start == first
+        module[0].weight[:2], module[0].bias[:2] = torch.tensor(w).double(), torch.tensor([0.2, -0.3]).double()
+        module[0].weight[2:], module[0].bias[2:] = 0.0, 0.0
+        module[2].weight[:] = torch.tensor([[1.0, -1.0] + [0.5] * extra]).double()
+    return module
+
+
+def test_inputs_in_proportion() -> None:
+    """They are charged by what they contribute to the width of what a curve reads."""
+    radius = np.array([1.0, 0.2, 2.0])
+    graph = boundable(loaded(bump([0.1, 1.0, 0.3]), 3))
+    P = pose(graph, verifier.Box(-radius, radius), np.ones((1, 1)), 1)
+    _, score = bounded(P, Search(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
+    inputs = score[0, len(P.F.z) :][:3]
+    assert inputs / inputs.max() == pytest.approx(np.array([0.1, 0.2, 0.6]) / 0.6, rel=1e-6)
+    assert choose(score)[0] == len(P.F.z) + 2
+
+
+@np.errstate(all="ignore")
+def test_what_does_not_vary_at_all() -> None:
+    """Nothing that comes of bounds that meet reaches the scores."""
+    P = posed("softmax")
+    for s, _ in grown(P, 2, np.random.default_rng(0)):
+        s.lower[:, ::2] = s.upper[:, ::2]
+        s.low[:, ::2] = s.high[:, ::2]
+        known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None])
+        assert np.isfinite(scores(P, s, known.a, known.lines)).all()
 
 
 CHARGED = "Problem.outer takes curves for the norm's own where the sign of every derivative is known and no |·| is left"

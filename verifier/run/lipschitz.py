@@ -17,6 +17,7 @@ from verifier.run.model import boundable, load, name_of
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines import chain
 from verifier.sensitivity.baselines.products import product_of_norms
+from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.problem import Unbounded, pose
 from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.spectral import Spectral
@@ -205,14 +206,15 @@ class Standing:
             why = "semidefinite programming (LipSDP)"
         elif before <= upper:
             why = "the product of norms"
-        settled = upper <= lower * (1 + asked.tolerance) + 1e-300
+        nothing = 2 * LOST if problem.dual == 2 else 1e-300  # what rounding leaves of a constant that is zero
+        settled = upper <= lower * (1 + asked.tolerance) + nothing
         lows = highs = None
         if asked.norm != (2.0, 2.0) and not asked.by_columns:
             lows, highs = np.zeros(len(asked.rows)), np.zeros(len(asked.rows))
             np.maximum.at(lows, problem.goals[:, 0], lowers)
             np.maximum.at(highs, problem.goals[:, 0], uppers)
             if asked.each:
-                settled = bool(np.all(highs <= lows * (1 + asked.tolerance) + 1e-300))
+                settled = bool(np.all(highs <= lows * (1 + asked.tolerance) + nothing))
         stats |= {"parts": search.bounded, "rounds": search.rounds}
         point = search.point[best]
         return Lipschitz(lower, upper, asked.norm, lows, highs, asked.rows, point, settled, why + behind, stats)

@@ -20,6 +20,7 @@ from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.norm import Norm
 from verifier.relax import table
 from verifier.search.query import MOST_SYMBOLS
+from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.objective import SEED_NAME, measured, pulled_back, pushed_forward
 from verifier.sensitivity.ramp import ramped
 from verifier.values import ball as balls
@@ -139,7 +140,8 @@ class Problem:
             return value
         if self.dual != 2:
             return value * (1 + side * gamma(4 + 4 * len(self.low).bit_length(), "float64"))
-        return np.sqrt(np.maximum(value, 0.0)) * (1 + side * gamma(4, "float64"))
+        # Squares that are too small to be numbers were rounded to zero.
+        return np.sqrt(np.maximum(value, 0.0)) * (1 + side * gamma(4, "float64")) + (LOST if up else 0.0)
 
 
 def picked(value: np.ndarray, entry: np.ndarray) -> np.ndarray:

@@ -131,6 +131,20 @@ def test_out_of_time(solver: str, seconds: float) -> None:
     assert best * (1 - 1e-4) <= lipsdp(g, solver=solver, seconds=seconds) < inf
 
 
+def test_a_solver_that_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the start is what there is."""
+    import cvxpy as cp
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise cp.SolverError
+
+    rng = np.random.default_rng(13)
+    g = chained((4,), Dense(rng.standard_normal((5, 4))), Relu(), Dense(rng.standard_normal((2, 5))))
+    best = lipsdp(g)
+    monkeypatch.setattr(cp.Problem, "solve", fail)
+    assert best * (1 - 1e-6) <= lipsdp(g) <= 10 * best
+
+
 def test_a_proposal_with_negative_parts() -> None:
     """These are cut off, at no more loss than their size."""
     F, Z = np.array([[0.0, 1.0, 0.0]]), np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])  # N is diag(ρ − T_0, T_0 − 1, T_1)
@@ -153,6 +167,21 @@ def test_a_wrong_proposal_is_still_certified(damage: float, monkeypatch: pytest.
 
     monkeypatch.setattr(semidefinite, "_solved", broken)
     assert good * (1 - 1e-6) <= lipsdp(g) <= 1e4 * good
+
+
+@pytest.mark.parametrize("damage", [0.0, 0.5, 1 - 1e-6])
+def test_the_least_rho_for_given_multipliers(damage: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver that was stopped early may name a ρ too small for its multipliers: that costs nothing."""
+    rng = np.random.default_rng(6)
+    g = chained((4,), Dense(rng.standard_normal((6, 4))), Relu(), Dense(rng.standard_normal((2, 6))))
+    true, good = semidefinite._solved, lipsdp(g)
+
+    def broken(*given: Any) -> Any:
+        T, rho = true(*given)
+        return T, rho * damage
+
+    monkeypatch.setattr(semidefinite, "_solved", broken)
+    assert good * (1 - 1e-6) <= lipsdp(g) <= good * (1 + 1e-5)
 
 
 @given(seeds)

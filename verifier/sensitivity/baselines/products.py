@@ -6,7 +6,7 @@ those of its operands.  Loose, as signs and what is active at once count for not
 
 from __future__ import annotations
 
-from math import inf, pi, prod, sqrt
+from math import hypot, inf, pi, prod, sqrt
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def _joined(p: float, L: tuple[float, ...]) -> float:
     """Of vectors put side by side."""
     if p == inf:
         return max(L)
-    return up(sum(L), len(L)) if p == 1 else up(sqrt(sum(a * a for a in L)), len(L) + 2)
+    return up(sum(L), len(L)) if p == 1 else up(hypot(*L), len(L) + 4)
 
 
 def _constant(op: Operator, p: float, L: tuple[float, ...], shapes: tuple[Shape, ...]) -> float:

@@ -141,7 +141,9 @@ def _schur(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int) -> 
     """At least `sqrt(‖W‖₁‖W‖∞)`, which ‖W‖₂ does not exceed (Schur's test)."""
     rows = float(sizes.linear(*ones_at(which, shapes)).max(initial=0.0))
     columns = float(sizes.adjoint(np.ones((1, *sizes.shape(*shapes))), *shapes)[which].max(initial=0.0))
-    return up(sqrt(up(rows, terms) * up(columns, terms)), 2)
+    # Roots first: a product of small numbers may round to zero, which bounds nothing.
+    root = up(sqrt(up(rows, terms)), 2) * up(sqrt(up(columns, terms)), 2)
+    return float(np.nextafter(up(root, 2), np.inf)) if rows and columns else 0.0
 
 
 def _matrix(op: Affine, which: int, shapes: tuple[Shape, ...]) -> np.ndarray:
