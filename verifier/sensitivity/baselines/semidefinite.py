@@ -222,7 +222,7 @@ def _solved(q: Quadratic, start: tuple[np.ndarray, float], solver: str, seconds:
     nothing = np.full(len(unit), np.nan), inf
     d = 1 / np.sqrt(np.maximum(np.diag(q.matrix(*start)), 1e-300))
     Z, F = np.sqrt(unit)[:, None] * q.Z * d, q.F * d
-    if not (np.isfinite(Z).all() and np.isfinite(F).all()):
+    if not (np.isfinite(Z).all() and np.isfinite(F).all() and seconds > 0):  # SCS takes a limit of 0 for none
         return nothing
     t, r = cp.Variable(len(unit), nonneg=True), cp.Variable(nonneg=True)
     own = cp.hstack([r * (most * d[: q.n] ** 2), cp.multiply(unit * d[q.n :] ** 2, t)])
