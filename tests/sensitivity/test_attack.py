@@ -117,9 +117,6 @@ def test_uphill_through_a_gate() -> None:
     assert problem.evaluate(climb(problem, x, seeds, entry, 3), seeds, entry) == pytest.approx(3.0)
 
 
-@pytest.mark.xfail(
-    reason="climb clips to Problem.low and .high, which are rounded outward, not to Problem.inner", strict=True
-)
 def test_points_of_the_inner_box() -> None:
     """Where the box is a hull that is rounded outward, points lie in the box within it."""
     module, c, eps = layers(2, (3, 5, 3), nn.Tanh), np.array([0.1, -0.3, 0.7]), 0.2

@@ -180,10 +180,6 @@ def test_what_does_not_vary_at_all() -> None:
         assert np.isfinite(scores(P, s, known.a, known.lines)).all()
 
 
-CHARGED = "Problem.outer takes curves for the norm's own where the sign of every derivative is known and no |·| is left"
-
-
-@pytest.mark.xfail(reason=CHARGED, strict=True)
 def test_the_input_behind_a_curve() -> None:
     """What a curve loses is charged to the inputs behind it, in proportion to what they contribute."""
     module = nn.Sequential(nn.Linear(3, 1), nn.Tanh()).double()
@@ -196,7 +192,6 @@ def test_the_input_behind_a_curve() -> None:
     assert inputs / inputs.max() == pytest.approx([0.1, 1.0, 0.3], rel=1e-6)
 
 
-@pytest.mark.xfail(reason=CHARGED, strict=True)
 @pytest.mark.parametrize("norm", [(np.inf, np.inf), (1, np.inf)])
 def test_derivatives_of_known_sign(norm: tuple[float, float]) -> None:
     """`tanh(x) + tanh(2x − 2)` rises everywhere; where it is steepest only splitting x tells."""

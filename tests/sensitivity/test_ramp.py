@@ -24,7 +24,7 @@ def test_the_same_value(leak: float) -> None:
     """Everywhere, the kink and what is not finite included."""
     z = np.array([-np.inf, -1.0, -1e-320, 0.0, 1e-320, 0.5, np.inf, np.nan])
     pairs = np.stack(np.meshgrid([-2.0, 0.0, 3.0], z, indexing="ij"), -1)
-    soft, plain = Ramp(leak, width=np.full(len(z), 0.3)), Gate(leak)
+    soft, plain = Ramp(leak, half=np.full(len(z), 0.3)), Gate(leak)
     assert np.array_equal(soft.evaluate(pairs), plain.evaluate(pairs), equal_nan=True)
     g = np.ones((3, len(z)))
     assert np.array_equal(soft.gradient(g, pairs)[..., 0], plain.gradient(g, pairs)[..., 0])
@@ -36,7 +36,7 @@ def test_the_ramp_climbs_the_jump(leak: float, width: float) -> None:
     """Over the whole ramp the gradient by z sums up to the jump, and off it it is zero."""
     v, g, count = -1.7, 0.6, 4001
     z = np.linspace(-2 * width, 2 * width, count)
-    by_z = Ramp(leak, width=np.array(width)).gradient(np.full(count, g), np.stack([np.full(count, v), z], -1))[:, 1]
+    by_z = Ramp(leak, half=np.array(width)).gradient(np.full(count, g), np.stack([np.full(count, v), z], -1))[:, 1]
     jump = g * v * (1 - leak)
     assert by_z.sum() * (z[1] - z[0]) == pytest.approx(jump, rel=2e-3)
     assert (by_z[abs(z) > width * (1 + 1e-12)] == 0).all()
@@ -45,7 +45,7 @@ def test_the_ramp_climbs_the_jump(leak: float, width: float) -> None:
 
 def test_gates_that_do_not_vary() -> None:
     """A ramp of no length has finite gradients, and none away from zero."""
-    soft = Ramp(0.0, width=np.zeros(3))
+    soft = Ramp(0.0, half=np.zeros(3))
     found = soft.gradient(np.ones((1, 3)), np.array([[[2.0, -1.0], [2.0, 0.0], [2.0, 1.0]]]))
     assert np.isfinite(found).all()
     assert (found[0, [0, 2], 1] == 0).all()
@@ -64,7 +64,7 @@ def test_only_gates_are_replaced(leak: float) -> None:
     for i, (one, other) in enumerate(zip(graph.nodes, soft.nodes, strict=True)):
         if i in gates:
             assert isinstance(other.op, Ramp) and other.op.leak == leak
-            assert 2 * other.op.width == pytest.approx(0.5 * (z[i][1] - z[i][0]))
+            assert 2 * other.op.half == pytest.approx(0.5 * (z[i][1] - z[i][0]))
             assert replace(other, op=one.op) == one
         else:
             assert other is one

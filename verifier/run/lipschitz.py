@@ -228,12 +228,12 @@ def _narrow(standing: Standing, search: Search, budget: Budget, watch: Watch | N
         if watch:
             watch("searching", standing)
         if not ended and not tried and asked.norm == (2.0, 2.0) and search.bounded > 1000:
-            standing.semidefinite, tried = _semidefinite(asked), True
+            standing.semidefinite, tried = _semidefinite(asked, budget), True
             search.upper = np.minimum(search.upper, standing.semidefinite**2)
         ended = ended or bool(np.all(search.upper <= search.settled))
 
 
-def _semidefinite(asked: Asked) -> float:
+def _semidefinite(asked: Asked, budget: Budget) -> float:
     """The local semidefinite bound, where the network is a chain small enough; else infinity."""
     from verifier.sensitivity.baselines.semidefinite import lipsdp
 
@@ -243,7 +243,8 @@ def _semidefinite(asked: Asked) -> float:
         return inf
     interval = intervals(asked.graph, asked.box).interval
     entering = [asked.graph.nodes[f.node].inputs[0] for f in layers if f.activation is not None]
-    return lipsdp(layers, asked.rows, [(l.reshape(-1), u.reshape(-1)) for l, u in (interval[j] for j in entering)])
+    regions = [(l.reshape(-1), u.reshape(-1)) for l, u in (interval[j] for j in entering)]
+    return lipsdp(layers, asked.rows, regions, seconds=min(60.0, budget.left()))
 
 
 def limit(timeout: float | None, tolerance: float) -> Budget:

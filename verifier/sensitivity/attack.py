@@ -35,6 +35,6 @@ def climb(problem: Problem, x: np.ndarray, seeds: np.ndarray, entry: np.ndarray,
         if problem.ball is not None:
             x = problem.within(towards(problem.ball, x, -g, lower, upper, step))
             continue
-        x = np.clip(x + rate * (high - low) * np.sign(g), low, high)
+        x = problem.within(x + rate * (high - low) * np.sign(g))
         rate *= 0.9
     return best

@@ -73,8 +73,12 @@ class Problem:
     dual: float
 
     def outer(self, layer: Layer) -> bool:
-        """Whether units are of the norm itself: no other unit depends on them."""
-        return layer.users.stop <= layer.users.start
+        """Whether units are of the norm itself: no other unit depends on them.
+
+        Norms that are sums of magnitudes, or the largest, have none where every sign is known: what is last then is
+        a layer of the derivative.
+        """
+        return self.dual not in (1, inf) and layer.users.stop <= layer.users.start
 
     def within(self, x: np.ndarray) -> np.ndarray:
         """Points `[P, n]` moved into the set."""

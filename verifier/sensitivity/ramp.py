@@ -16,15 +16,15 @@ class Ramp(Gate):
     """A gate whose gradient sees a ramp in the place of its jump.
 
     Attributes:
-        width: `[*shape]` half of the ramp's length along z.
+        half: `[*shape]` half of the ramp's length along z.
     """
 
-    width: Array = None
+    half: Array = None
 
     def gradient(self, g: Array, x: Array) -> Array:
         """By v, and by z where it is near enough to zero."""
         xp, v, z = namespace(x), x[..., 0], x[..., 1]
-        by_z = xp.where(xp.abs(z) <= self.width, g * v * (1 - self.leak) / (2 * self.width + 1e-30), g * 0)
+        by_z = xp.where(xp.abs(z) <= self.half, g * v * (1 - self.leak) / (2 * self.half + 1e-30), g * 0)
         return xp.stack([super().gradient(g, x)[..., 0], by_z], -1)
 
 
@@ -38,5 +38,5 @@ def ramped(graph: Graph, z: dict[int, tuple[np.ndarray, np.ndarray]]) -> Graph:
     for i, node in enumerate(nodes):
         if isinstance(node.op, Gate):
             low, high = z[i]
-            nodes[i] = replace(node, op=Ramp(node.op.leak, width=0.25 * (high - low)))
+            nodes[i] = replace(node, op=Ramp(node.op.leak, half=0.25 * (high - low)))
     return replace(graph, nodes=tuple(nodes))
