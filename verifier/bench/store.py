@@ -175,7 +175,7 @@ def pack(found: Found) -> bytes:
     return zlib.compress(json.dumps(vars(found)).encode(), 1)
 
 
-def runs(db: Path) -> list[Run]:
+def runs(db: str | Path) -> list[Run]:
     """All runs of a file, the oldest first.
 
     Raises:
@@ -185,7 +185,7 @@ def runs(db: Path) -> list[Run]:
         return [_run(r) for r in c.execute("SELECT * FROM runs ORDER BY id")]
 
 
-def rows(db: Path, run: int) -> list[Row]:
+def rows(db: str | Path, run: int) -> list[Row]:
     """The results of a run so far, in the order in which they came.
 
     Raises:
@@ -297,7 +297,8 @@ _PLAIN = (
 
 
 @contextmanager
-def _reading(db: Path) -> Iterator[sqlite3.Connection]:
+def _reading(db: str | Path) -> Iterator[sqlite3.Connection]:
+    db = Path(db)
     if not db.is_file():
         raise UserError(f"{db}: no such file; `verifier bench` writes one")
     try:
