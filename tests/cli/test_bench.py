@@ -36,7 +36,8 @@ def test_summary_table_and_status(tmp_path: Path, capfd: pytest.CaptureFixture[s
     cells = body.split()
     assert cells[1:8] == ["3", "1", "1", "0", "0", "1", "0"] and cells[9:11] == ["2", "6.0"] and cells[12] == "1"
     assert rest[0].startswith("DISAGREE") and rest[0].endswith("the other says sat")
-    assert rest[-1] == f"3 results are in {db}, run 1; 0 were there before."
+    assert rest[-2] == f"3 results are in {db}, run 1; 0 were there before."
+    assert rest[-1].endswith(f"verifier report {db}")
     assert err.count("\n") == 3 and "gone.onnx" in err and "unsat (" in err
     assert [line.split(",")[4] for line in table.read_text().splitlines()] == ["unsat", "sat", "error"]
     assert run([*words, "--quiet"]) == 0

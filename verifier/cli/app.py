@@ -97,6 +97,7 @@ def _parser(named: bool = False) -> _Parser:
     _add_train(add)
     _add_tightness(add)
     _add_bench(add)
+    _add_report(add)
     _add_certify(add)
 
     supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
@@ -167,6 +168,20 @@ def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     bench.add_argument("--fresh", action="store_true", help="a new interpreter for each, as a user would start it")
     bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
     bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
+
+
+def _add_report(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """`report`."""
+    report = add("report", "One page of the results that `bench` keeps: plots, tables, every instance and why.")
+    report.add_argument("db", metavar="FILE", type=Path, help="the file of results")
+    report.add_argument(
+        "-o", "--output", metavar="PAGE", type=Path, default=Path("report.html"), help="where to write (report.html)"
+    )
+    report.add_argument("--list", action="store_true", help="list the runs in FILE, and write nothing")
+    report.add_argument("--run", metavar="N[,N]", help="runs to show (all of the latest version and settings)")
+    report.add_argument("--against", metavar="N[,N]|none", help="runs to put beside (the latest other ones)")
+    report.add_argument("--compare", metavar="TABLE", type=Path, help="in their place: another tool's results, a .csv")
+    report.add_argument("--figures", metavar="FOLDER", type=Path, help="write plots and pictures as files, too")
 
 
 def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
@@ -264,6 +279,10 @@ def _dispatch(arguments: list[str]) -> None:
         from verifier.cli import bench
 
         bench.command(a)
+    elif a.command == "report":
+        from verifier.cli import report
+
+        report.command(a)
     elif a.command == "certify":
         from verifier.cli import certify
 

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from verifier.bench import results
 from verifier.bench.bench import Settings, State, Watch, bench
 from verifier.bench.store import Row, contradict, pairs
+from verifier.bench.summary import Family, families
 from verifier.cli.write import check_place, replace
 
 
@@ -117,39 +117,24 @@ def duration(seconds: float) -> str:
 
 def summary(state: State, db: Path) -> str:
     """Counts and seconds by benchmark, beside another tool's where there are some."""
-    families: dict[str, list[tuple[Row, Row | None]]] = {}
-    for mine, other in pairs(state.rows, state.others):
-        families.setdefault(mine.category, []).append((mine, other))
+    beside = pairs(state.rows, state.others)
     heads = ["benchmark", "n", "sat", "unsat", "unknown", "timeout", "error", "wrong", "seconds"]
     heads += ["other solved", "seconds", "ours/other", "disagree"] if state.others else []
-    body = [_figures(name, some, bool(state.others)) for name, some in families.items()]
-    if len(families) > 1:
-        body.append(_figures("all", [pair for some in families.values() for pair in some], bool(state.others)))
-    text = _aligned([heads, *body])
-    for mine, other in pairs(state.rows, state.others):
+    text = _aligned([heads, *(_figures(f) for f in families(beside, bool(state.others)))])
+    for mine, other in beside:
         if mine.wrong:
             text += f"\nWRONG {line(mine)}"
         if other is not None and contradict(mine.verdict, other.verdict):
             text += f"\nDISAGREE {line(mine)}; the other says {other.verdict}"
-    return f"{text}\n{len(state.rows)} results are in {db}, run {state.run}; {state.resumed} were there before."
+    text += f"\n{len(state.rows)} results are in {db}, run {state.run}; {state.resumed} were there before."
+    return f"{text}\nA page with plots, details and counterexamples: verifier report {db}"
 
 
-def _figures(name: str, some: list[tuple[Row, Row | None]], beside: bool) -> list[str]:
-    mine = [r for r, _ in some]
-    count = {v: sum(r.verdict == v for r in mine) for v in ("sat", "unsat", "unknown", "timeout")}
-    errors = len(mine) - sum(count.values())
-    cells = [name, len(mine), *count.values(), errors, sum(r.wrong for r in mine), _tenths(r.seconds for r in mine)]
-    if beside:
-        both = [(r, o) for r, o in some if o is not None]
-        ratios = [r.seconds / o.seconds for r, o in both if r.solved and o.solved and r.seconds > 0 and o.seconds > 0]
-        mean = f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.3f}" if ratios else "-"
-        cells += [sum(o.solved for _, o in both), _tenths(o.seconds for _, o in both), mean]
-        cells.append(sum(contradict(r.verdict, o.verdict) for r, o in both))
+def _figures(f: Family) -> list[str]:
+    cells = [f.name, f.n, *f.counts.values(), f.wrong, f"{f.seconds:.1f}"]
+    if (b := f.beside) is not None:
+        cells += [b.solved, f"{b.seconds:.1f}", "-" if b.ratio is None else f"{b.ratio:.3f}", b.disagree]
     return [str(cell) for cell in cells]
-
-
-def _tenths(seconds: Any) -> str:
-    return f"{sum(seconds):.1f}"
 
 
 def _aligned(rows: list[list[str]]) -> str:

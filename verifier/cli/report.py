@@ -1,0 +1,66 @@
+"""`verifier report`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from verifier.cli.write import check_folder, check_place, replace
+from verifier.report.content import Content, collect, listed
+from verifier.values.errors import UserError
+
+
+def command(a: argparse.Namespace) -> None:
+    """Write the page, and the figures where they are asked for; see `verifier report --help`.
+
+    Raises:
+        UserError: the results cannot be used, or nothing can be written.
+    """
+    if a.list:
+        print("\n".join(listed(a.db)))
+        return
+    check_place(a.output)
+    content = collect(a.db, _numbers("--run", a.run) or None, _against(a.against), a.compare)
+    if a.figures is not None:
+        check_folder(a.figures)
+        _write_figures(a.figures, content)
+
+    from verifier.report.page import page
+
+    text = page(content)
+    replace(a.output, text)
+    beside = f", beside {content.theirs.label}" if content.theirs is not None else ""
+    print(f"{a.output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {len(text) / 1e6:.1f} MB")
+    if content.disagreements:
+        print(f"answers that contradict each other: {len(content.disagreements)}, marked red")
+
+
+def _write_figures(folder: Path, content: Content) -> None:
+    """Plots as `.svg` and `.png`, counterexamples that are images as `.png`, named by their place in the list."""
+    from verifier.report import counterexample
+    from verifier.report.figures import figures, png, svg
+
+    for name, figure in figures(content).items():
+        replace(folder / f"{name}.svg", svg(figure, name))
+        replace(folder / f"{name}.png", png(figure))
+    for k, (row, _) in enumerate(content.pairs):
+        found = row.found
+        picture = None if found is None else counterexample.picture(found)
+        if picture is not None:
+            replace(folder / f"instance-{k}.png", picture)
+
+
+def _against(text: str | None) -> list[int] | None:
+    return [] if text == "none" else _numbers("--against", text) if text is not None else None
+
+
+def _numbers(option: str, text: str | None) -> list[int]:
+    """Numbers of runs.
+
+    Raises:
+        UserError: they are not numbers.
+    """
+    try:
+        return [int(word) for word in (text or "").split(",") if word.strip()]
+    except ValueError:
+        raise UserError(f"{option} {text}: not numbers of runs; `verifier report FILE --list` shows them") from None

@@ -1,0 +1,127 @@
+"""What a page is about: the results of one or several runs, and another tool's or version's beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from verifier.bench import results
+from verifier.bench.bench import TOOL
+from verifier.bench.store import Row, Run, contradict, pairs, rows, runs
+from verifier.values.errors import UserError
+
+
+@dataclass(frozen=True)
+class Side:
+    """Runs that are shown as one.
+
+    Attributes:
+        label: what they are called.
+        runs: none where the results come from a table.
+        rows: their results.
+    """
+
+    label: str
+    runs: list[Run]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A side, and for each of its results that of the other side, if there is one.
+
+    Attributes:
+        mine: what the page is about.
+        theirs: what is put beside; None for nothing.
+        pairs: a result and the other side's on the same instance.
+    """
+
+    mine: Side
+    theirs: Side | None
+    pairs: list[tuple[Row, Row | None]]
+
+    @property
+    def disagreements(self) -> list[tuple[Row, Row]]:
+        """Pairs of answers that cannot both be right."""
+        return [(r, o) for r, o in self.pairs if o is not None and contradict(r.verdict, o.verdict)]
+
+
+def collect(
+    db: Path, chosen: list[int] | None = None, against: list[int] | None = None, table: Path | None = None
+) -> Content:
+    """Read what a page needs.
+
+    Args:
+        db: a file of results.
+        chosen: numbers of runs; None for all runs of the latest version of this tool under its latest settings.
+        against: numbers of the runs beside them; none where it is empty; None for those of the latest other tool,
+            version or settings that have an instance in common.
+        table: another tool's results in their place, see `results.read`.
+
+    Raises:
+        UserError: the file or the table cannot be read, or has no such run or no result.
+    """
+    every = {r.id: r for r in runs(db)}
+    for number in [*(chosen or []), *(against or [])]:
+        if number not in every:
+            have = ", ".join(map(str, every)) or "none"
+            raise UserError(f"{db}: has no run {number}; its runs are {have} (`verifier report {db} --list`)")
+    if chosen:
+        mine = _side(db, [every[k] for k in chosen])
+    else:
+        kinds = _kinds([r for r in every.values() if r.tool == TOOL])
+        if not kinds:
+            raise UserError(f"{db}: holds no run of {TOOL}; name runs with --run (`verifier report {db} --list`)")
+        mine = next((side for some in kinds if (side := _side(db, some)).rows), _side(db, kinds[0]))
+    if not mine.rows:
+        raise UserError(f"{db}: no result yet in {mine.label}; let `verifier bench` go on first")
+    theirs = _table(table) if table is not None else _beside(db, every, mine, against)
+    if theirs is None:
+        return Content(mine, None, [(row, None) for row in mine.rows])
+    if theirs.label == mine.label:
+        mine, theirs = _numbered(mine), _numbered(theirs)
+    return Content(mine, theirs, pairs(mine.rows, theirs.rows))
+
+
+def listed(db: Path) -> list[str]:
+    """The runs of a file, a line each.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return [f"{r.id:4d}  {_label([r])}  {len(rows(db, r.id))} of {r.total} results  {r.source}" for r in runs(db)]
+
+
+def _beside(db: Path, every: dict[int, Run], mine: Side, against: list[int] | None) -> Side | None:
+    if against is not None:
+        return _side(db, [every[k] for k in against]) if against else None
+    names = {row.name for row in mine.rows}
+    for some in _kinds([r for r in every.values() if r not in mine.runs]):
+        side = _side(db, some)
+        if any(row.name in names for row in side.rows):
+            return side
+    return None
+
+
+def _kinds(some: list[Run]) -> list[list[Run]]:
+    """Runs that share tool, version and settings; the kind that was begun last comes first."""
+    by_kind: dict[tuple[str, str, str], list[Run]] = {}
+    for r in some:
+        by_kind.setdefault((r.tool, r.version, repr(sorted(r.settings.items()))), []).append(r)
+    return sorted(by_kind.values(), key=lambda kind: -kind[-1].id)
+
+
+def _side(db: Path, some: list[Run]) -> Side:
+    return Side(_label(some), some, [row for run in some for row in rows(db, run.id)])
+
+
+def _table(path: Path) -> Side:
+    return Side(path.stem, [], results.read(path))
+
+
+def _label(some: list[Run]) -> str:
+    return ", ".join(dict.fromkeys(f"{r.tool} {r.version}".strip() for r in some))
+
+
+def _numbered(side: Side) -> Side:
+    return replace(side, label=f"{side.label}, run {', '.join(str(r.id) for r in side.runs)}")
