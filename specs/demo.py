@@ -1,4 +1,4 @@
-"""Verify every instance of `instances.csv`; print the verdicts, the times and the first counterexample.
+"""Verify every instance of `instances.csv`; print verdicts, times and a counterexample, and write a page about them.
 
     python -m specs.demo
 
@@ -7,11 +7,7 @@ Exit status 1 when a verdict is not the expected one.
 
 from __future__ import annotations
 
-import csv
-import os
 import re
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,38 +15,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-import verifier
+from verifier.bench.bench import Settings, State, bench
+from verifier.bench.store import Found, Row
+from verifier.report.content import collect
+from verifier.report.page import page
 
 ROOT = Path(__file__).resolve().parent.parent
 SHADES = " .:-=+*#%@"
-STYLE = {"sat": "yellow", "unsat": "green", "unknown": "red", "timeout": "red"}
+STYLE = {"sat": "yellow", "unsat": "green"}
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One row of `instances.csv`, with the comment that opens its property."""
-
-    model: str
-    spec: str
-    timeout: float
-    expected: str
-    says: str
-    pixels: np.ndarray | None
-    """The image `[8, 8]` in [0, 1] that the comment shows, if it shows one."""
-
-
-def instances() -> list[Instance]:
-    """The rows of `instances.csv`."""
-    result = []
-    with open(ROOT / "specs" / "instances.csv", newline="") as table:
-        for row in csv.DictReader(table):
-            comment = re.findall(r"^; (.*)$", (ROOT / row["spec"]).read_text(), re.MULTILINE)
-            numbers = [int(n) for line in comment if line.startswith("|") for n in line.strip("|").split()]
-            pixels = np.array(numbers, dtype=float).reshape(8, 8) / 16 if numbers else None
-            result.append(
-                Instance(row["model"], row["spec"], float(row["timeout"]), row["expected"], comment[0], pixels)
-            )
-    return result
+def told(listing: Path, row: Row) -> tuple[str, np.ndarray | None]:
+    """What a property's opening comment says, and the image `[8, 8]` in [0, 1] that it shows, if it shows one."""
+    folder = next(f for f in (listing.parent, listing.parent.parent) if (f / row.vnnlib).exists())
+    comment = re.findall(r"^; (.*)$", (folder / row.vnnlib).read_text(), re.MULTILINE)
+    numbers = [int(n) for line in comment if line.startswith("|") for n in line.strip("|").split()]
+    return comment[0], np.array(numbers, dtype=float).reshape(8, 8) / 16 if numbers else None
 
 
 def drawn(image: np.ndarray) -> list[str]:
@@ -64,54 +44,67 @@ def numbers(name: str, values: np.ndarray) -> str:
     return "  ".join(f"{name}_{i} = {v:.6g}" for i, v in enumerate(values))
 
 
-def show(console: Console, instance: Instance, x: np.ndarray, y: np.ndarray) -> None:
-    """Print a counterexample: inputs `x`, outputs `y`, for an image also before and after."""
-    console.print(f"\nCounterexample to {Path(instance.spec).stem}: it is not so that {instance.says}.")
-    if instance.pixels is None:
+def show(console: Console, name: str, says: str, pixels: np.ndarray | None, found: Found) -> None:
+    """Print a counterexample; for an image also before and after."""
+    x, y = np.array(found.x), np.array(found.y)
+    console.print(f"\nCounterexample to {name}: it is not so that {says}.")
+    if pixels is None:
         console.print("inputs   " + numbers("X", x), markup=False)
     else:
         console.print(f"\n{'image':18s}{'counterexample':18s}")
-        for before, after in zip(drawn(instance.pixels), drawn(x.reshape(8, 8)), strict=True):
+        for before, after in zip(drawn(pixels), drawn(x.reshape(8, 8)), strict=True):
             console.print(f"{before}  {after}", markup=False, highlight=False)
-        change = np.abs(x - instance.pixels.ravel()).max()
+        change = np.abs(x - pixels.ravel()).max()
         console.print(f"\nlargest change of a pixel {change:.4g}; read as {y.argmax()}")
     console.print("outputs  " + numbers("Y", y), markup=False)
 
 
-def main() -> int:
-    """Run all instances; returns the exit status."""
+def run(console: Console, listing: Path, db: Path) -> list[Row]:
+    """Every instance anew, as `verifier bench` runs it; in the list's order."""
+    for old in db.parent.glob(db.name + "*"):
+        old.unlink()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("verifying", total=None)
+
+        def watch(state: State) -> None:
+            progress.update(task, total=state.total, completed=len(state.rows))
+
+        return bench(listing, db, Settings(), watch=watch).rows
+
+
+def main(folder: Path = ROOT / "build" / "demo", listing: Path = ROOT / "specs" / "instances.csv") -> int:
+    """Run all instances of a list, leave results and page in `folder`; returns the exit status."""
+    folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=None if Console().is_terminal else 160)
+    rows = run(console, listing, folder / "runs.sqlite")
     table = Table("instance", "asks whether", "verdict", "seconds", "expected", title="verifier on its own examples")
     table.columns[1].max_width = 72
     table.columns[3].justify = "right"
     wrong, example = 0, None
-    name_column = TextColumn("{task.description}")
-    columns = (SpinnerColumn(), name_column, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    every = instances()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(every))
-        for instance in every:
-            name = Path(instance.spec).stem
-            progress.update(task, description=name)
-            start = time.perf_counter()
-            result = verifier.verify(
-                os.fspath(ROOT / instance.model), os.fspath(ROOT / instance.spec), timeout=instance.timeout
-            )
-            seconds = time.perf_counter() - start
-            verdict = str(result.verdict)
-            wrong += verdict != instance.expected
-            mark = "" if verdict == instance.expected else "  WRONG"
-            style = STYLE.get(verdict, "red")
-            table.add_row(name, instance.says, f"[{style}]{verdict}[/]{mark}", f"{seconds:.2f}", instance.expected)
-            if verdict == "sat" and example is None and result.witness is not None:
-                example = instance, np.ravel(result.witness.x), np.ravel(result.witness.y)
-            progress.advance(task)
+    for row in rows:
+        name, (says, pixels) = row.name[1], told(listing, row)
+        wrong += row.verdict != row.expected
+        mark = "" if row.verdict == row.expected else "  WRONG"
+        verdict = f"[{STYLE.get(row.verdict, 'red')}]{row.verdict}[/]{mark}"
+        table.add_row(name, says, verdict, f"{row.seconds:.2f}", row.expected)
+        if example is None and row.found is not None:
+            example = name, says, pixels, row.found
     console.print(table)
     console.print("unsat: it is so, for every input of the set.  sat: a counterexample was found and replayed.")
     if example is not None:
         show(console, *example)
+    report = folder / "report.html"
+    report.write_text(page(collect(folder / "runs.sqlite")), encoding="utf-8")
+    console.print(f"\nPlots, every instance and all counterexamples, for a browser: {report}", soft_wrap=True)
     if wrong:
-        console.print(f"\n[red]{wrong} of {len(every)} verdicts are not the expected ones[/]")
+        console.print(f"\n[red]{wrong} of {len(rows)} verdicts are not the expected ones[/]")
     return int(wrong > 0)
 
 

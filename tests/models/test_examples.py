@@ -4,15 +4,14 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
-import verifier
 from models.export import difference
 from specs import demo, exact, make
+from verifier.bench import store
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("digits_fc", "digits_conv", "pendulum")
@@ -79,29 +78,29 @@ def test_expected_verdict_is_exact(question: make.Question) -> None:
     assert margin >= make.CLEAR
 
 
-def stub(wrong: str = "") -> object:
-    def verify(model: str, spec: str, timeout: float) -> SimpleNamespace:
-        name = Path(spec).stem
-        expected = {q.name: q.expected for q in make.questions()}[name]
-        n, m = (2, 1) if "pendulum" in model else (64, 10)
-        witness = SimpleNamespace(x=np.full((1, n), 0.5), y=np.zeros((1, m))) if expected == "sat" else None
-        return SimpleNamespace(verdict="unknown" if name == wrong else expected, witness=witness, stats={})
-
-    return verify
-
-
-def test_the_demo_shows_verdicts_and_a_counterexample(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_demo_shows_verdicts_a_counterexample_and_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(verifier, "verify", stub(), raising=False)
-    assert demo.main() == 0
+    assert demo.main(tmp_path) == 0
     out = capsys.readouterr().out
     assert all(q.name in out for q in make.questions())
     assert "largest change of a pixel" in out
     assert "WRONG" not in out
+    assert out.splitlines()[-1].endswith(f"for a browser: {tmp_path / 'report.html'}")
+    page = (tmp_path / "report.html").read_text()
+    assert all(q.name in page for q in make.questions())
+    rows = store.rows(tmp_path / "runs.sqlite", 1)
+    assert [r.verdict for r in rows] == [q.expected for q in make.questions()]
 
 
-def test_the_demo_fails_on_a_wrong_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(verifier, "verify", stub(wrong="pendulum_limit_unsat"), raising=False)
-    assert demo.main() == 1
-    assert "1 of 12 verdicts" in capsys.readouterr().out
+def test_the_demo_fails_on_a_wrong_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listing = tmp_path / "instances.csv"
+    names = ("digits_fc_75_centre,60,unsat", "digits_fc_35_large,60,unsat")
+    listing.write_text(
+        "".join(f"{ROOT}/models/digits_fc.onnx,{ROOT}/specs/{n.replace(',', '.vnnlib,', 1)}\n" for n in names)
+    )
+    assert demo.main(tmp_path, listing) == 1
+    out = capsys.readouterr().out
+    assert "1 of 2 verdicts" in out and "WRONG" in out
+    assert demo.main(tmp_path, listing) == 1  # nothing is kept from before
+    assert "1 of 2 verdicts" in capsys.readouterr().out
