@@ -16,6 +16,8 @@ import pytest
 
 import verifier
 from tests.cli.files import MODEL, ROOT, SAT, UNSAT, dense, holds, outputs, spec
+from verifier.run.verify import late
+from verifier.search.outcome import Progress
 from verifier.spec.builders import output_property
 from verifier.spec.witness import admissible, satisfies
 
@@ -150,6 +152,11 @@ def test_what_is_watched() -> None:
 def test_no_time(timeout: float) -> None:
     result = verifier.verify(MODEL, UNSAT, timeout)
     assert result.verdict is verifier.Verdict.TIMEOUT and "out of time" in result.reason
+
+
+def test_where_a_search_stood_in_words() -> None:
+    assert late(Progress(bounded=3, open=1200, worst=0.25)).endswith("1,200 parts are open, the largest gap is 0.25")
+    assert late(Progress()) == "out of time before the first bounds were complete"
 
 
 def test_contradiction(tmp_path: Path) -> None:
