@@ -120,7 +120,8 @@ def _table(path: Path) -> Side:
 
 
 def _label(some: list[Run]) -> str:
-    return ", ".join(dict.fromkeys(f"{r.tool} {r.version}".strip() for r in some))
+    """Tools, ours with its version; another's is a digest of its table, which means nothing to a reader."""
+    return ", ".join(dict.fromkeys(f"{r.tool} {r.version}" if r.tool == TOOL else r.tool for r in some))
 
 
 def _numbered(side: Side) -> Side:

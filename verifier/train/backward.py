@@ -14,9 +14,10 @@ from verifier.graph.graph import Affine, Operator
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
-from verifier.relax import curves, relu, table
+from verifier.relax import relu, table
 from verifier.relax.lines import Lines
-from verifier.train.bounds import Intervals, least_curve
+from verifier.train import curved
+from verifier.train.bounds import Intervals
 from verifier.values.errors import ModelError
 
 
@@ -70,7 +71,7 @@ def _through(op: Operator, A: Tensor, between: tuple[Tensor, Tensor], flat: bool
         return _through_maxima(op, A, lower.reshape(B, -1), upper.reshape(B, -1))
     if not table.relaxable(op) or table.width(op) != 1:
         raise ModelError(f"{name}: {type(op).__name__} has no linear bounds to train with; use an interval method")
-    f = _curved(op, lower, upper) if isinstance(op, Curve) else table.lines(op, lower, upper)
+    f = curved.lines(op, lower, upper) if isinstance(op, Curve) else table.lines(op, lower, upper)
     if not isinstance(f, Lines):
         raise ModelError(f"{name}: {type(op).__name__} has no linear bounds to train with; use an interval method")
     s_l = f.s_l
@@ -90,13 +91,6 @@ def _through(op: Operator, A: Tensor, between: tuple[Tensor, Tensor], flat: bool
 def _summed(A: Tensor, v: Tensor) -> Tensor:
     """Products `[B, R]` of rows `[B, R, n]` with one vector a sample `[B, 1, n]`."""
     return torch.bmm(A, v.transpose(1, 2))[:, :, 0]
-
-
-def _curved(f: Curve, lower: Tensor, upper: Tensor) -> Lines:
-    """Lines of a curve; their slopes, found by halving, carry no gradient (any slope is sound), their constants do."""
-    with torch.no_grad():
-        s_l, s_u = curves.slope(f, 1, lower, upper), -curves.slope(f, -1, lower, upper)
-    return Lines(s_l, least_curve(f, 1, s_l, lower, upper), s_u, -least_curve(f, -1, -s_u, lower, upper))
 
 
 def _through_maxima(op: MaxOf, A: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:

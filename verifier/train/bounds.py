@@ -17,7 +17,8 @@ from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Move
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
-from verifier.relax import curves, table
+from verifier.relax import table
+from verifier.train import curved
 from verifier.values.errors import ModelError
 
 PAIRS = 64
@@ -123,23 +124,8 @@ def image(op: Operator, lower: Tensor, upper: Tensor, name: str, shrink: float =
         raise ModelError(f"{name}: {type(op).__name__} has no bounds to train with")
     if isinstance(op, Curve):
         flat = torch.zeros_like(lower)
-        return least_curve(op, 1, flat, lower, upper), -least_curve(op, -1, flat, lower, upper)
+        return curved.least(op, 1, flat, lower, upper), -curved.least(op, -1, flat, lower, upper)
     return table.image(op, lower, upper)
-
-
-def least_curve(f: Curve, sign: int, s: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """A lower bound of `sign·f(z) − s·z` on intervals, all `[B, *shape]`, with a gradient in their ends.
-
-    `relax.curves` finds it by halving, which has no derivative of any use.  By the envelope theorem none is needed:
-    where the least value is attained inside, moving the ends changes nothing; otherwise it moves as an end does.  The
-    slope s counts as given.
-    """
-    with torch.no_grad():
-        value, z = curves.least(f, sign, s, lower, upper)
-        within = sign * f.evaluate(z) - s * z
-    ends = (sign * f.evaluate(z) - s * z for z in curves.inside(f, lower, upper))
-    end = torch.minimum(*ends)
-    return value + torch.where(within < end, 0.0, end - end.detach())
 
 
 def _mid(

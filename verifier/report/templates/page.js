@@ -14,6 +14,7 @@
   };
   const short = (v) => v === null || v === undefined ? "" : Math.abs(v) >= 1e5 || (v !== 0 && Math.abs(v) < 1e-3)
     ? v.toExponential(2) : String(Number(v.toPrecision(4)));
+  const seconds = (v) => v === null || v === undefined ? "" : v.toFixed(v < 10 ? 3 : v < 100 ? 2 : 1);
   const count = (v) => v === null || v === undefined ? "" : v.toLocaleString("en");
   const solved = (v) => answered.includes(v);
   const badge = (v) => element("span", v, "verdict " + (solved(v) ? v : failed.includes(v) ? "bad" : "open"));
@@ -43,7 +44,8 @@
       } else if (name === "other" && r.other) {
         td.append(badge(r.other.verdict));
         if (r.disagree) td.append(element("span", " disagrees", "bad"));
-      } else td.textContent = text ? value(r) ?? "" : name === "domains" ? count(value(r)) : short(value(r));
+      } else if (text) td.textContent = value(r) ?? "";
+      else td.textContent = name === "domains" ? count(value(r)) : name === "gap" ? short(value(r)) : seconds(value(r));
       tr.append(td);
     }
     const words = [r.family, r.network, r.property, r.verdict, data.texts[r.reason], r.onnx, r.vnnlib];
