@@ -105,7 +105,7 @@ def test_the_site_builds_and_needs_no_network(tmp_path: Path) -> None:
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
     config.plugins.on_startup(command="build", dirty=False)
     build(config)
-    pages = sorted(tmp_path.glob("*.html"))
+    pages = sorted(tmp_path.rglob("*.html"))
     assert len(pages) > 10
     for page in pages:
         text = page.read_text()
