@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from verifier.bench.store import Found
-from verifier.report.counterexample import SIDE, channels, picture, table
+from verifier.report.counterexample import picture, table
+from verifier.report.images import SIDE, layout
 
 
 def found(shape: tuple[int, ...], x: np.ndarray | None = None, flat: bool = False) -> Found:
@@ -30,13 +31,14 @@ def found(shape: tuple[int, ...], x: np.ndarray | None = None, flat: bool = Fals
     ],
 )  # fmt: skip
 def test_what_counts_as_an_image(shape: tuple[int, ...], expected: tuple | None) -> None:
-    assert channels(found(shape)) == expected
+    assert layout(shape, int(np.prod(shape))) == expected
 
 
 def test_no_picture_without_a_finite_box() -> None:
     f = found((8, 8))
-    assert channels(replace(f, lower=[], upper=[])) is None
-    assert channels(replace(f, upper=[float("inf"), *f.upper[1:]])) is None
+    assert picture(f) is not None
+    assert picture(replace(f, lower=[], upper=[])) is None
+    assert picture(replace(f, upper=[float("inf"), *f.upper[1:]])) is None
     assert picture(found((5,))) is None
 
 

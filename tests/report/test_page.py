@@ -12,7 +12,8 @@ from tests.bench.test_store import ROW, RUN
 from verifier.bench.store import Found, Row, Store, pack
 from verifier.report import page as module
 from verifier.report.content import collect
-from verifier.report.page import data, embedded, explained, page
+from verifier.report.page import data, explained, page
+from verifier.report.render import embedded
 
 EVIL = "</script><b class=evil>&amp;<script>window.broken=1</script>"
 

@@ -204,6 +204,9 @@ def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command.add_argument("--csv", metavar="FILE", type=Path, help="write a row an image")
     command.add_argument("--json", metavar="FILE", type=Path, help="write everything as JSON")
     command.add_argument("--counterexamples", metavar="FILE", type=Path, help="write those found to an .npz file")
+    command.add_argument(
+        "--report", metavar="PAGE", type=Path, help="write a page for a browser: plots and every image"
+    )
     command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
     command.add_argument("--tolerance", metavar="T", type=float, help="of radii, absolute (a hundredth of E)")
     command.add_argument("--jobs", metavar="N", type=int, default=1, help="images searched at once (1)")

@@ -33,7 +33,7 @@ def command(a: argparse.Namespace) -> None:
     Raises:
         UserError: input that cannot be used.
     """
-    for path in (a.db, a.csv, a.json, a.counterexamples):
+    for path in (a.db, a.csv, a.json, a.counterexamples, a.report):
         if path is not None:
             check_place(path)
     if not Path(a.model).is_file():  # before the data are read
@@ -49,6 +49,10 @@ def command(a: argparse.Namespace) -> None:
             found = radii(a.model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how)
         _write(a, [radius_row(r) for r in found], {"most": eps}, [(r.index, r.witness) for r in found], x)
         _print(radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}")
+        if a.report is not None:
+            from verifier.report.certified import radius_page
+
+            replace(a.report, radius_page(found, eps, x, _about(a, len(found)), radius_table(found, eps)))
         return
     with _shown(a.quiet) as told:
         result = certify(a.model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how)
@@ -57,8 +61,18 @@ def command(a: argparse.Namespace) -> None:
                "counts": {str(s): result.count(s) for s in Status}}  # fmt: skip
     _write(a, [point_row(p) for p in result.points], summary, [(p.index, p.witness) for p in result.points], x)
     _print(table(result), f"{len(result.points)} images, eps {a.eps}, norm {a.norm}")
+    if a.report is not None:
+        from verifier.report.certified import accuracy_page
+
+        replace(a.report, accuracy_page(result, x, _about(a, len(result.points)), table(result)))
     if a.db is not None and not a.quiet:
         print(f"verifier: results are in {a.db}; {result.resumed} were there before", file=sys.stderr)
+
+
+def _about(a: argparse.Namespace, n: int) -> dict[str, str]:
+    """What was asked, for the head of a page."""
+    asked = {"model": a.model, "data": a.data, "images": f"{n:,}", "eps": a.eps, "norm": a.norm}
+    return asked | {"range": f"{a.lo:g} .. {a.hi:g}", "seconds an image": f"{a.timeout:g}"}
 
 
 def number(text: str) -> float:

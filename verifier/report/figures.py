@@ -25,7 +25,7 @@ def figures(content: Content) -> dict[str, Figure]:
 
 def cactus(content: Content) -> Figure:
     """The k-th fastest answer's seconds over k; answers that are known to be wrong don't count."""
-    figure, ax = _empty()
+    figure, ax = empty()
     sides = [(content.mine.label, [r for r, _ in content.pairs], COLOUR["unsat"])]
     if content.theirs is not None:
         sides.append((content.theirs.label, [o for _, o in content.pairs if o is not None], COLOUR["none"]))
@@ -46,7 +46,7 @@ def scatter(content: Content) -> Figure:
 
     Every point carries a link to its instance on the page; disagreements are red crosses.
     """
-    figure, ax = _empty()
+    figure, ax = empty()
     both = [(k, r, o) for k, (r, o) in enumerate(content.pairs) if o is not None]
     answered = [row.seconds for _, *two in both for row in two if row.solved]
     edge = 2 * max([1.0, *answered])
@@ -107,7 +107,8 @@ def _kind(r: Row, o: Row) -> str:
     return r.verdict if r.solved else o.verdict if o.solved else "none"
 
 
-def _empty() -> tuple[Figure, Any]:
+def empty() -> tuple[Figure, Any]:
+    """A figure with one pair of axes, for something to be drawn on."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from importlib.resources import files
 from typing import Any
 
 from verifier.bench.store import Row
@@ -13,6 +10,8 @@ from verifier.bench.summary import COUNTED, families
 from verifier.report import counterexample
 from verifier.report.content import Content
 from verifier.report.figures import figures, svg
+from verifier.report.images import uri
+from verifier.report.render import digits, render
 from verifier.run.facts import lines
 
 PICTURES = 2_000_000
@@ -22,27 +21,16 @@ MOST_PARTS = 12
 
 
 def page(content: Content) -> str:
-    """The page as HTML; styles, script, figures, pictures and data inside.
-
-    What names and reasons hold is shown as text, never as markup.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("verifier.report", "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    folder = files("verifier.report") / "templates"
-    return environment.get_template("page.html").render(
+    """The page as HTML; styles, script, figures, pictures and data inside."""
+    return render(
+        "page",
+        data(content),
         content=content,
         title=_title(content),
         families=families(content.pairs, content.theirs is not None),
         counted=[*COUNTED, "error"],
         figures={name: svg(figure, name) for name, figure in figures(content).items()},
         began=[time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) for run in content.mine.runs],
-        style=(folder / "page.css").read_text(encoding="utf-8"),
-        script=(folder / "page.js").read_text(encoding="utf-8"),
-        data=embedded(data(content)),
     )
 
 
@@ -56,7 +44,7 @@ def data(content: Content) -> dict[str, Any]:
         if (found := row.found) is not None:
             told["found"] = counterexample.table(found)
             png = counterexample.picture(found)
-            shown = None if png is None else counterexample.uri(png)
+            shown = None if png is None else uri(png)
             if shown is not None:
                 left -= len(shown)
                 told["found"]["picture"] = shown if left >= 0 else ""
@@ -68,12 +56,6 @@ def data(content: Content) -> dict[str, Any]:
         "texts": list(texts),
         "rows": rows,
     }
-
-
-def embedded(value: Any) -> str:
-    """JSON that is safe inside a `script` element."""
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def explained(row: Row) -> str:
@@ -111,15 +93,15 @@ def _told(row: Row, other: Row | None, texts: dict[str, int]) -> dict[str, Any]:
     why = lines(row.strategy, row.facts) if _complete(row.facts) else [row.strategy] if row.strategy else []
     told: dict[str, Any] = {
         "run": row.run, "family": row.category, "network": network, "property": prop, "onnx": row.onnx,
-        "vnnlib": row.vnnlib, "verdict": row.verdict, "expected": row.expected, "seconds": _digits(row.seconds),
+        "vnnlib": row.vnnlib, "verdict": row.verdict, "expected": row.expected, "seconds": digits(row.seconds),
         "timeout": row.timeout, "reason": shared(row.reason), "domains": row.domains, "open": row.open,
-        "gap": None if row.gap is None else _digits(row.gap), "memory": row.memory, "wrong": row.wrong,
-        "why": [shared(line) for line in why], "phases": {k: _digits(v) for k, v in row.phases.items()},
+        "gap": None if row.gap is None else digits(row.gap), "memory": row.memory, "wrong": row.wrong,
+        "why": [shared(line) for line in why], "phases": {k: digits(v) for k, v in row.phases.items()},
         "parts": [[p["disjunct"], p.get("gap"), p.get("open"), p.get("undecided")] for p in row.parts[:MOST_PARTS]],
         "parts_of": len(row.parts), "explained": explained(row), "found": None,
     }  # fmt: skip
     if other is not None:
-        told["other"] = {"verdict": other.verdict, "seconds": _digits(other.seconds)}
+        told["other"] = {"verdict": other.verdict, "seconds": digits(other.seconds)}
         told["disagree"] = {row.verdict, other.verdict} == {"sat", "unsat"}
     return told
 
@@ -134,16 +116,3 @@ def _title(content: Content) -> str:
     names = list(dict.fromkeys(r.category for r in content.mine.rows if r.category))
     some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     return f"{content.mine.label} on {some or 'its instances'}"
-
-
-def _digits(value: float) -> float | None:
-    return float(f"{value:.4g}") if math.isfinite(value) else None
-
-
-def _finite(value: Any) -> Any:
-    """With None for what is no number."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list) else value

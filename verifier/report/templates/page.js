@@ -1,21 +1,9 @@
-"use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const { data, element, short, count, seconds } = report;
   const body = document.querySelector("#instances tbody");
   const beside = data.theirs !== null;
   const failed = ["error", "memory"], answered = ["sat", "unsat"];
 
-  // Everything is set as text: names and reasons come from files of others.
-  const element = (name, text, cls) => {
-    const e = document.createElement(name);
-    if (text !== undefined && text !== null) e.textContent = text;
-    if (cls) e.className = cls;
-    return e;
-  };
-  const short = (v) => v === null || v === undefined ? "" : Math.abs(v) >= 1e5 || (v !== 0 && Math.abs(v) < 1e-3)
-    ? v.toExponential(2) : String(Number(v.toPrecision(4)));
-  const seconds = (v) => v === null || v === undefined ? "" : v.toFixed(v < 10 ? 3 : v < 100 ? 2 : 1);
-  const count = (v) => v === null || v === undefined ? "" : v.toLocaleString("en");
   const solved = (v) => answered.includes(v);
   const badge = (v) => element("span", v, "verdict " + (solved(v) ? v : failed.includes(v) ? "bad" : "open"));
 
@@ -54,7 +42,7 @@
   });
   const by = new Map(rows.map((x) => [x.tr, x]));
 
-  // Filters.  They stand in the address, so that a view can be sent to somebody.
+  // Filters.
   const text = document.getElementById("text"), show = document.getElementById("show");
   const family = document.getElementById("family"), told = document.getElementById("count");
   const kinds = {
@@ -76,14 +64,6 @@
     }
     told.textContent = `${left.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`;
   };
-  const remember = () => {
-    const state = new URLSearchParams();
-    for (const e of [text, show, family]) if (e.value) state.set(e.id, e.value);
-    history.replaceState(null, "", "#" + state);
-  };
-  const changed = () => { filter(); remember(); };
-  for (const e of [text, show, family]) e.addEventListener("input", changed);
-  document.getElementById("filter").addEventListener("submit", (e) => e.preventDefault());
 
   // Sorting, by a click on a column's name.
   let sorted = null, up = true;
@@ -209,25 +189,13 @@
     td.append(element("p", words.join(", ")));
   };
 
-  // The address as it is at the start, or after a click on a point: an instance, or filters.
-  const visit = () => {
-    const hash = location.hash.slice(1);
-    if (/^instance-\d+$/.test(hash)) {
-      for (const e of [text, show, family]) e.value = "";
-      filter();
-      const tr = document.getElementById(hash);
-      if (!tr) return;
-      if (!by.get(tr).details) tr.querySelector("button").click();
-      tr.scrollIntoView({ block: "start" });
-      return;
-    }
-    const state = new URLSearchParams(hash);
-    for (const e of [text, show, family]) {
-      e.value = state.get(e.id) ?? "";
-      if (e.selectedIndex === -1) e.value = "";
-    }
-    filter();
-  };
-  addEventListener("hashchange", visit);
-  visit();
+  // An address that names an instance, as a click on a point does.
+  report.filters([text, show, family], filter, (hash, all) => {
+    if (!/^instance-\d+$/.test(hash)) return false;
+    all();
+    const tr = document.getElementById(hash);
+    if (tr && !by.get(tr).details) tr.querySelector("button").click();
+    if (tr) tr.scrollIntoView({ block: "start" });
+    return true;
+  });
 })();
