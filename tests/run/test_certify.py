@@ -15,8 +15,9 @@ from sklearn.datasets import load_digits
 import verifier
 from tests.cli.files import ROOT, dense, outputs
 from verifier.run.certification import attack, ladder, rungs, single
-from verifier.run.certification.points import RUNGS, Status, batch
+from verifier.run.certification.points import RUNGS, Batch, Status, batch
 from verifier.run.certification.question import posed
+from verifier.run.certification.setting import Setting
 from verifier.run.certify import Certified, certify
 from verifier.search.outcome import Outcome
 
@@ -97,6 +98,8 @@ def test_bounds_lie_below_what_is_met(digits: Any, model: str, norm: float) -> N
     b = batch(np.arange(8), x, y, np.linspace(0.01, 0.1, 8))
     least = [f(s, b).least for f in (rungs.interval, rungs.linear)]
     least.append(np.concatenate([rungs.crown(s, b.take(slice(k, k + 1))).least for k in range(8)]))
+    least.append(rungs.crown(s, b).least)
+    np.testing.assert_allclose(least[3], least[2], rtol=1e-9, atol=1e-9)  # each image on its own ball
     rng, shape = np.random.default_rng(1), s.graph.nodes[s.graph.inputs[0]].shape
     for k in range(8):
         points = near(x[k], b.eps[k], norm, rng, 500)
@@ -107,6 +110,22 @@ def test_bounds_lie_below_what_is_met(digits: Any, model: str, norm: float) -> N
             assert (bound[k] <= met).all()
     assert np.all(least[0] <= least[1] + 1e-12) and np.all(least[0] <= least[2] + 1e-9)
     assert (least[1] > least[0]).any() and (least[2] > least[1]).any()
+
+
+def test_balls_are_bounded_many_at_once(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches through all of the cheap rungs, whatever the norm: what is left for `single` CROWN has not proved."""
+    x, y = digits
+    sizes: list[int] = []
+
+    def spy(s: Setting, b: Batch) -> rungs.Margins:
+        sizes.append(len(b))
+        return rungs.crown(s, b)
+
+    monkeypatch.setattr(ladder, "crown", spy)
+    for norm, eps in ((1, 0.5), (2, 0.25)):
+        r = certify(FC, x, y, eps, norm=norm, lo=0, hi=1, timeout=3)
+        assert max(sizes) > 8 and r.count(Status.CROWN)
+        sizes.clear()
 
 
 def test_rungs_are_nested(digits: Any) -> None:

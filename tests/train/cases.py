@@ -67,6 +67,18 @@ class Multiplied(nn.Module):
         return self.last(torch.relu(self.a(x)) * self.b(x))
 
 
+class Normed(nn.Module):
+    """Activations divided by their norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.last = nn.Linear(6, 5), nn.Linear(5, K)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        return self.last(h / (h.norm(dim=1, keepdim=True) + 0.5))
+
+
 class Rows(nn.Module):
     """A layer on each of several rows, and the last layer's own output with more than one axis."""
 
@@ -117,13 +129,11 @@ class Net:
     Attributes:
         make: the module.
         shape: of one input.
-        kinks: piecewise linear: linear bounds have exact gradients.
         linear: linear bounds exist.
     """
 
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
-    kinks: bool = True
     linear: bool = True
 
 
@@ -137,14 +147,15 @@ NETS: dict[str, Net] = {
     "pool": Net(_pool, IMAGE),
     "average": Net(_average, IMAGE),
     "rows": Net(Rows, (K, 2)),
-    "sigmoid": Net(lambda: _dense(nn.Sigmoid(), nn.Tanh()), (6,), kinks=False),
-    "smooth": Net(lambda: _dense(nn.Hardswish(), nn.ELU(0.7)), (6,), kinks=False),
-    "bumps": Net(lambda: _dense(nn.GELU(), nn.SiLU()), (6,), kinks=False),
-    "joined": Net(Joined, (6,), kinks=False),
-    "softplus": Net(lambda: _dense(nn.Softplus(), nn.ReLU()), (6,), kinks=False, linear=False),
-    "product": Net(Multiplied, (6,), kinks=False, linear=False),
+    "sigmoid": Net(lambda: _dense(nn.Sigmoid(), nn.Tanh()), (6,)),
+    "smooth": Net(lambda: _dense(nn.Hardswish(), nn.ELU(0.7)), (6,)),
+    "bumps": Net(lambda: _dense(nn.GELU(), nn.SiLU()), (6,)),
+    "joined": Net(Joined, (6,)),
+    "softplus": Net(lambda: _dense(nn.Softplus(), nn.ReLU()), (6,), linear=False),
+    "product": Net(Multiplied, (6,), linear=False),
+    "softmax": Net(lambda: _dense(nn.Softmax(-1), nn.ReLU()), (6,), linear=False),
+    "norm": Net(Normed, (6,), linear=False),
 }
-LAYERED = [name for name, net in NETS.items() if net.kinks]
 LINEAR = [name for name, net in NETS.items() if net.linear]
 
 

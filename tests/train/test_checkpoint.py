@@ -52,6 +52,7 @@ def test_a_part_that_is_missing_is_named_in_one_line(kept, key):
         {"epochs": "many"},
         {"log": 1},
         {"best": 5},
+        {"best": {"epoch": 1, "score": [1.0, 1.0], "weights": {"other": torch.zeros(3)}}},
     ],
 )
 def test_parts_that_do_not_fit_are_refused(kept, change):

@@ -13,6 +13,7 @@ from verifier.train.attack import Attack, Objective
 from verifier.train.bounds import interval
 from verifier.train.cut import cut
 from verifier.train.method import Batch, Method, box, worst_case
+from verifier.train.methods import taps
 from verifier.train.methods.cc_ibp import CCIBP
 from verifier.train.methods.crown_ibp import CROWNIBP
 from verifier.train.methods.exp_ibp import ExpIBP
@@ -219,6 +220,20 @@ def test_the_link_from_points_to_boxes() -> None:
     assert torch.equal(y, x)
     l, u = torch.autograd.grad(y.sum(), (lower, upper))
     assert l.tolist() == [1, 0.5, 0, 0, 0, 0.5] and u.tolist() == [0, 0, 0, 0.5, 1, 0.5]
+
+
+def test_latent_boxes_are_attacked_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many samples are attacked together changes nothing, where attacks are the same."""
+    at_corners(monkeypatch)
+    net, d = trainable("conv"), data("conv", 0.3)
+    parameters, found = list(net.module.parameters()), []
+    for numbers in (1, 2**11, 2**30):
+        monkeypatch.setattr(taps, "BLOCK", numbers)
+        result = loss(TAPS(), net, d).robust
+        found.append((result.detach(), torch.autograd.grad(result.sum(), parameters)))
+    for value, grads in found[1:]:
+        torch.testing.assert_close(value, found[0][0])
+        torch.testing.assert_close(grads, found[0][1])
 
 
 def test_trades_is_a_divergence(monkeypatch: pytest.MonkeyPatch) -> None:

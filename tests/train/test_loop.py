@@ -238,3 +238,41 @@ def test_nothing_is_proved_of_inputs_out_of_range():
 def test_only_images_are_moved(change):
     with pytest.raises(UserError, match="images"):
         fit(_recipe(data=change), _data())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"x_train": np.zeros((0, 6), np.float32), "y_train": np.zeros(0, int)}, "x_train is empty"),
+        ({"x_train": np.zeros((48, 6), np.uint8)}, "x_train is uint8"),
+        ({"x_train": np.zeros((48, 6))}, "is of float32, the data of float64; convert one of them"),
+        ({"x_test": np.zeros((16, 5), np.float32)}, r"x_test is float32 of shape \[16, 5\]"),
+        ({"y_train": np.zeros(40, int)}, r"y_train is int64 of shape \[40\] for 48 inputs"),
+        ({"y_train": np.zeros(48, np.float32)}, "y_train is float32"),
+        ({"y_train": np.full(48, -1)}, "y_train goes from -1 to -1, but there are 3 classes"),
+        ({"y_test": np.full(16, 3)}, "y_test goes from 3 to 3"),
+    ],
+)
+def test_data_of_ones_own_that_do_not_belong_together(change, said):
+    with pytest.raises(UserError, match=said):
+        fit(_recipe(), replace(_data(), **change))
+
+
+def test_classes_may_be_of_any_whole_type():
+    data = _data()
+    same = replace(data, y_train=data.y_train.astype(np.int16))
+    assert torch.equal(*(_weights(fit(_recipe(), d).module) for d in (data, same)))
+
+
+def test_a_network_with_nothing_to_train():
+    with pytest.raises(UserError, match="no parameters"):
+        fit(_recipe(), _data(), nn.Sequential(nn.Linear(6, 3)).requires_grad_(False))
+
+
+def test_a_log_is_written_by_whoever_goes_on(tmp_path):
+    """Also where all epochs are over: the process may have been killed between the checkpoint and the log."""
+    fit(_recipe(), _data(), folder=tmp_path)
+    before = (tmp_path / "log.csv").read_text()
+    (tmp_path / "log.csv").unlink()
+    fit(_recipe(), _data(), folder=tmp_path, resume=True)
+    assert (tmp_path / "log.csv").read_text() == before

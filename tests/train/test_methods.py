@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from verifier.train.methods import METHODS
-from verifier.train.methods.crown_ibp import CROWNIBP
 from verifier.train.methods.staps import STAPS
 from verifier.train.methods.taps import TAPS
 from verifier.train.model import Trainable
 
 from .cases import (
-    LAYERED,
     METHODS_TRIED,
     NETS,
     Data,
@@ -115,9 +113,7 @@ def test_something_is_proved(how: str) -> None:
         assert result.layers is not None
 
 
-@pytest.mark.parametrize(
-    ("name", "how"), [(n, m) for n, m in tried(FEW) if n in LAYERED or not isinstance(METHODS_TRIED[m], CROWNIBP)]
-)
+@pytest.mark.parametrize(("name", "how"), tried(FEW))
 def test_gradients(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With attacks held at corners, which move with latent boxes as the link of TAPS says, and its weight at 1."""
     at_corners(monkeypatch)

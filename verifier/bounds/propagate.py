@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from verifier.bounds.backward import backward
-from verifier.bounds.ball import least
+from verifier.bounds.ball import Balls, least
 from verifier.bounds.forward import (
     Form,
     concretize,
@@ -40,7 +40,8 @@ class Boxes:
     """B boxes over the n inputs: `lower`, `upper` `[B, n]`, `center`, `radius` enclosing them.
 
     `symbols` is `[k]`: the inputs that get a symbol in forward forms; what else varies is kept as an interval.
-    `ball`: of the ℓ1 or ℓ2 norm, what all of them are cut to; rows walked back are bounded in it, too.
+    `ball`: of the ℓ1 or ℓ2 norm, what all of them are cut to (or each to its own); rows walked back are bounded in it,
+    too.
     """
 
     lower: Array
@@ -48,10 +49,10 @@ class Boxes:
     center: Array
     radius: Array
     symbols: Array
-    ball: Ball | None = None
+    ball: Ball | Balls | None = None
 
 
-def boxes(lower: Array, upper: Array, symbols: Array, dtype: str, ball: Ball | None = None) -> Boxes:
+def boxes(lower: Array, upper: Array, symbols: Array, dtype: str, ball: Ball | Balls | None = None) -> Boxes:
     """Centers and radii, the radius rounded up so that `center ± radius` encloses the box."""
     xp = namespace(lower)
     center = lower * 0.5 + upper * 0.5
@@ -356,5 +357,6 @@ def lower_bounds(
     value = xp.einsum("pn,pn->p", planes.A, box.center[twice]) + planes.b
     value = value - xp.einsum("pn,pn->p", xp.abs(planes.A), box.radius[twice])
     if box.ball is not None:
-        value = xp.maximum(value, least(planes.A, planes.b, box.ball))
+        ball = box.ball.of(twice) if isinstance(box.ball, Balls) else box.ball
+        value = xp.maximum(value, least(planes.A, planes.b, ball))
     return value - planes.error - error

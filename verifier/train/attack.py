@@ -70,8 +70,8 @@ class Attack:
                 better = now > value
                 value = torch.where(better, now, value)
                 best = torch.where(better.reshape(-1, *(1,) * (x.ndim - 1)), x, best)
-                if slope is not None:
-                    x = torch.minimum(torch.maximum(x + half * slope.sign(), lower), upper)
+                if slope is not None:  # in place: with many points what counts is how often they are gone through
+                    x = x.addcmul_(half, slope.sign()).clamp_(lower, upper)
         return best
 
 

@@ -2,7 +2,8 @@
 
 Sources: Zhang et al., *Towards Stable and Efficient Training of Verifiably Robust Neural Networks* (CROWN-IBP), 2020;
 loss fusion: Xu et al., *Automatic Perturbation Analysis for Scalable Certified Robustness and Beyond*, 2020.
-Plain arithmetic without rounding allowances, see `train.bounds`.
+Plain arithmetic without rounding allowances, see `train.bounds`.  Gradients are those of the bounds, slopes included,
+on curves as on rectifiers (`train.curved`).
 """
 
 from __future__ import annotations

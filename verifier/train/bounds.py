@@ -15,7 +15,9 @@ from verifier.graph.graph import Affine, Graph, Operator
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Move
+from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.pool import MaxOf
+from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
 from verifier.relax import table
 from verifier.train import curved
@@ -125,7 +127,35 @@ def image(op: Operator, lower: Tensor, upper: Tensor, name: str, shrink: float =
     if isinstance(op, Curve):
         flat = torch.zeros_like(lower)
         return curved.least(op, 1, flat, lower, upper), -curved.least(op, -1, flat, lower, upper)
+    if isinstance(op, Share):
+        return _shares(lower, upper)
+    if isinstance(op, Norm):
+        return _norms(op, lower, upper)
     return table.image(op, lower, upper)
+
+
+def _shares(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """A softmax's share is least where its own entry is least and all others are largest, and the other way round."""
+    n = lower.shape[-1]
+    own = torch.eye(n, dtype=torch.bool, device=lower.device)
+
+    def share(x: Tensor, others: Tensor) -> Tensor:
+        gaps = torch.where(own, 0.0, others[..., None, :] - x[..., :, None])
+        return torch.exp(-torch.logsumexp(gaps, -1))
+
+    return share(lower, upper), share(upper, lower)
+
+
+def _norms(op: Norm, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Norms of the entries nearest to zero and farthest from it; that of zero, where none is a slope, has none."""
+    size = torch.maximum(lower.abs(), upper.abs())
+    small = torch.where((lower > 0) | (upper < 0), torch.minimum(lower.abs(), upper.abs()), 0.0)
+
+    def norm(x: Tensor) -> Tensor:
+        zero = x.amax(-1) == 0
+        return torch.where(zero, 0.0, op.evaluate(torch.where(zero[..., None], 1.0, x)))
+
+    return norm(small), norm(size)
 
 
 def _mid(

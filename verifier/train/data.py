@@ -41,6 +41,30 @@ class Data:
         """Of one input."""
         return tuple(self.x_train.shape[1:])
 
+    def check(self) -> None:
+        """See that there is something to train on, and that inputs and classes belong together.
+
+        Raises:
+            UserError: names the part that is not as it should be.
+        """
+        if not len(self.x_train):
+            raise UserError("data: x_train is empty; give at least one input")
+        for part in ("train", "test"):
+            x, y = np.asarray(getattr(self, f"x_{part}")), np.asarray(getattr(self, f"y_{part}"))
+            if x.dtype.kind != "f" or x.shape[1:] != self.shape or not self.shape:
+                raise UserError(
+                    f"data: x_{part} is {x.dtype} of shape {list(x.shape)}; floating-point numbers "
+                    f"{['N', *self.shape]} are needed".replace("'", "")
+                )
+            if y.shape != x.shape[:1] or y.dtype.kind not in "ui":
+                raise UserError(
+                    f"data: y_{part} is {y.dtype} of shape {list(y.shape)} for {len(x)} inputs; one whole number each"
+                )
+            if len(y) and not 0 <= y.min() <= y.max() < self.classes:
+                raise UserError(
+                    f"data: y_{part} goes from {y.min()} to {y.max()}, but there are {self.classes} classes"
+                )
+
     def within(self, lower: float, upper: float) -> None:
         """See that all inputs are in [lower, upper]: boxes are cut to that range, which turns those outside inside out.
 

@@ -100,6 +100,7 @@ def fit(
     path = None if folder is None else folder / "checkpoint.pt"
     if resume and path is not None and path.exists():
         run.restore(checkpoint.load(path), path)
+        log.write(path.parent, run.log)  # whoever was stopped between the two had not written it
     while not run.done():
         run.epoch(tick)
         if path is not None:
@@ -115,17 +116,27 @@ class Run:
 
     def __init__(self, recipe: Recipe, data: Data, module: nn.Module | None, device: str) -> None:
         """See `fit`."""
+        data.check()
         replace(data, x_test=data.x_test[:0]).within(recipe.data.lower, recipe.data.upper)
         if (recipe.data.crop or recipe.data.flip) and len(data.shape) != 3:
             raise UserError(f"data.crop, data.flip: inputs of shape {list(data.shape)} are no images; leave them out")
         self.recipe = recipe
         self.data = data.held_out(recipe.data.held_out, recipe.train.seed) if recipe.data.held_out else data
         self.module = (network(recipe, self.data) if module is None else module).to(device)
-        self.x, self.y = torch.from_numpy(self.data.x_train).to(device), torch.from_numpy(self.data.y_train).to(device)
+        self.x, self.y = (
+            torch.from_numpy(self.data.x_train).to(device),
+            torch.from_numpy(self.data.y_train).to(device).long(),
+        )
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        if not parameters:
+            raise UserError(f"{type(self.module).__name__}: has no parameters that can be trained")
+        if parameters[0].dtype != self.x.dtype:
+            what = f"is of {parameters[0].dtype}, the data of {self.x.dtype}".replace("torch.", "")
+            raise UserError(f"{type(self.module).__name__}: {what}; convert one of them")
         self.net = Trainable(self.module, self.x[:1])
         if self.data.classes > self.net.classes:
             raise UserError(f"data: {self.data.classes} classes, the network has {self.net.classes} outputs")
-        self.adam = torch.optim.Adam([p for p in self.module.parameters() if p.requires_grad], lr=recipe.schedule.lr)
+        self.adam = torch.optim.Adam(parameters, lr=recipe.schedule.lr)
         self.order, self.noise = Generator(), Generator(device)
         self.order.manual_seed(recipe.train.seed)
         self.noise.manual_seed(recipe.train.seed + 1)
@@ -247,7 +258,7 @@ class Run:
 
     def _parts(self) -> list[Tensor]:
         """The training part in batches; a lone last sample, which has no variance, joins the batch before it."""
-        parts = list(self.x.split(self.recipe.train.batch))
+        parts = list(self.x.split(min(self.recipe.train.batch, len(self.x))))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         return parts
@@ -283,7 +294,7 @@ class Run:
         self.epochs, self.log, self.best = state["epochs"], state["log"], state["best"]
         whole = isinstance(self.epochs, int) and isinstance(self.log, list) and len(self.log) == self.epochs
         try:
-            if not whole or not (self.best is None or {"epoch", "score", "weights"} <= set(self.best)):
+            if not whole or not (self.best is None or _fits(self.best, state["module"])):
                 raise ValueError("its log or its best epoch is not what is written there")
             self.adam.load_state_dict(state["adam"])
             if self.average is not None:
@@ -293,6 +304,13 @@ class Run:
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as e:
             why = str(e).partition("\n")[0]
             raise UserError(f"{path}: damaged, or made on another kind of device ({why}); go on where it was") from None
+
+
+def _fits(best: dict[str, Any], weights: dict[str, Tensor]) -> bool:
+    """Whether what is kept of the best epoch is whole, its weights being of the same network."""
+    if not {"epoch", "score", "weights"} <= set(best):
+        return False
+    return {k: v.shape for k, v in best["weights"].items()} == {k: v.shape for k, v in weights.items()}
 
 
 def _finite(module: nn.Module) -> bool:

@@ -137,7 +137,7 @@ class Recipe:
             "schedule.eps must not be negative": s.eps >= 0,
             "schedule.train_eps must not be negative": s.train_eps is None or s.train_eps >= 0,
             "schedule.epochs must be positive": s.epochs > 0,
-            "schedule.lr must be positive": s.lr > 0,
+            "schedule.lr must be positive and at most 1e30": 0 < s.lr <= 1e30,
             "schedule.milestones must not be negative": all(m >= 0 for m in s.milestones),
             "schedule.factor must be positive": s.factor > 0,
             "train.batch must be positive": t.batch > 0,
@@ -224,7 +224,7 @@ def _filled(cls: type[Any], table: dict[str, Any], where: str) -> Any:
     values = {}
     for key, value in table.items():
         if key not in known:
-            raise UserError(f"{where}.{key}: no such key; there are {', '.join(known)}")
+            raise UserError(f"{where}.{key}: no such key; there are {', '.join(known) or 'none'}")
         values[known[key].name] = _typed(value, hints[known[key].name], f"{where}.{key}")
     missing = [k for k, f in known.items() if f.name not in values and _required(f)]
     if missing:

@@ -125,5 +125,4 @@ def _several(s: Setting) -> int:
     """How many images CROWN takes at once: many for small networks, where a call costs more than its arithmetic."""
     work = sum(n.op.work(*s.graph.shapes_in(i)) for i, n in enumerate(s.graph.nodes) if isinstance(n.op, Affine))
     neurons = sum(prod(s.graph.nodes[j].shape) for j in s.exact.sources)
-    block = min(WORK / max(1, 2 * neurons * work), NUMBERS / (s.widest * (s.classes - 1)))
-    return 1 if s.norm != np.inf else int(block)
+    return int(min(WORK / max(1, 2 * neurons * work), NUMBERS / (s.widest * (s.classes - 1))))

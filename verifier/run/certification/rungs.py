@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.bounds.ball import Balls
 from verifier.bounds.network import magnitudes
 from verifier.bounds.propagate import Bounds, Boxes, Tick, boxes, nothing, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_interval
@@ -76,8 +77,8 @@ def _margins(s: Setting, b: Batch, *, walk: bool, thorough: bool, tick: Tick = n
     varying = np.flatnonzero((lower < upper).any(0))
     if not thorough or len(varying) > MOST_SYMBOLS:
         varying = varying[:0]
-    ball = s.ball(b) if thorough and len(b) == 1 else None
-    box = boxes(place.array(lower), place.array(upper), place.array(varying), "float64", ball)
+    balls = Balls(place.array(b.x), place.array(b.eps), s.norm) if thorough and s.norm != inf else None
+    box = boxes(place.array(lower), place.array(upper), place.array(varying), "float64", balls)
     bounds = propagate(net, box, None, set(), {} if thorough else None, BLOCK, None, tick)
     rows, ids = _rows(s, b, bounds, lower, upper)
     least = to_numpy(rows_interval(net, rows, ids, bounds.image, (box.lower, box.upper)))

@@ -13,7 +13,7 @@ class IBP(Method):
     """Cross-entropy of the interval bounds of the margins.
 
     Source: Gowal et al., *On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models*,
-    2018, equation 10; with the initialisation, warm-up and regularisers of Shi et al., *Fast Certified Robust Training
+    2018, section 3; with the initialisation, warm-up and regularisers of Shi et al., *Fast Certified Robust Training
     with Short Warmup*, 2021 (`train.initialize`, `train.regularize`).
     """
 

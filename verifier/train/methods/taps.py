@@ -17,6 +17,9 @@ from verifier.train.methods.adversarial import Adversarial
 LINK = 0.5
 """The share of an interval, from either end, within which a point in it moves with that end (the paper's c)."""
 
+BLOCK = 2**19
+"""Numbers that the points of one block of samples hold, about, where they are attacked on a CPU."""
+
 
 @dataclass(frozen=True)
 class TAPS(Adversarial):
@@ -87,19 +90,28 @@ class Latent:
         return image(node.op, *bounds.layers[node.inputs[0]], node.name, self.shrink)
 
     def _attacked(self, batch: Batch, behind: Graph, lower: Tensor, upper: Tensor) -> Tensor:
-        """Cross-entropy `[B]` where each class has the margin that an attack of its own finds in the latent box."""
-        B, K = batch.clean.logits.shape
-        device = lower.device
-        others = (batch.y[:, None] + torch.arange(1, K, device=device)) % K  # [B, K-1]: one attack a wrong class
-        y, other = batch.y.repeat_interleave(K - 1), others.reshape(-1)
+        """Cross-entropy `[B]` where each class has the margin that an attack of its own finds in the latent box.
+
+        On a CPU a few samples at a time: what a step moves then stays in its caches.
+        """
+        points = (batch.clean.logits.shape[1] - 1) * lower[0].numel()
+        block = max(1, BLOCK // points) if lower.device.type == "cpu" else len(lower)
+        parts = zip(batch.y.split(block), lower.split(block), upper.split(block), strict=True)
+        gaps = torch.cat([self._gaps(batch, behind, y, l, u) for y, l, u in parts])
+        return torch.logsumexp(torch.cat([gaps.new_zeros(len(gaps), 1), gaps], 1), 1)
+
+    def _gaps(self, batch: Batch, behind: Graph, y: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """How far the attacks of samples `[b]` bring each other class above the own one: `[b, K − 1]`."""
+        b, K = len(y), batch.clean.logits.shape[1]
+        other = ((y[:, None] + torch.arange(1, K, device=y.device)) % K).reshape(-1)  # one attack a wrong class
+        y = y.repeat_interleave(K - 1)
         lower, upper = (a.repeat_interleave(K - 1, 0) for a in (lower, upper))
 
         def gap(z: Tensor) -> Tensor:
             return (z.gather(1, other[:, None]) - z.gather(1, y[:, None]))[:, 0]
 
         x = self.attack.points(replace(batch.clean, graph=behind), y, lower, upper, batch.generator, gap)
-        gaps = gap(behind.evaluate(linked(x, lower, upper))[0]).reshape(B, K - 1)
-        return torch.logsumexp(torch.cat([gaps.new_zeros(B, 1), gaps], 1), 1)
+        return gap(behind.evaluate(linked(x, lower, upper))[0]).reshape(b, K - 1)
 
 
 def linked(x: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
