@@ -84,6 +84,17 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
         fit(_recipe(), _data(), nn.Sequential(nn.Linear(6, 3)), folder=tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    data = _data()
+    fit(_recipe(schedule={"epochs": 1}), data, folder=tmp_path)
+    y = data.y_train.copy()
+    y[0] = (y[0] + 1) % data.classes
+    for other in (replace(data, y_train=y), replace(data, x_train=data.x_train * np.float32(0.5))):
+        with pytest.raises(UserError, match="other data"):
+            fit(_recipe(), other, folder=tmp_path, resume=True)
+    fit(_recipe(), replace(data, x_test=data.x_test[:1], y_test=data.y_test[:1]), folder=tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"no checkpoint" * 9])
 def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     fit(_recipe(schedule={"epochs": 1}), _data(), folder=tmp_path)

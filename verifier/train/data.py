@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import pickle
 import zipfile
@@ -40,6 +41,13 @@ class Data:
     def shape(self) -> tuple[int, ...]:
         """Of one input."""
         return tuple(self.x_train.shape[1:])
+
+    def digest(self) -> str:
+        """Of what is trained on: two data sets with the same one have the same training part."""
+        h = hashlib.sha256(repr((self.x_train.shape, self.x_train.dtype.str)).encode())
+        h.update(np.ascontiguousarray(self.x_train).data)
+        h.update(np.ascontiguousarray(self.y_train, np.int64).data)
+        return h.hexdigest()
 
     def check(self) -> None:
         """See that there is something to train on, and that inputs and classes belong together.

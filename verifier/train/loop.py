@@ -121,6 +121,7 @@ class Run:
         if (recipe.data.crop or recipe.data.flip) and len(data.shape) != 3:
             raise UserError(f"data.crop, data.flip: inputs of shape {list(data.shape)} are no images; leave them out")
         self.recipe = recipe
+        self.digest = data.digest()
         self.data = data.held_out(recipe.data.held_out, recipe.train.seed) if recipe.data.held_out else data
         self.module = (network(recipe, self.data) if module is None else module).to(device)
         self.x, self.y = (
@@ -267,6 +268,7 @@ class Run:
         """All that `restore` needs."""
         return {
             "recipe": _plain(self.recipe),
+            "data": self.digest,
             "epochs": self.epochs,
             "log": self.log,
             "module": self.module.state_dict(),
@@ -287,6 +289,8 @@ class Run:
             raise UserError(f"{path}: has no part {missing[0]!r}; start again in another folder")
         if state["recipe"] != _plain(self.recipe):
             raise UserError(f"{path}: is of another recipe; give another folder, or the recipe it was made by")
+        if state["data"] != self.digest:
+            raise UserError(f"{path}: was trained on other data; give another folder, or the data it was made with")
         try:
             self.module.load_state_dict(state["module"])
         except RuntimeError as e:
