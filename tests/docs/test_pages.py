@@ -55,6 +55,14 @@ def test_pictures_are_drawn_by_the_script() -> None:
     assert all((DOCS / "pictures" / f"{name}.svg").exists() and len(words) > 60 for words, name in shown)
 
 
+def test_measured_pictures_are_shown_and_can_be_made_again() -> None:
+    """Each stands on a page with what is to be seen in words, and what makes it is named there."""
+    text = (DOCS / "how-bounds-work.md").read_text()
+    shown = {name: words for words, name in re.findall(r"!\[([^\]]*)\]\(pictures/measured/(\w+)\.svg\)", text)}
+    assert shown.keys() == {p.stem for p in (DOCS / "pictures" / "measured").iterdir()}
+    assert all(len(words) > 60 and f"python -m benchmarks.{name} " in text for name, words in shown.items())
+
+
 def test_numbers_in_pictures() -> None:
     """What the page says of them."""
     from docs._scripts.pictures import CLIPPED, apart, clipped_box
@@ -65,6 +73,32 @@ def test_numbers_in_pictures() -> None:
     assert f"{100 * ((u - l) / (upper - lower)).prod():.0f}% of its area" in text
     for parts in (1, 2):
         assert f"{apart(parts):.1f} apart on average" in text
+
+
+# ---- the names ----
+
+
+def test_every_public_name_of_training_is_on_the_page() -> None:
+    """With every key of a recipe."""
+    from dataclasses import fields
+
+    import verifier.train
+    from docs._scripts import api
+
+    text = api.page()
+    assert all(f"\n### {name}\n" in text for name in (*verifier.__all__, *verifier.train.__all__))
+    keys = re.findall(r"^- `([^`:]+)`:", text[text.index("### Recipe") : text.index("### Trained")], re.MULTILINE)
+    told = {name for key in keys for name in key.split(", ")} | {"factor", "milestones"}  # beside lr
+    parts = [f.default_factory for f in fields(verifier.train.Recipe) if f.name != "method"]
+    assert {f.name for part in parts for f in fields(part)} == told  # type: ignore[arg-type]
+
+
+def test_the_order_of_folders_is_the_one_that_is_held() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    held = [sorted(place.replace("verifier.", "").split(" | ")) for place in reversed(contract["layers"])]
+    told = re.search(r"^values < .*?\.", (DOCS / "design.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert told is not None
+    assert [sorted(place.split(", ")) for place in " ".join(told[0][:-1].split()).split(" < ")] == held
 
 
 # ---- the figures ----
