@@ -58,7 +58,7 @@ def test_explain(prop: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert out.split()[0] in ("sat", "unsat")
     words = [line.split(": ")[1] for line in err.splitlines()[:-1]]
     assert words[:5] == ["facts", "facts", "strategy", "strategy", "phases"]
-    assert "2 inputs (2 vary), 1 outputs" in err and "multiply-adds" in err and "splits of the 2 inputs" in err
+    assert "2 inputs (2 vary), 1 output," in err and "multiply-adds" in err and "splits of the 2 inputs" in err
 
 
 def test_explain_tells_what_is_open(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -228,7 +228,7 @@ def test_what_breaks_costs_one_image(
     assert type(error).__name__ in r.points[broken].reason and "\n" not in r.points[broken].reason
     assert [s for i, s in enumerate(statuses(r)) if i != broken] == [s for i, s in enumerate(plain) if i != broken]
     assert r.certified == sum(s.startswith("certified") for s in plain) / 60 - 1 / 60
-    assert r.attacked == certify(FC, x, y, 0.03, lo=0, hi=1).attacked - 1 / 60
+    assert r.attacked == certify(FC, x, y, 0.03, lo=0, hi=1).attacked  # nothing was found against it
     again = certify(FC, x, y, 0.03, lo=0, hi=1, db=db)  # an error is no result
     assert statuses(again) == plain and again.resumed == 59
 

@@ -177,7 +177,7 @@ def table(r: Certified) -> list[tuple[str, ...]]:
 
     rows: list[tuple[str, ...]] = [("", "images", "share", "seconds")]
     rows.append(row("classified right (natural)", count=round(r.natural * len(r.points))))
-    rows.append(row("no counterexample found", count=r.count(*RUNGS, Status.UNKNOWN)))
+    rows.append(row("no counterexample found", count=round(r.attacked * len(r.points))))
     for k, rung in enumerate(RUNGS):
         more = f"  and by {NAMES[rung]}" if k else f"certified by {NAMES[rung]}"
         n = r.count(*RUNGS[: k + 1])

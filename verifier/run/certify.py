@@ -60,8 +60,12 @@ class Certified:
 
     @property
     def attacked(self) -> float:
-        """Share that is classified right and for which no counterexample was found: no less than the true share."""
-        return self._share(self.count(*RUNGS, Status.UNKNOWN))
+        """Share that is classified right and for which no counterexample was found: no less than the true share.
+
+        Errors count by what the model said before.
+        """
+        lost = sum(p.status is Status.ERROR and p.predicted == p.label for p in self.points)
+        return self._share(self.count(*RUNGS, Status.UNKNOWN) + lost)
 
     @property
     def certified(self) -> float:

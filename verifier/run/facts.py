@@ -8,6 +8,7 @@ import numpy as np
 
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.relu import Relu
+from verifier.run.strategy import counted
 from verifier.search.outcome import Open
 from verifier.search.query import MOST_SYMBOLS
 from verifier.spec.property import Property
@@ -59,9 +60,9 @@ def lines(strategy: str, f: Facts) -> list[str]:
     """A strategy and what it was chosen from, a line each."""
     units = ", ".join(f"{count:,} {name}" for name, count in f["units"].items()) or "no nonlinear unit"
     return [
-        f"facts: {f['inputs']:,} inputs ({f['varying']:,} vary), {f['outputs']:,} outputs, {units}, "
+        f"facts: {counted(f['inputs'], 'input')} ({f['varying']:,} vary), {counted(f['outputs'], 'output')}, {units}, "
         f"{f['multiply_adds']:,} multiply-adds an evaluation, {f['dtype']}",
-        f"facts: {f['disjuncts']:,} disjuncts on {f['boxes']:,} boxes",
+        f"facts: {counted(f['disjuncts'], 'disjunct')} on {counted(f['boxes'], 'box')}",
         f"strategy: {strategy}",
         f"strategy: {splits(f)}",
     ]

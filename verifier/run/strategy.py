@@ -46,13 +46,19 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
     why = "on the processor" if place.device == "cpu" else "on the GPU"
     starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))
     threads = cores() if place.kind == "numpy" else 1
+    question = f"{work:,} multiply-adds an evaluation, {counted(n_disjuncts, 'disjunct')}"
     return Strategy(
         place,
         threads,
         starts,
         10,
-        f"{why}, {threads} threads: {work:,} multiply-adds an evaluation, {n_disjuncts} disjuncts",
+        f"{why}, {counted(threads, 'thread')}: {question}",
     )
+
+
+def counted(n: int, word: str) -> str:
+    """So many of something, in words: `1 thread`, `2 threads`."""
+    return f"{n:,} {word}" + ("" if n == 1 else "es" if word.endswith("x") else "s")
 
 
 def ways(graph: Graph) -> str:
