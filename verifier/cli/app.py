@@ -182,6 +182,7 @@ def _add_report(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     report.add_argument("--against", metavar="N[,N]|none", help="runs to put beside (the latest other ones)")
     report.add_argument("--compare", metavar="TABLE", type=Path, help="in their place: another tool's results, a .csv")
     report.add_argument("--figures", metavar="FOLDER", type=Path, help="write plots and pictures as files, too")
+    report.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
 def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

@@ -53,6 +53,7 @@ def command(a: argparse.Namespace) -> None:
             from verifier.report.certified import radius_page
 
             replace(a.report, radius_page(found, eps, x, _about(a, len(found)), radius_table(found, eps)))
+            _say(a, f"the page is {a.report}")
         return
     with _shown(a.quiet) as told:
         result = certify(a.model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how)
@@ -65,8 +66,14 @@ def command(a: argparse.Namespace) -> None:
         from verifier.report.certified import accuracy_page
 
         replace(a.report, accuracy_page(result, x, _about(a, len(result.points)), table(result)))
-    if a.db is not None and not a.quiet:
-        print(f"verifier: results are in {a.db}; {result.resumed} were there before", file=sys.stderr)
+        _say(a, f"the page is {a.report}")
+    if a.db is not None:
+        _say(a, f"results are in {a.db}; {result.resumed} were there before")
+
+
+def _say(a: argparse.Namespace, text: str) -> None:
+    if not a.quiet:
+        print(f"verifier: {text}", file=sys.stderr)
 
 
 def _about(a: argparse.Namespace, n: int) -> dict[str, str]:

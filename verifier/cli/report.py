@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from verifier.cli.progress import Watch
 from verifier.cli.write import check_folder, check_place, replace
 from verifier.report.content import Content, collect, listed
 from verifier.values.errors import UserError
@@ -27,10 +28,12 @@ def command(a: argparse.Namespace) -> None:
 
     from verifier.report.page import page
 
-    text = page(content)
+    shown = Watch(a.quiet)
+    text = page(content, lambda n: shown.note(f"drawing: {n:,} of {len(content.pairs):,} instances", None))
+    shown.close()
     replace(a.output, text)
     beside = f", beside {content.theirs.label}" if content.theirs is not None else ""
-    print(f"{a.output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {len(text) / 1e6:.1f} MB")
+    print(f"{a.output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {_size(len(text))}")
     if content.disagreements:
         print(f"answers that contradict each other: {len(content.disagreements)}, marked red")
 
@@ -48,6 +51,10 @@ def _write_figures(folder: Path, content: Content) -> None:
         picture = None if found is None else counterexample.picture(found)
         if picture is not None:
             replace(folder / f"instance-{k}.png", picture)
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
 
 
 def _against(text: str | None) -> list[int] | None:

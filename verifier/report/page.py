@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from verifier.bench.store import Row
@@ -14,17 +15,24 @@ from verifier.report.images import uri
 from verifier.report.render import digits, render
 from verifier.run.facts import lines
 
+Watch = Callable[[int], None]
+
 PICTURES = 2_000_000
 """Bytes of pictures of counterexamples on a page; those of later instances are left out, and the page says so."""
 MOST_PARTS = 12
 """Open disjuncts shown of an instance, the worst first."""
 
 
-def page(content: Content) -> str:
-    """The page as HTML; styles, script, figures, pictures and data inside."""
+def page(content: Content, watch: Watch | None = None) -> str:
+    """The page as HTML; styles, script, figures, pictures and data inside.
+
+    Args:
+        content: what it is about.
+        watch: called with how many instances are done.
+    """
     return render(
         "page",
-        data(content),
+        data(content, watch),
         content=content,
         title=_title(content),
         families=families(content.pairs, content.theirs is not None),
@@ -34,7 +42,7 @@ def page(content: Content) -> str:
     )
 
 
-def data(content: Content) -> dict[str, Any]:
+def data(content: Content, watch: Watch | None = None) -> dict[str, Any]:
     """What the page's script shows, fit for JSON; texts that many instances share are kept once, in `texts`."""
     texts: dict[str, int] = {}
     left = PICTURES
@@ -49,6 +57,8 @@ def data(content: Content) -> dict[str, Any]:
                 left -= len(shown)
                 told["found"]["picture"] = shown if left >= 0 else ""
         rows.append(told)
+        if watch is not None:
+            watch(len(rows))
     return {
         "mine": content.mine.label,
         "theirs": None if content.theirs is None else content.theirs.label,
