@@ -51,6 +51,13 @@ def test_a_scatter_shows_every_pair_once() -> None:
     assert sorted(links) == [f"#instance-{k}" for k in range(4)]
 
 
+def test_names_are_no_formulas() -> None:
+    content = sides([("sat", 1.0)], [("sat", 2.0)])
+    content = replace(content, theirs=replace(content.theirs, label=r"_a$\oops{$b"))
+    for name, figure in figures(content).items():
+        assert r"_a$\oops{$b" in svg(figure, name)
+
+
 @pytest.mark.parametrize("verdict", ["timeout", "error"])
 def test_nothing_answered_is_drawn_too(verdict: str) -> None:
     for figure in figures(sides([(verdict, 1.0)], [(verdict, 0.0)])).values():

@@ -16,7 +16,6 @@ import pytest
 
 import verifier
 from tests.cli.files import MODEL, ROOT, SAT, UNSAT, dense, holds, outputs, spec
-from verifier.run.verify import late
 from verifier.search.outcome import Progress
 from verifier.spec.builders import output_property
 from verifier.spec.witness import admissible, satisfies
@@ -155,8 +154,8 @@ def test_no_time(timeout: float) -> None:
 
 
 def test_where_a_search_stood_in_words() -> None:
-    assert late(Progress(bounded=3, open=1200, worst=0.25)).endswith("1,200 parts are open, the largest gap is 0.25")
-    assert late(Progress()) == "out of time before the first bounds were complete"
+    assert Progress(bounded=3, open=1200, worst=0.25).late.endswith("1,200 parts are open, the largest gap is 0.25")
+    assert Progress().late == "out of time before the first bounds were complete"
 
 
 def test_contradiction(tmp_path: Path) -> None:

@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from verifier.cli.write import check_place, replace
-from verifier.run.certification.points import RUNGS, Point, Status
+from verifier.run.certification.points import NAMES, RUNGS, Point, Status
 from verifier.run.certification.radius import Radius, radii
 from verifier.run.certify import Certified, Standing, certify
 from verifier.train import data
 from verifier.values.errors import UserError
-
-NAMES = {Status.INTERVAL: "interval bounds", Status.CROWN: "CROWN", Status.ALPHA: "optimised slopes",
-         Status.SEARCH: "the search"}  # fmt: skip
 
 
 def command(a: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from verifier.report.figures import COLOUR, LEAST, empty, svg
 from verifier.report.images import Layout, layout, png, uri
 from verifier.report.render import digits, render
-from verifier.run.certification.points import RUNGS, Status
+from verifier.run.certification.points import NAMES, Status
 from verifier.run.certification.radius import Radius
 from verifier.run.certify import Certified
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 PICTURES = 3_000_000
 """Bytes of pictures on a page: of images that are not certified first, then of the others, as long as they last."""
-FATES = {"certified": COLOUR["unsat"], "unknown": COLOUR["none"], "attacked": COLOUR["sat"], "incorrect": "#7d3c98"}
+FATES = {
+    "certified": COLOUR["unsat"], "unknown": COLOUR["none"], "attacked": COLOUR["sat"], "incorrect": "#7d3c98",
+    "error": COLOUR["wrong"],
+}  # fmt: skip
 """What becomes of an image, in words for everybody, and in colours."""
 
 Table = list[tuple[str, ...]]
@@ -33,7 +36,7 @@ class Image:
 
     Attributes:
         index, label, predicted: its place in the data, its class, the model's.
-        fate: one of `FATES`, or `error`.
+        fate: one of `FATES`.
         words: what decided it, or why it is open.
         seconds: spent on it.
         witness: the counterexample, if there is one.
@@ -165,14 +168,15 @@ def _page(
         _draw(images, told, x, shape)
     return render(
         "certified",
-        {"images": told, "pictures": shape is not None},
+        {"images": told},
         title=title,
         about=about,
         tiles=tiles,
         figures={name: svg(figure, name) for name, figure in figures.items()},
         tables=tables,
         classes=sorted({i.label for i in images}),
-        fates=[*FATES, "error"],
+        fates=list(FATES),
+        left_out=0 if shape is None else sum("picture" not in t for t in told),
     )
 
 
@@ -196,8 +200,7 @@ def _draw(images: list[Image], told: list[dict[str, Any]], x: np.ndarray, shape:
 
 
 def _words(status: Status, reason: str) -> str:
-    by = ("interval bounds", "CROWN", "optimised slopes", "the search")
-    return f"by {by[RUNGS.index(status)]}" if status.certified else reason
+    return f"by {NAMES[status]}" if status.certified else reason
 
 
 def _measured(r: Radius, most: float) -> Image:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.bench.store import Found
-from verifier.report.images import layout, png
+from verifier.report.images import Layout, layout, png
 
 Array = NDArray[np.float64]
 
@@ -22,15 +22,17 @@ OUTPUTS = 24
 
 
 def picture(found: Found) -> bytes | None:
-    """A PNG: centre of the input box, counterexample, and difference, see `images.png`.
+    """A PNG: centre of the input box, counterexample, and difference, see `images.png`; None where `image` is."""
+    shape = image(found)
+    return None if shape is None else png(shape, _centre(found), np.array(found.x, dtype=float))
 
-    None where the input is no image of one or three channels, or no finite box is known.
-    """
+
+def image(found: Found) -> Layout | None:
+    """How the input is an image of one or three channels; None where it is none, or no finite box is known."""
     n = len(found.x)
     if len(found.lower) != n or n == 0 or not np.isfinite([found.lower, found.upper]).all():
         return None
-    shape = layout(found.shape, n)
-    return None if shape is None else png(shape, _centre(found), np.array(found.x, dtype=float))
+    return layout(found.shape, n)
 
 
 def table(found: Found) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def cactus(content: Content) -> Figure:
     for label, rows, colour in sides:
         seconds = sorted(max(LEAST, r.seconds) for r in rows if r.solved and not r.wrong)
         counts = range(1, len(seconds) + 1)
-        ax.plot(counts, seconds, color=colour, linewidth=1.8, label=f"{label} ({len(seconds)} of {len(rows)})")
+        ax.plot(counts, seconds, color=colour, linewidth=1.8, label=plain(f"{label} ({len(seconds)} of {len(rows)})"))
     ax.set_yscale("log")
     ax.set_xlim(left=0)
     ax.set_xlabel("instances answered")
@@ -77,10 +77,16 @@ def scatter(content: Content) -> Figure:
     ax.set_xlim(least, 1.3 * edge)
     ax.set_ylim(least, 1.3 * edge)
     assert content.theirs is not None
-    ax.set_xlabel(f"seconds, {content.theirs.label}")
-    ax.set_ylabel(f"seconds, {content.mine.label}")
+    ax.set_xlabel(plain(f"seconds, {content.theirs.label}"))
+    ax.set_ylabel(plain(f"seconds, {content.mine.label}"))
     ax.legend(loc="upper left", frameon=True, framealpha=0.8, edgecolor="none")
     return figure
+
+
+def plain(text: str) -> str:
+    """A name of a file or a tool as it is: matplotlib reads formulas between dollars, and hides what begins with _."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def svg(figure: Figure, name: str) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from verifier.bench.store import Row
+from verifier.bench.store import Row, contradict
 from verifier.bench.summary import COUNTED, families
 from verifier.report import counterexample
 from verifier.report.content import Content
@@ -51,10 +51,9 @@ def data(content: Content, watch: Watch | None = None) -> dict[str, Any]:
         told = _told(row, other, texts)
         if (found := row.found) is not None:
             told["found"] = counterexample.table(found)
-            png = counterexample.picture(found)
-            shown = None if png is None else uri(png)
-            if shown is not None:
-                left -= len(shown)
+            shown = uri(png) if left > 0 and (png := counterexample.picture(found)) else ""
+            left -= len(shown)
+            if counterexample.image(found):
                 told["found"]["picture"] = shown if left >= 0 else ""
         rows.append(told)
         if watch is not None:
@@ -112,7 +111,7 @@ def _told(row: Row, other: Row | None, texts: dict[str, int]) -> dict[str, Any]:
     }  # fmt: skip
     if other is not None:
         told["other"] = {"verdict": other.verdict, "seconds": digits(other.seconds)}
-        told["disagree"] = {row.verdict, other.verdict} == {"sat", "unsat"}
+        told["disagree"] = contradict(row.verdict, other.verdict)
     return told
 
 

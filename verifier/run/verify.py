@@ -134,7 +134,7 @@ def verify(
     why = {
         Verdict.SAT: "found while searching",
         Verdict.UNSAT: "every part of the input set was refuted",
-        Verdict.TIMEOUT: late(p),
+        Verdict.TIMEOUT: p.late,
         Verdict.UNKNOWN: f"{p.stuck} parts can be neither refuted nor split: they are as small as numbers allow",
     }
     counts: dict[str, Any] = {"domains": p.bounded, "open": p.open, "closed": p.closed, "rounds": p.rounds}
@@ -143,13 +143,6 @@ def verify(
         counts |= {"gap": gap if gap < float("inf") else None, "parts": parts(outcome.rest)}
     stats = clock.stats(**counts, **chosen)
     return Result(outcome.verdict, posed.told(outcome.witness), why[outcome.verdict], stats)
-
-
-def late(p: Progress) -> str:
-    """Where a search stood when its time was over."""
-    if p.worst == float("inf"):
-        return "out of time before the first bounds were complete"
-    return f"out of time: {p.open:,} parts are open, the largest gap is {p.worst:.3g}"
 
 
 def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: Budget, **how: Any) -> Result:

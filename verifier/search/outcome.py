@@ -32,6 +32,13 @@ class Progress:
     stuck: int = 0
     closed: int = 0
 
+    @property
+    def late(self) -> str:
+        """Where the search stood when its time was over, in words."""
+        if self.worst == float("inf"):
+            return "out of time before the first bounds were complete"
+        return f"out of time: {self.open:,} parts are open, the largest gap is {self.worst:.3g}"
+
     def plus(self, other: Progress) -> Progress:
         """Of two searches about one question: domains of both, and the better one's gap."""
         names = ("bounded", "open", "rounds", "stuck", "closed")

@@ -124,10 +124,8 @@ class Run:
         self.digest = data.digest()
         self.data = data.held_out(recipe.data.held_out, recipe.train.seed) if recipe.data.held_out else data
         self.module = (network(recipe, self.data) if module is None else module).to(device)
-        self.x, self.y = (
-            torch.from_numpy(self.data.x_train).to(device),
-            torch.from_numpy(self.data.y_train).to(device).long(),
-        )
+        self.x = torch.from_numpy(self.data.x_train).to(device)
+        self.y = torch.from_numpy(self.data.y_train).to(device).long()
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         if not parameters:
             raise UserError(f"{type(self.module).__name__}: has no parameters that can be trained")

@@ -32,6 +32,9 @@ class Status(StrEnum):
 RUNGS = (Status.INTERVAL, Status.CROWN, Status.ALPHA, Status.SEARCH)
 """From cheap to dear; the status names the first that proves it."""
 
+NAMES = dict(zip(RUNGS, ("interval bounds", "CROWN", "optimised slopes", "the search"), strict=True))
+"""What rungs are called for a reader."""
+
 
 @dataclass(frozen=True, eq=False)
 class Point:

@@ -74,7 +74,7 @@ def _climb(s: Setting, b: Batch, budget: Budget, seed: int) -> Decided:
     if outcome.verdict is Verdict.SAT and outcome.witness is not None:
         return Decided(Status.ATTACKED, witness=outcome.witness.x)
     if outcome.verdict is Verdict.TIMEOUT:
-        return Decided(Status.UNKNOWN, f"out of time: {p.open} parts open, the largest gap is {p.worst:.3g}")
+        return Decided(Status.UNKNOWN, p.late)
     return Decided(Status.UNKNOWN, f"{p.stuck} parts are too close to call")
 
 
