@@ -89,7 +89,7 @@ def search(
         found = m.max(1) <= 0
         if found.any():
             yield x[found], t.box[found]
-        if step == steps:
+        if step == steps or not len(prop.d):  # without literals there is nowhere to go
             break
         worst = t.ids[np.arange(len(x)), m.argmax(1)]
         gradient = pull(prop.A_y[worst])
@@ -109,6 +109,7 @@ def evaluate(graph: Graph, x: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndar
     (source,), (out,) = graph.inputs, graph.outputs
     values = graph.values(x.astype(dtype).reshape(len(x), *graph.nodes[source].shape))
 
+    @np.errstate(all="ignore")
     def pull(rows: np.ndarray) -> np.ndarray:
         grads = {out: rows.astype(dtype).reshape(values[out].shape)}
         for i in range(out, source, -1):

@@ -38,6 +38,8 @@ from verifier.values.verdict import Verdict
 
 MOST_TARGETS = 4096
 """Disjuncts that one gradient search goes for at once."""
+ANYWHERE = 256
+"""Points tried where a property has no literals: all it asks for is outputs that are finite."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,9 @@ def verify(
     clock.mark("attack")
     if witness is not None:
         return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(**chosen))
+    if not len(question.d):  # nothing can be refuted, and splitting leads nowhere
+        why_not = "the property asks nothing of the outputs, but no input was found at which all of them are finite"
+        return Result(Verdict.UNKNOWN, None, why_not, clock.stats(**chosen))
     query = make_query(graph, question, plan.place)
     clock.mark("prepare")
     outcome = decide(
@@ -182,12 +187,16 @@ def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: 
 def attack(
     graph: Graph, prop: Property, replay: Replay, starts: int, steps: int, rng: np.random.Generator, budget: Budget
 ) -> Witness | None:
-    """Gradient search over all disjuncts, each promising point replayed on the original."""
+    """Gradient search over all disjuncts, each promising point replayed on the original.
+
+    Where there are no literals, every point looks promising, and none more than others: many are tried.
+    """
+    starts, few = (starts, 8) if len(prop.d) else (max(starts, ANYWHERE), ANYWHERE)
     fast = graph.cast(Place("numpy", "float32").array)
     for at in range(0, prop.n_disjuncts, MOST_TARGETS):
         t = targets(prop, np.arange(at, min(at + MOST_TARGETS, prop.n_disjuncts)), starts, rng)
         for x, box in gradient_search(fast, prop, t, steps):
-            witness = replay(x[:8], box[:8])
+            witness = replay(x[:few], box[:few])
             if witness is not None or budget.spent():
                 return witness
     return None

@@ -66,7 +66,7 @@ class Clipper:
         reach, g = self.exact.reach[0], gamma(A.shape[1] + 4, "float64")
         m = A @ self.exact.center + b - g * (xp.abs(A) @ reach + xp.abs(b))
         a = _fill(F.place.array(A * self.exact.radius, F.place.dtype))
-        step = max(1, chunk // (2 * int(at.shape[1]) * int(a.shape[1])))
+        step = max(1, chunk // max(1, 2 * int(at.shape[1]) * int(a.shape[1])))  # a point: no input varies
         lows, ups = [], []
         for i in range(0, len(at), step):
             part = slice(i, i + step)
