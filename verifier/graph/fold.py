@@ -10,6 +10,7 @@ import numpy as np
 
 from verifier.graph.convert import LARGEST, Call
 from verifier.graph.convert_moves import slice_index, target_shape
+from verifier.values.errors import memory_is_out
 
 
 def fold(call: Call, node: Any, opset_imports: Any) -> list[np.ndarray]:
@@ -135,6 +136,8 @@ def compute(node: Any, given: dict[str, np.ndarray], opset_imports: Any) -> list
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         results = iter(session.run(None, given))
     except Exception as e:  # onnxruntime has no common type of error
+        if memory_is_out(e):
+            raise MemoryError(f"{node.op_type} of constants: {e}") from None
         reason = str(e).splitlines()[0][:200]
         raise ValueError(f"{node.op_type} of constants cannot be computed: {reason}") from None
     return [next(results) if n else np.zeros(0) for n in node.output]

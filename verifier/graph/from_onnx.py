@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -17,7 +15,8 @@ from verifier.graph.compare import check as check  # part of what this module of
 from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import OLDEST as OLDEST
 from verifier.graph.importer import Importer, one_line
-from verifier.values.errors import ModelError, UnsoundBound
+from verifier.values.errors import ModelError, UnsoundBound, UserError, memory_is_out
+from verifier.values.packed import is_packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ class Model:
                     self._source, options, providers=["CPUExecutionProvider"]
                 )
             except Exception as e:  # onnxruntime has no common type of error
-                reason = str(e).splitlines()[0][:200]
-                raise ModelError(f"{self.path}: onnxruntime cannot run this model: {reason}") from None
+                raise _refused(self.path, "cannot run", e) from None
         return self._state["session"]
 
     def run(self, *x: np.ndarray) -> np.ndarray:
@@ -117,8 +115,15 @@ class Model:
         except ModelError:
             raise
         except Exception as e:  # onnxruntime has no common type of error
-            reason = str(e).splitlines()[0][:200]
-            raise ModelError(f"{self.path}: onnxruntime fails on this model: {reason}") from None
+            raise _refused(self.path, "fails on", e) from None
+
+
+def _refused(path: Path, does: str, e: Exception) -> Exception:
+    """What to raise where onnxruntime raised `e`: want of memory is no fault of the model."""
+    reason = one_line(e)[:200]
+    if memory_is_out(e):
+        return MemoryError(f"onnxruntime has no memory for {path}: {reason}")
+    return ModelError(f"{path}: onnxruntime {does} this model: {reason}")
 
 
 def _threads() -> int:
@@ -170,12 +175,12 @@ def _read(path: Path) -> tuple[bytes, bool]:
         raise ModelError(f"{path}: is a folder, not an ONNX file") from None
     except OSError as e:
         raise ModelError(f"{path}: cannot be read: {e.strerror}") from None
-    packed = data[:2] == b"\x1f\x8b"
+    packed = is_packed(data)
     if packed:
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as e:
-            raise ModelError(f"{path}: damaged gzip file: {e}") from None
+            data = unpacked(data)
+        except UserError as e:
+            raise ModelError(f"{path}: {e}") from None
     if not data:
         raise ModelError(f"{path}: the file is empty")
     if data.startswith(b"version https://git-lfs"):
@@ -188,6 +193,8 @@ def _parse(path: Path, data: bytes) -> Any:
 
     try:
         proto = onnx.load_model_from_string(data)
+    except MemoryError:
+        raise
     except Exception:  # protobuf's error type depends on its implementation
         raise ModelError(f"{path}: not an ONNX model, or a truncated one") from None
     if not proto.HasField("graph") or not proto.graph.output:
@@ -197,6 +204,8 @@ def _parse(path: Path, data: bytes) -> Any:
 
         try:
             proto = inliner.inline_local_functions(proto)
+        except MemoryError:
+            raise
         except Exception as e:  # whatever it makes of a damaged model
             raise ModelError(f"{path}: its functions cannot be inlined: {one_line(e)}") from None
     return proto
@@ -232,6 +241,8 @@ def _load_external(path: Path, proto: Any) -> bool:
             raise ModelError(f"{path}: tensor '{tensor.name}' is stored outside the model's folder ('{location}')")
         try:
             load_external_data_for_tensor(tensor, str(folder))
+        except MemoryError:
+            raise
         except Exception as e:  # its own checker raises types of its own
             raise ModelError(f"{path}: data of tensor '{tensor.name}' in '{location}': {one_line(e)}") from None
     return True

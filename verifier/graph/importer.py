@@ -117,6 +117,8 @@ class Importer:
         for tensor in graph.initializer:
             try:
                 self.values[tensor.name] = numpy_helper.to_array(tensor)
+            except MemoryError:
+                raise
             except Exception as e:  # whatever a damaged tensor makes numpy or onnx raise
                 raise ModelError(f"{self.path}: tensor '{tensor.name}' is damaged: {one_line(e)}") from None
         return {t.name for t in graph.initializer}
@@ -192,7 +194,7 @@ class Importer:
                 raise ModelError(f"{where}: this operator{domain} is not supported; {_HINT}")
         except ModelError:
             raise
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError) as e:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as e:
             raise ModelError(f"{where}: {one_line(e)}; {_HINT}") from None
         self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
         self.kinds.update((n, result_kind(call)) for n in node.output if n)

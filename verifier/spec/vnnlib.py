@@ -8,8 +8,11 @@ from pathlib import Path
 from verifier.spec import vnnlib1
 from verifier.spec.property import Property
 from verifier.spec.query2 import Query2
-from verifier.values.errors import PropertyError
+from verifier.values.errors import PropertyError, UserError
+from verifier.values.packed import is_packed, unpacked
 
+MOST_TEXT = 2**30
+"""Bytes that a packed property may unpack to."""
 _VERSION = re.compile(rb"\(\s*vnnlib-version\b")
 
 
@@ -41,15 +44,10 @@ def _content(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PropertyError(f"{path}: cannot be read ({reason}); check the path and its permissions") from None
-    if not data.startswith(b"\x1f\x8b"):
-        return data
-    import gzip  # only here: most start-ups do without
-    import zlib
-
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error, MemoryError) as error:
-        raise PropertyError(f"{path}: damaged gzip data ({error}); fetch the file again") from None
+        return unpacked(data, MOST_TEXT) if is_packed(data) else data
+    except UserError as error:
+        raise PropertyError(f"{path}: {error}") from None
 
 
 def _blanks(text: bytes) -> int:

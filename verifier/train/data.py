@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import pickle
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from verifier.values.errors import UserError
+from verifier.values.packed import unpacked
 
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 100_000
@@ -237,8 +237,9 @@ def read_idx(path: Path) -> np.ndarray:
         UserError: it is not such a file, or cut off.
     """
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as e:
+        raw = path.read_bytes()
+        raw = unpacked(raw) if path.suffix == ".gz" else raw
+    except (OSError, UserError) as e:
         raise UserError(f"{path}: cannot be read ({e})") from None
     if len(raw) < 4 or raw[:3] != b"\0\0\x08" or not 1 <= raw[3] <= 4 or len(raw) < 4 + 4 * raw[3]:
         raise UserError(f"{path}: not an IDX file of bytes")

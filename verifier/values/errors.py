@@ -22,3 +22,11 @@ class PropertyError(UserError):
 
 class UnsoundBound(VerifierError):
     """A broken invariant (NaN bound, lower above upper, mismatch with the original): the run stops, no verdict."""
+
+
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Unable to allocate", "not enough memory")
+
+
+def memory_is_out(e: BaseException) -> bool:
+    """Whether an error of a library means that there was no memory; each says it in words of its own."""
+    return isinstance(e, MemoryError) or any(words in str(e) for words in _NO_MEMORY)
