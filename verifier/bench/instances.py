@@ -67,10 +67,10 @@ def read(source: Path, only: str = "", cap: float | None = None) -> list[Instanc
     Raises:
         UserError: nothing of that kind is there, or a line cannot be read.
     """
-    lists = _lists(source)
+    found_lists = lists(source)
     root = source if source.is_dir() else source.parent
     found: dict[tuple[str, str, float], Instance] = {}
-    for path in lists:
+    for path in found_lists:
         for instance in _read(path, root):
             if cap is not None:
                 instance = replace(instance, timeout=min(instance.timeout, cap))
@@ -81,7 +81,12 @@ def read(source: Path, only: str = "", cap: float | None = None) -> list[Instanc
     return list(found.values())
 
 
-def _lists(source: Path) -> list[Path]:
+def lists(source: Path) -> list[Path]:
+    """The lists of a folder, or the list that is given.
+
+    Raises:
+        UserError: there is none.
+    """
     if source.is_file():
         return [source]
     if not source.is_dir():

@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from verifier import __version__
+from verifier.cli import sources
 from verifier.cli.capabilities import CAPABILITIES
 from verifier.cli.networks import models
+from verifier.cli.places import Reads, Writes, check
 from verifier.values.errors import UserError, VerifierError
+
+MODEL, SPEC, DATA = Reads(files=sources.of_model), Reads(), Reads(files=sources.of_data)
+INPUT, TABLE = Reads(), Reads(Path)
+FILE, TEXT = Writes(), Writes(stream=True)
+TRAINED = Writes(
+    within=("checkpoint.pt*", "log.csv*", "model.onnx", "events.out.tfevents*"), default=lambda a: Path(a.config.stem)
+)
+KEPT = Writes(beside=("-wal", "-shm", "-journal"))
+"""Types of options that name files.  Every option has a type; `str` is for words that name none."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,26 +70,32 @@ def _parser(named: bool = False) -> _Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def add(name: str, what: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=what, description=what, allow_abbrev=False)
+        command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
+        command.set_defaults(parser=command)
+        return command
 
     verify = add("verify", "Is there an input that satisfies the property?  Prints sat, unsat, unknown or timeout.")
     if named:
         verify.usage = "verifier verify SPEC --network NAME=FILE [--network NAME=FILE ...] [options]"
         verify.set_defaults(model=None)
-        verify.add_argument("spec", metavar="SPEC", help="a .vnnlib or .vnnlib.gz file")
+        verify.add_argument("spec", metavar="SPEC", type=SPEC, help="a .vnnlib or .vnnlib.gz file")
     else:
         _add_model_and_spec(verify)
     verify.add_argument(
-        "--network", metavar="NAME=FILE", action="append", help="in place of MODEL: a model for a network of SPEC"
-    )
+        "--network", metavar="NAME=FILE", type=Reads(files=sources.of_network), action="append",
+        help="in place of MODEL: a model for a network of SPEC",
+    )  # fmt: skip
     verify.add_argument("--timeout", metavar="S", type=_seconds, help="seconds, counted from the start of the process")
-    verify.add_argument("--results", metavar="FILE", type=Path, help="write the verdict in the competition's format")
-    verify.add_argument("--certificate", metavar="FILE", type=Path, help="write a proof of unsat (not available yet)")
+    verify.add_argument("--results", metavar="FILE", type=FILE, help="write the verdict in the competition's format")
+    verify.add_argument("--certificate", metavar="FILE", type=FILE, help="write a proof of unsat (not available yet)")
     verify.add_argument(
-        "--json", metavar="FILE", type=Path, help="write verdict, counterexample and statistics as JSON"
+        "--json", metavar="FILE", type=TEXT, help="write verdict, counterexample and statistics as JSON"
     )
     verify.add_argument(
-        "--serialise-assignments", metavar="DIR", type=Path, help="write each variable's value to DIR/NAME.pb (2.0)"
+        "--serialise-assignments",
+        metavar="DIR",
+        type=Writes(within=("*.pb",)),
+        help="write each variable's value to DIR/NAME.pb (2.0)",
     )
     verify.add_argument(
         "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
@@ -106,7 +123,7 @@ def _parser(named: bool = False) -> _Parser:
         ask.add_argument(f"--{capability}", dest="capability", action="store_const", const=capability)
 
     info = add("info", "What is in a model; without one, which operators are supported.")
-    info.add_argument("model", metavar="MODEL", nargs="?", help="an .onnx or .onnx.gz file")
+    info.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
     return parser
 
 
@@ -115,20 +132,22 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     constant = add("lipschitz", "Bounds of the local Lipschitz constant on a set, then of each output's.")
     rising = add("monotone", "Does an output rise or fall with an input, everywhere on a set?")
     for command in (constant, rising):
-        command.add_argument("model", metavar="MODEL", help="an .onnx or .onnx.gz file")
+        command.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
         _add_input_set(command)
         command.add_argument(
             "--timeout", metavar="S", type=_seconds, default=60.0, help="seconds from the start of the process (60)"
         )
-        command.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+        command.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
         command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-    constant.add_argument("--norm", metavar="P[,Q]", help="norms of input and output, from 1 to inf (the ball's)")
-    constant.add_argument("--outputs", metavar="I,J", help="which outputs count (all)")
+    constant.add_argument(
+        "--norm", metavar="P[,Q]", type=str, help="norms of input and output, from 1 to inf (the ball's)"
+    )
+    constant.add_argument("--outputs", metavar="I,J", type=str, help="which outputs count (all)")
     constant.add_argument("--margins", metavar="I", type=int, help="in their place: output I less each of the others")
     constant.add_argument("--each", action="store_true", help="narrow every output's bounds, not the largest's")
     constant.add_argument("--tolerance", metavar="T", type=float, default=1e-4, help="relative gap to stop at (1e-4)")
     constant.add_argument(
-        "--jacobian", metavar="FILE", help="write bounds of every entry: a table .csv, a picture .png"
+        "--jacobian", metavar="FILE", type=FILE, help="write bounds of every entry: a table .csv, a picture .png"
     )
     rising.add_argument("--input-index", metavar="I", type=int, required=True, help="which input grows, from 0")
     rising.add_argument("--output-index", metavar="O", type=int, default=0, help="which output, from 0 (0)")
@@ -138,9 +157,13 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
 def _add_train(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """`train`."""
     train = add("train", "Train a network that can be certified; writes its checkpoint, log and ONNX file.")
-    train.add_argument("--config", metavar="FILE", type=Path, required=True, help="the recipe, a .toml file")
-    train.add_argument("--data", metavar="SOURCE", help="in place of the recipe's: digits, an .npz file, a folder")
-    train.add_argument("--out", metavar="FOLDER", type=Path, help="where to write (the recipe's name)")
+    train.add_argument(
+        "--config", metavar="FILE", type=Reads(Path, sources.of_recipe), required=True, help="the recipe, a .toml file"
+    )
+    train.add_argument(
+        "--data", metavar="SOURCE", type=DATA, help="in place of the recipe's: digits, an .npz file, a folder"
+    )
+    train.add_argument("--out", metavar="FOLDER", type=TRAINED, help="where to write (the recipe's name)")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in that folder")
     train.add_argument("--seed", metavar="N", type=int, help="in place of the recipe's")
     train.add_argument("--epochs", metavar="N", type=int, help="in place of the recipe's")
@@ -152,13 +175,20 @@ def _add_train(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """`bench`."""
     bench = add("bench", "Run a benchmark; results go into a file as they come, and the same command resumes.")
-    bench.add_argument("source", metavar="FOLDER|LIST", type=Path, help="a folder of VNN-COMP's, or an instances.csv")
     bench.add_argument(
-        "--db", metavar="FILE", type=Path, default=Path("runs.sqlite"), help="the file of results (runs.sqlite)"
+        "source",
+        metavar="FOLDER|LIST",
+        type=Reads(Path, sources.of_instances),
+        help="a folder of VNN-COMP's, or an instances.csv",
     )
-    bench.add_argument("--csv", metavar="FILE", type=Path, help="write the results in the competition's format, too")
-    bench.add_argument("--compare", metavar="FILE", type=Path, help="a table of another tool's results, to put beside")
-    bench.add_argument("--only", metavar="TEXT[,TEXT]", default="", help="instances whose names hold or match one")
+    bench.add_argument(
+        "--db", metavar="FILE", type=KEPT, default=Path("runs.sqlite"), help="the file of results (runs.sqlite)"
+    )
+    bench.add_argument("--csv", metavar="FILE", type=TEXT, help="write the results in the competition's format, too")
+    bench.add_argument("--compare", metavar="FILE", type=TABLE, help="a table of another tool's results, to put beside")
+    bench.add_argument(
+        "--only", metavar="TEXT[,TEXT]", type=str, default="", help="instances whose names hold or match one"
+    )
     bench.add_argument("--jobs", metavar="N", type=int, default=1, help="instances at once (1)")
     bench.add_argument("--threads", metavar="N", type=int, default=0, help="cores of each (those at hand, shared out)")
     bench.add_argument(
@@ -173,40 +203,53 @@ def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 def _add_report(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """`report`."""
     report = add("report", "One page of the results that `bench` keeps: plots, tables, every instance and why.")
-    report.add_argument("db", metavar="FILE", type=Path, help="the file of results")
+    report.add_argument("db", metavar="FILE", type=Reads(Path, sources.of_table), help="the file of results")
     report.add_argument(
-        "-o", "--output", metavar="PAGE", type=Path, default=Path("report.html"), help="where to write (report.html)"
+        "-o", "--output", metavar="PAGE", type=Writes(default=sources.page), help="where to write (report.html)"
     )
     report.add_argument("--list", action="store_true", help="list the runs in FILE, and write nothing")
-    report.add_argument("--run", metavar="N[,N]", help="runs to show (all of the latest version and settings)")
-    report.add_argument("--against", metavar="N[,N]|none", help="runs to put beside (the latest other ones)")
-    report.add_argument("--compare", metavar="TABLE", type=Path, help="in their place: another tool's results, a .csv")
-    report.add_argument("--figures", metavar="FOLDER", type=Path, help="write plots and pictures as files, too")
+    report.add_argument(
+        "--run", metavar="N[,N]", type=str, help="runs to show (all of the latest version and settings)"
+    )
+    report.add_argument("--against", metavar="N[,N]|none", type=str, help="runs to put beside (the latest other ones)")
+    report.add_argument("--compare", metavar="TABLE", type=TABLE, help="in their place: another tool's results, a .csv")
+    report.add_argument(
+        "--figures",
+        metavar="FOLDER",
+        type=Writes(within=("*.svg", "*.png")),
+        help="write plots and pictures as files, too",
+    )
     report.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
 def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """`certify`."""
     command = add("certify", "Certified accuracy of a data set: natural, attacked, proved by which bounds, unknown.")
-    command.add_argument("--model", metavar="MODEL", required=True, help="an .onnx or .onnx.gz file")
+    command.add_argument("--model", metavar="MODEL", type=MODEL, required=True, help="an .onnx or .onnx.gz file")
     command.add_argument(
-        "--data", metavar="SOURCE", required=True, help="test images of digits, an .npz file, or a folder of files"
+        "--data",
+        metavar="SOURCE",
+        type=DATA,
+        required=True,
+        help="test images of digits, an .npz file, or a folder of files",
     )
-    command.add_argument("--eps", metavar="E", required=True, help="radius of the balls: a number, or such as 8/255")
+    command.add_argument(
+        "--eps", metavar="E", type=str, required=True, help="radius of the balls: a number, or such as 8/255"
+    )
     command.add_argument("--norm", choices=("inf", "2", "1"), default="inf", help="of the balls (inf)")
     command.add_argument("--lo", metavar="L", type=float, default=0.0, help="no input is below this (0; -inf for none)")
     command.add_argument("--hi", metavar="H", type=float, default=1.0, help="no input is above this (1; inf for none)")
     command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds for one image (60)")
     command.add_argument("--count", metavar="N", type=int, help="the first N images (all)")
-    command.add_argument("--range", metavar="A:B", help="images A, A + 1, ..., B - 1 (all)")
+    command.add_argument("--range", metavar="A:B", type=str, help="images A, A + 1, ..., B - 1 (all)")
     command.add_argument(
-        "--db", metavar="FILE", type=Path, help="keep results there as they come; the same command goes on from them"
+        "--db", metavar="FILE", type=KEPT, help="keep results there as they come; the same command goes on from them"
     )
-    command.add_argument("--csv", metavar="FILE", type=Path, help="write a row an image")
-    command.add_argument("--json", metavar="FILE", type=Path, help="write everything as JSON")
-    command.add_argument("--counterexamples", metavar="FILE", type=Path, help="write those found to an .npz file")
+    command.add_argument("--csv", metavar="FILE", type=TEXT, help="write a row an image")
+    command.add_argument("--json", metavar="FILE", type=TEXT, help="write everything as JSON")
+    command.add_argument("--counterexamples", metavar="FILE", type=FILE, help="write those found to an .npz file")
     command.add_argument(
-        "--report", metavar="PAGE", type=Path, help="write a page for a browser: plots and every image"
+        "--report", metavar="PAGE", type=FILE, help="write a page for a browser: plots and every image"
     )
     command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
     command.add_argument("--tolerance", metavar="T", type=float, help="of radii, absolute (a hundredth of E)")
@@ -218,14 +261,16 @@ def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """`tightness`."""
     tight = add("tightness", "How much of the interval bounds' width is real: mean, then each output's tightness.")
-    tight.add_argument("model", metavar="MODEL", nargs="?", help="an .onnx or .onnx.gz file")
+    tight.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
     _add_input_set(tight)
-    tight.add_argument("--data", metavar="SOURCE", help="in place of --input: test inputs of digits, an .npz, a folder")
+    tight.add_argument(
+        "--data", metavar="SOURCE", type=DATA, help="in place of --input: test inputs of digits, an .npz, a folder"
+    )
     tight.add_argument("--count", metavar="N", type=int, default=100, help="so many of them (100)")
     tight.add_argument("--kind", default="local", choices=("local", "linear"), help="at the inputs, or without ReLUs")
-    tight.add_argument("--plot", metavar="FILE", type=Path, help="draw it layer by layer: .png, .svg or .pdf")
-    tight.add_argument("--theory", metavar="FILE", type=Path, help="draw what theory expects by width and depth")
-    tight.add_argument("--json", metavar="FILE", type=Path, help="write the result as JSON")
+    tight.add_argument("--plot", metavar="FILE", type=FILE, help="draw it layer by layer: .png, .svg or .pdf")
+    tight.add_argument("--theory", metavar="FILE", type=FILE, help="draw what theory expects by width and depth")
+    tight.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
     tight.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
@@ -233,18 +278,23 @@ def _add_input_set(command: argparse.ArgumentParser) -> None:
     """Options that describe a set of inputs."""
     group = command.add_argument_group("the set of inputs")
     group.add_argument(
-        "--input", metavar="X", help="its centre: a .npy or text file of numbers, or numbers: --input=-1,0.2"
+        "--input",
+        metavar="X",
+        type=INPUT,
+        help="its centre: a .npy or text file of numbers, or numbers: --input=-1,0.2",
     )
     group.add_argument("--eps", metavar="E", type=float, help="its radius")
     group.add_argument("--ball", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
     group.add_argument("--lo", type=float, help="nothing below this number")
     group.add_argument("--hi", type=float, help="nothing above this number")
-    group.add_argument("--spec", metavar="SPEC", help="in place of these: the input box of a .vnnlib property")
+    group.add_argument(
+        "--spec", metavar="SPEC", type=SPEC, help="in place of these: the input box of a .vnnlib property"
+    )
 
 
 def _add_model_and_spec(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="an .onnx or .onnx.gz file")
-    command.add_argument("spec", metavar="SPEC", help="a .vnnlib or .vnnlib.gz file")
+    command.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
+    command.add_argument("spec", metavar="SPEC", type=SPEC, help="a .vnnlib or .vnnlib.gz file")
 
 
 def _seconds(text: str) -> float:
@@ -260,6 +310,8 @@ def _seconds(text: str) -> float:
 def _dispatch(arguments: list[str]) -> None:
     """Import the command that is asked for, and run it."""
     a = _parser(any(word.split("=")[0] == "--network" for word in arguments)).parse_args(arguments)
+    if a.command is not None:
+        check(a.parser, a)
     if a.command == "verify":
         from verifier.cli import verify
 

@@ -13,7 +13,7 @@ from verifier.bench import results
 from verifier.bench.bench import Settings, State, Watch, bench
 from verifier.bench.store import Row, contradict, pairs
 from verifier.bench.summary import Family, families
-from verifier.cli.write import check_place, replace
+from verifier.cli.write import replace
 
 
 def command(a: argparse.Namespace) -> None:
@@ -23,9 +23,6 @@ def command(a: argparse.Namespace) -> None:
         SystemExit: status 1 where an answer contradicts the expected one.
         UserError: input that cannot be used.
     """
-    for path in (a.db, a.csv):
-        if path is not None:
-            check_place(path)
     settings = Settings(a.jobs, a.threads, a.memory, a.device, a.fresh, a.timeout)
     try:
         with _shown(a.quiet) as watch:

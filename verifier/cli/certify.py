@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.cli.write import check_place, replace
+from verifier.cli.write import replace
 from verifier.run.certification.points import NAMES, RUNGS, Point, Status
 from verifier.run.certification.radius import Radius, radii
 from verifier.run.certify import Certified, Standing, certify
@@ -30,9 +30,6 @@ def command(a: argparse.Namespace) -> None:
     Raises:
         UserError: input that cannot be used.
     """
-    for path in (a.db, a.csv, a.json, a.counterexamples, a.report):
-        if path is not None:
-            check_place(path)
     if not Path(a.model).is_file():  # before the data are read
         raise UserError(f"{a.model}: no such file")
     eps = number(a.eps)

@@ -15,7 +15,7 @@ import numpy as np
 from verifier.cli.deadline import Deadline
 from verifier.cli.inputs import input_set
 from verifier.cli.progress import Watch
-from verifier.cli.write import check_place, replace
+from verifier.cli.write import replace
 from verifier.run.lipschitz import Lipschitz, lipschitz
 from verifier.run.model import load
 from verifier.run.monotone import jacobian, monotone
@@ -24,14 +24,9 @@ from verifier.values.errors import UserError
 
 def command(a: argparse.Namespace) -> None:
     """Print bounds of the local Lipschitz constant, then those of every functional."""
-    pictures = None if a.jacobian is None else Path(a.jacobian)
+    pictures = a.jacobian
     if pictures is not None and pictures.suffix not in (".csv", ".png"):
         raise UserError(f"--jacobian {pictures}: its name must end in .csv or .png")
-    if pictures is not None and pictures == a.json:
-        raise UserError(f"{pictures}: given for --json and for --jacobian; name two files")
-    for path in (a.json, pictures):
-        if path is not None:
-            check_place(path)
     outputs, norm, report = _listed(a.outputs), _norm(a.norm), _Report(a, pictures)
     deadline = Deadline(a.timeout, report.late)
     ends = time.monotonic() + deadline.left
@@ -125,8 +120,6 @@ LATE = "out of time while reading the input"
 
 def monotone_command(a: argparse.Namespace) -> None:
     """Print the direction, and bounds of the derivative."""
-    if a.json is not None:
-        check_place(a.json)
     watch = Watch(a.quiet)
 
     def late() -> None:

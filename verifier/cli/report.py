@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from verifier.cli.progress import Watch
-from verifier.cli.write import check_folder, check_place, replace
+from verifier.cli.sources import PAGE
+from verifier.cli.write import check_folder, replace
 from verifier.report.content import Content, collect, listed
 from verifier.values.errors import UserError
 
@@ -20,7 +21,6 @@ def command(a: argparse.Namespace) -> None:
     if a.list:
         print("\n".join(listed(a.db)))
         return
-    check_place(a.output)
     content = collect(a.db, _numbers("--run", a.run) or None, _against(a.against), a.compare)
     if a.figures is not None:
         check_folder(a.figures)
@@ -31,9 +31,10 @@ def command(a: argparse.Namespace) -> None:
     shown = Watch(a.quiet)
     text = page(content, lambda n: shown.note(f"drawing: {n:,} of {len(content.pairs):,} instances", None))
     shown.close()
-    replace(a.output, text)
+    output = a.output or PAGE
+    replace(output, text)
     beside = f", beside {content.theirs.label}" if content.theirs is not None else ""
-    print(f"{a.output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {_size(len(text))}")
+    print(f"{output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {_size(len(text))}")
     if content.disagreements:
         print(f"answers that contradict each other: {len(content.disagreements)}, marked red")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from verifier.cli.inputs import input_set
 from verifier.cli.progress import Watch
-from verifier.cli.write import check_place, replace
+from verifier.cli.write import replace
 from verifier.run.model import load
 from verifier.values.box import Ball
 from verifier.values.errors import UserError
@@ -55,18 +55,10 @@ def command(a: argparse.Namespace) -> None:
 
 
 def _check_files(a: argparse.Namespace) -> None:
-    """Refuse, before the work, files that cannot be written."""
-    given = [("--json", a.json), ("--plot", a.plot), ("--theory", a.theory)]
-    names: dict[Path, str] = {}
-    for option, path in given:
-        if path is None:
-            continue
-        if option != "--json" and path.suffix not in (".png", ".svg", ".pdf"):
+    """Refuse, before the work, pictures of no known kind."""
+    for option, path in (("--plot", a.plot), ("--theory", a.theory)):
+        if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
             raise UserError(f"{option} {path}: its name must end in .png, .svg or .pdf")
-        if path in names:
-            raise UserError(f"{path}: given for {names[path]} and for {option}; name two files")
-        names[path] = option
-        check_place(path)
 
 
 def _points(a: argparse.Namespace) -> tuple[np.ndarray, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verifier.cli.progress import Watch
-from verifier.cli.write import check_folder, check_place, replace, write_tensors
+from verifier.cli.write import check_folder, replace, write_tensors
 from verifier.run.clock import keep_memory, since_start
 from verifier.values.errors import UserError
 from verifier.values.verdict import Verdict
@@ -38,11 +38,6 @@ def command(
     """Answer, print, write files; see `verifier verify --help`."""
     if certificate is not None:
         raise UserError("--certificate: certificates are not available yet; leave the option out")
-    if results is not None and results == json:
-        raise UserError(f"{json}: given for --results and for --json; name two files")
-    for path in (results, json):
-        if path is not None:
-            check_place(path)
     if assignments is not None:
         check_folder(assignments)
     watch = Watch(quiet, timeout)

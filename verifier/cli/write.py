@@ -8,6 +8,14 @@ from typing import Any
 
 from verifier.values.errors import UserError
 
+STREAMS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Names of standard output: what is written there comes after what stands there already."""
+
+
+def is_stream(path: Path) -> bool:
+    """Whether this is standard output."""
+    return str(path) in STREAMS
+
 
 def check_place(path: Path) -> None:
     """Refuse, before the work, a place where nothing can be written.
@@ -15,11 +23,21 @@ def check_place(path: Path) -> None:
     Raises:
         UserError: the folder is missing or may not be written to, or the path is a folder.
     """
+    if is_stream(path):
+        return
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as e:  # a name that is too long, or a folder that may not be entered
+        raise UserError(f"{str(path)[:80]}: {getattr(e, 'strerror', None) or e}; choose another place") from None
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
-    at = path if path.exists() and _stays(path) else path.resolve().parent
+    at = path if path.exists() and _stays(path) else Path(os.path.realpath(path)).parent
     if not at.exists():
         raise UserError(f"{path}: its folder does not exist; make it first")
+    if at != path and not at.is_dir():
+        raise UserError(f"{path}: {at} is a file, not a folder; choose another place")
     if not os.access(at, os.W_OK):
         raise UserError(f"{path}: may not be written to; choose another place")
 

@@ -131,6 +131,18 @@ def read(source: str | Path, limit: int | None = None) -> Data:
     return data
 
 
+def files(source: str | Path) -> list[Path]:
+    """The files that `read` may read for a source; none for `digits`, which is part of scikit-learn."""
+    path = Path(source)
+    if str(source).startswith("torchvision:"):  # its own folders are below the one that is named
+        folder = Path([*str(source).split(":"), "data"][2])
+        return [p for below in folder.glob("*/") for p in below.rglob("*")]
+    if not path.is_dir():
+        return [path]
+    parts = ("train-images*", "train-labels*", "t10k-*", "data_batch_*", "test_batch")
+    return [p for within in _homes(path) for pattern in parts for p in within.glob(pattern)]
+
+
 def images(x: np.ndarray, where: str) -> np.ndarray:
     """Inputs as float32: bytes become [0, 1], images channels first.
 
@@ -203,7 +215,7 @@ def _npz(path: Path) -> Data:
 
 
 def _folder(path: Path) -> Data:
-    for within in (path, path / "MNIST" / "raw", path / "raw", path / "cifar-10-batches-py"):
+    for within in _homes(path):
         if _idx(within, "train-images") is not None:
             return _mnist(within)
         if (within / "data_batch_1").is_file():
@@ -211,6 +223,11 @@ def _folder(path: Path) -> Data:
     raise UserError(
         f"{path}: neither MNIST's IDX files (train-images-idx3-ubyte) nor CIFAR-10's data_batch_1 are there"
     )
+
+
+def _homes(path: Path) -> list[Path]:
+    """Where in a folder the files of a data set may lie."""
+    return [path, path / "MNIST" / "raw", path / "raw", path / "cifar-10-batches-py"]
 
 
 def _idx(folder: Path, part: str) -> Path | None:
