@@ -1,4 +1,4 @@
-"""Reading ONNX files: `load` makes a Graph of one; `compare.check` compares it with onnxruntime."""
+"""Reading ONNX models: `load` makes a Graph of one; `compare.check` compares it with onnxruntime."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from verifier.values.packed import is_packed, unpacked
 
 @dataclass(frozen=True)
 class Model:
-    """A network as read from a file, and the means to run the original.
+    """A network as read from a file or from memory, and the means to run the original.
 
     Attributes:
         graph: the network; activations have their full ONNX shapes with batch size 1.
-        path: the file.
+        path: the file; of a model in memory a text that names it.
         input_names, output_names: as the file declares them, in its order.
         input_shapes, output_shapes: full ONNX shapes, a symbolic batch dimension replaced by 1.
         input_dtype: `"float32"`, `"float64"` or `"float16"`.
@@ -37,7 +37,7 @@ class Model:
     """
 
     graph: Graph
-    path: Path
+    path: Path | str
     input_names: tuple[str, ...]
     input_shapes: tuple[Shape, ...]
     input_dtype: str
@@ -48,7 +48,13 @@ class Model:
     decided: tuple[np.ndarray, ...] | None = None
     whole: tuple[np.ndarray, ...] | None = None
     _source: bytes | str = field(repr=False, compare=False, default=b"")
+    _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @property
+    def source(self) -> Path | bytes:
+        """What `load` reads it from again: the file, or what was in memory."""
+        return self.path if isinstance(self.path, Path) else self._origin
 
     def session(self) -> Any:
         """The model in onnxruntime on the CPU, made at the first call."""
@@ -118,7 +124,7 @@ class Model:
             raise _refused(self.path, "fails on", e) from None
 
 
-def _refused(path: Path, does: str, e: Exception) -> Exception:
+def _refused(path: Path | str, does: str, e: Exception) -> Exception:
     """What to raise where onnxruntime raised `e`: want of memory is no fault of the model."""
     reason = one_line(e)[:200]
     if memory_is_out(e):
@@ -131,29 +137,56 @@ def _threads() -> int:
     return max(1, int(text)) if text.isdigit() else 1
 
 
-def load(path: str | Path, also: Sequence[str] = (), decided: Sequence[np.ndarray] | None = None) -> Model:
-    """Read a network from an `.onnx` file, gzip-compressed or not.
+def in_memory(model: Any) -> bool:
+    """Whether this is an ONNX model that is no file: its bytes, or an `onnx.ModelProto`."""
+    return isinstance(model, bytes) or hasattr(model, "SerializeToString")
+
+
+def load(source: Any, also: Sequence[str] = (), decided: Sequence[np.ndarray] | None = None) -> Model:
+    """Read a network from an `.onnx` file, gzip-compressed or not, or from memory.
 
     Args:
-        path: the file.
+        source: the file; or an `onnx.ModelProto`, or the bytes of one (what becomes of either later changes nothing).
         also: names of tensors inside it that become further outputs, behind its own.
         decided: for each input, flat, the values at which entries are fixed (NaN where one is free); the graph is then
             right for inputs with these values only, and what depends on nothing else is computed at once.
 
     Raises:
-        ModelError: if the file cannot be read, or holds something that is not supported; one line.
+        ModelError: if it cannot be read, or holds something that is not supported; one line.
     """
-    path = Path(path)
+    if in_memory(source):
+        return _from_memory(source, also, decided)
+    path = Path(source)
     data, packed = _read(path)
     proto = _parse(path, data)
     external = _load_external(path, proto)
-    source: bytes | str = str(path) if external and not packed else data
+    kept: bytes | str = str(path) if external and not packed else data
     if external and packed:
         raise ModelError(f"{path}: a compressed model with external data; unpack it")
     own = len(proto.graph.output)
     if also:
-        source = _expose(path, proto, also)
-    return Model(path=path, own_outputs=own, _source=source, **vars(Importer(path, proto, decided).run()))
+        kept = _expose(path, proto, also)
+    return Model(path=path, own_outputs=own, _source=kept, **vars(Importer(path, proto, decided).run()))
+
+
+def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray] | None) -> Model:
+    """A network from bytes or a ModelProto."""
+    name = "ONNX model in memory"
+    try:
+        origin = source if isinstance(source, bytes) else bytes(source.SerializeToString())
+    except Exception as e:  # protobuf's error type depends on its implementation
+        raise ModelError(f"{name}: cannot be turned into bytes ({one_line(e)}); write it to a file") from None
+    if not origin:
+        raise ModelError(f"{name}: it holds nothing")
+    origin = _whole(name, origin)[0]
+    proto = _parse(name, origin)
+    if called := one_line(ValueError(proto.graph.name))[:60]:
+        name = f"ONNX model '{called}'"
+    if away := [t.name for t in proto.graph.initializer if t.data_location == t.EXTERNAL]:
+        raise ModelError(f"{name}: data of tensor '{away[0]}' are in another file; load them, or give the model's file")
+    own = len(proto.graph.output)
+    kept = _expose(name, proto, also) if also else origin
+    return Model(path=name, own_outputs=own, _source=kept, _origin=origin, **vars(Importer(name, proto, decided).run()))
 
 
 def parse(path: Path) -> Any:
@@ -175,6 +208,11 @@ def _read(path: Path) -> tuple[bytes, bool]:
         raise ModelError(f"{path}: is a folder, not an ONNX file") from None
     except OSError as e:
         raise ModelError(f"{path}: cannot be read: {e.strerror}") from None
+    return _whole(path, data)
+
+
+def _whole(path: Path | str, data: bytes) -> tuple[bytes, bool]:
+    """Contents, unpacked, and whether they were packed."""
     packed = is_packed(data)
     if packed:
         try:
@@ -188,7 +226,7 @@ def _read(path: Path) -> tuple[bytes, bool]:
     return data, packed
 
 
-def _parse(path: Path, data: bytes) -> Any:
+def _parse(path: Path | str, data: bytes) -> Any:
     import onnx
 
     try:
@@ -211,7 +249,7 @@ def _parse(path: Path, data: bytes) -> Any:
     return proto
 
 
-def _expose(path: Path, proto: Any, names: Sequence[str]) -> bytes:
+def _expose(path: Path | str, proto: Any, names: Sequence[str]) -> bytes:
     """Make tensors outputs of the model, for onnxruntime, too: the changed model's bytes."""
     computed = {o for node in proto.graph.node for o in node.output if o}
     there = {o.name for o in proto.graph.output}

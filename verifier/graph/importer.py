@@ -50,7 +50,7 @@ def one_line(e: BaseException) -> str:
 class Importer:
     """Turns one ModelProto into a graph."""
 
-    def __init__(self, path: Path, proto: Any, decided: Sequence[np.ndarray] | None = None) -> None:
+    def __init__(self, path: Path | str, proto: Any, decided: Sequence[np.ndarray] | None = None) -> None:
         self.path, self.proto, self.proto_graph = path, proto, proto.graph
         self.builder = Builder()
         self.values: dict[str, Value] = {}

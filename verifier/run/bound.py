@@ -42,7 +42,7 @@ def bound(
     """Lower and upper bounds, rounding included.
 
     Args:
-        model: a file, or what `load` returned.
+        model: what `load` takes or returned.
         inputs: a box or ball over the flattened input.
         method: `interval`, `forward` (linear functions of the inputs, pushed forward) or `crown` (rows pulled back,
             every neuron's bounds first), or `alpha-crown` (the same with optimised slopes, for every neuron and row).

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,30 +36,30 @@ class Divided:
     """A model that is a network on every cell.
 
     Attributes:
-        path: the file.
+        source: the file, or the model in memory.
         model: read with every input that varies decided, to be run.
         fixed: `[n]` inputs for which the property leaves one number of the model's type, NaN elsewhere.
         cut: `[c]` the inputs whose whole parts name a cell; other: whether others vary, too.
     """
 
-    path: Path
+    source: Any
     model: from_onnx.Model
     fixed: np.ndarray
     cut: np.ndarray
     other: bool
 
 
-def divide(path: Path, prop: Property) -> from_onnx.Model | Divided:
+def divide(source: Any, prop: Property) -> from_onnx.Model | Divided:
     """A model with the inputs that the property fixes, or cells.
 
     Raises:
         ModelError: neither helps.
     """
-    model = from_onnx.load(path, decided=[prop.lower[0] * 0.5 + prop.upper[0] * 0.5])
+    model = from_onnx.load(source, decided=[prop.lower[0] * 0.5 + prop.upper[0] * 0.5])
     lower, upper = admissible(prop, np.arange(len(prop.lower)), model.input_dtype)
     fixed = np.where((lower == upper).all(0) & (lower == lower[:1]).all(0), lower[0], np.nan)
     try:
-        return from_onnx.load(path, decided=[fixed])
+        return from_onnx.load(source, decided=[fixed])
     except ModelError as e:
         refused = e
     varies = np.isnan(fixed)
@@ -68,7 +67,7 @@ def divide(path: Path, prop: Property) -> from_onnx.Model | Divided:
     touched = prop.A_x is not None and bool(prop.A_x[:, cut].any())
     if not cut.any() or touched or prop.ball is not None or prop.monomials or _count(prop, np.flatnonzero(cut)) > MOST:
         raise refused
-    return Divided(path, model, fixed, np.flatnonzero(cut), bool((varies & ~cut).any()))
+    return Divided(source, model, fixed, np.flatnonzero(cut), bool((varies & ~cut).any()))
 
 
 def _whole(prop: Property, k: int, cut: np.ndarray) -> list[range]:
@@ -148,7 +147,7 @@ def _search(
 ) -> tuple[Verdict, Witness | None]:
     """Decide one cell of box k on which other inputs vary."""
     at = ~np.isnan(x)
-    network = from_onnx.load(divided.path, decided=[x])
+    network = from_onnx.load(divided.source, decided=[x])
     ends = [a[[k]].copy() for a in (prop.lower, prop.upper, prop.inner_lower, prop.inner_upper)]
     for a in ends:
         a[:, at] = x[at]

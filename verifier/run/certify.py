@@ -102,7 +102,7 @@ def certify(  # noqa: PLR0913
     optimised slopes and branch and bound.  See `points.Status` for what can become of one.
 
     Args:
-        model: a file, a torch module, or what `load` returned; one output a class.
+        model: a file, a model in memory, a torch module, or what `load` returned; one output a class.
         x: `[N, *shape]` images.  y: `[N]` their classes.
         eps: radius of the balls; norm: 1, 2 or infinity.
         lo, hi: the range of inputs, which balls are cut to: numbers, or arrays like one image.

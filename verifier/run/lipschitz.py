@@ -125,7 +125,7 @@ def lipschitz(  # noqa: PLR0913
     """Bounds of the local Lipschitz constant of a network on a set: of the largest norm of its derivative there.
 
     Args:
-        model: a file, or what `load` returned.
+        model: what `load` takes or returned.
         inputs: a box or a ball over the flattened input.
         norm: (p, q), the norms of input and output; p alone means (p, p).  The ball's own norm, or infinity, when None.
             Supported: (p, inf) and single functionals for every p from 1 to inf; (1, 1); (2, 2).

@@ -45,18 +45,24 @@ class Network(Protocol):
 
 
 def load(model: Any, example: Any = None) -> Network:
-    """A network from an `.onnx` or `.onnx.gz` file, or from a torch module and an example input `[B, ...]`.
+    """A network from an `.onnx` or `.onnx.gz` file, from a model in memory, or from a torch module.
+
+    Args:
+        model: a file; an `onnx.ModelProto`, or its bytes; a module; or what this has returned.
+        example: for a module an example input `[B, ...]`.
 
     Raises:
         ModelError: when it cannot be read or uses something unsupported.
         UnsoundBound: when the imported graph computes something else than the original.
     """
-    if isinstance(model, (str, Path)):
+    if isinstance(model, (str, Path)) or from_onnx.in_memory(model):
         return from_onnx.load(model)
     if hasattr(model, "graph") and hasattr(model, "run"):
         return model
     if example is None:
-        raise ModelError(f"{type(model).__name__}: give a file, or a torch module together with an example input")
+        raise ModelError(
+            f"{type(model).__name__}: give a file, an onnx.ModelProto, or a torch module together with an example input"
+        )
     from verifier.graph.from_torch import load_torch
 
     return load_torch(model, example)

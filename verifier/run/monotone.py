@@ -53,7 +53,7 @@ def monotone(
     """Does an output never fall, or never rise, as one input grows and the others stay, anywhere on a set?
 
     Args:
-        model: a file, or what `load` returned.
+        model: what `load` takes or returned.
         inputs: a box or a ball over the flattened input.
         input: which entry grows, from 0.
         output: which output, or a row `[m]` of weights of the outputs.

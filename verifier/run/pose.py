@@ -67,7 +67,7 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
     """Read, load, join.
 
     Args:
-        model: a file, what `load` returned, or a mapping from the names of a query's networks to such.
+        model: what `load` takes or returned, or a mapping from the names of a query's networks to such.
         prop: a VNN-LIB file, a `Property`, a `Query2`, or a question such as `robustness(ball, label)`; None where
             the model is a question that brings its networks along.
         accept_real: whether a query over floating-point types may be answered in real arithmetic.
@@ -186,8 +186,8 @@ def _named(query: Query2, models: Any) -> dict[str, Any]:
             given = found.pop(net.name)
             if not _same(given, found.setdefault(target, given)):
                 raise PropertyError(
-                    f"{query.source}:{net.line}: {net.name} is equal-to {target}, but {given} is another model; "
-                    f"give the same one, or leave {net.name} out"
+                    f"{query.source}:{net.line}: {net.name} is equal-to {target}, but {_called(given)} is another "
+                    f"model; give the same one, or leave {net.name} out"
                 )
     for name in needed:
         if name not in found:
@@ -207,14 +207,19 @@ def _same(a: Any, b: Any) -> bool:
         raise ModelError(f"{e.filename}: cannot be read: {e.strerror}") from None
 
 
+def _called(model: Any) -> str:
+    """A file's path, or another model's name."""
+    return str(model) if isinstance(model, (str, Path)) else name_of(model)
+
+
 def _load(model: Any, also: list[str]) -> Any:
     """The network, with tensors inside it among its outputs."""
     if not also:
         return load(model)
     if isinstance(model, from_onnx.Model):
-        model = model.path
-    if not isinstance(model, (str, Path)):
-        raise ModelError(f"{name_of(model)}: hidden variables need an ONNX file; export the network")
+        model = model.source
+    if not (isinstance(model, (str, Path)) or from_onnx.in_memory(model)):
+        raise ModelError(f"{name_of(model)}: hidden variables need an ONNX model; export the network")
     return from_onnx.load(model, also)
 
 

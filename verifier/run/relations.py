@@ -67,7 +67,7 @@ def monotonicity(
     `unsat` means yes; `sat` shows two inputs X <= Z in the box, with outputs Y and W.
 
     Args:
-        net: a file, or what `load` returned.
+        net: what `load` takes or returned.
         input, output: which entries, counted through all tensors.
         box: where both inputs lie.
         tolerance: not negative.  With 0 there may be counterexamples, but hardly a proof: two equal inputs give equal
@@ -108,7 +108,7 @@ def equivalent(f: Any, g: Any, box: Box, eps: float) -> Asked:
     `unsat` means yes; `sat` shows an input X (Z is the same) with outputs Y of f and W of g that are further apart.
 
     Args:
-        f, g: files, or what `load` returned.  box: over their inputs, which are as many.  eps: not negative.
+        f, g: what `load` takes or returned.  box: over their inputs, which are as many.  eps: not negative.
 
     Raises:
         PropertyError: (when it is asked) sizes do not fit.

@@ -14,6 +14,7 @@ import numpy as np
 from verifier.attack.gradient import search as gradient_search
 from verifier.attack.gradient import targets
 from verifier.attack.replay import Replay
+from verifier.graph.from_onnx import in_memory
 from verifier.graph.graph import Graph
 from verifier.run import strategy
 from verifier.run.apart import apart
@@ -77,7 +78,7 @@ def verify(
     """Whether some input satisfies the property.
 
     Args:
-        model: a file, or what `load` returned; for a query over several networks a mapping from their names to such.
+        model: what `load` takes or returned; for a query over several networks a mapping from their names to such.
             Or a question that brings its networks along, such as `monotonicity(net, input=0, box=box)`, alone.
         prop: a VNN-LIB file, a `Property`, or a question such as `robustness(ball, label)`.
         timeout: seconds from now; None for as long as it takes.
@@ -159,10 +160,11 @@ def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: 
     from verifier.run import cells  # only here: most models can be read
 
     question = read(prop) if isinstance(prop, (str, Path)) else prop
-    if not (isinstance(model, (str, Path)) and isinstance(question, Property)) or not question.n_disjuncts:
+    source = isinstance(model, (str, Path)) or in_memory(model)
+    if not (source and isinstance(question, Property)) or not question.n_disjuncts:
         raise refused
     try:
-        found = cells.divide(Path(model), question)
+        found = cells.divide(model, question)
     except ModelError:
         raise refused from None
     if not isinstance(found, cells.Divided):

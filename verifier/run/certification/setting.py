@@ -96,7 +96,7 @@ def setting(model: Any, example: np.ndarray, norm: float, lo: Any, hi: Any, devi
     """Load a classifier.
 
     Args:
-        model: a file, a torch module, or what `load` returned.
+        model: a file, a model in memory, a torch module, or what `load` returned.
         example: `[1, *shape]` an input, for a torch module.
         norm: 1, 2 or infinity.  lo, hi: the range of inputs, numbers or `[n]`.
         device: `auto`, `cpu` or `cuda`.

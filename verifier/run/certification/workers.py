@@ -152,10 +152,11 @@ def pool(s: Setting, jobs: int, device: str) -> Pool | None:
         raise UserError(f"jobs {jobs}: give at least 1")
     if jobs == 1:
         return None
-    if not isinstance(s.net, Model) or s.net.decided is not None or not Path(s.net.path).is_file():
+    file = s.net.source if isinstance(s.net, Model) and s.net.decided is None else None
+    if not isinstance(file, Path) or not file.is_file():
         raise UserError(f"{name_of(s.net)}: several jobs need an ONNX file; export the network, or use one job")
     ends = {name: None if end is None else end.tolist() for name, end in (("lo", s.lo), ("hi", s.hi))}
-    return Pool(str(Path(s.net.path).resolve()), {"norm": s.norm, "device": device, **ends}, jobs)
+    return Pool(str(file.resolve()), {"norm": s.norm, "device": device, **ends}, jobs)
 
 
 def serve() -> None:
