@@ -75,7 +75,9 @@ def test_no_literals(tmp_path: Path, asserts: str) -> None:
 
 
 def test_literals_over_inputs_alone(tmp_path: Path) -> None:
-    """An infinite output is no counterexample, and no proof either."""
+    """They are decided whatever the outputs are; an infinite output is no counterexample, and no proof either."""
+    far = spec("(assert (>= (+ X_0 X_1) 2e5))", 2, box=(1e4, 9e4))
+    assert asked(tmp_path, unit("Exp"), far)[0].verdict is Verdict.UNSAT
     met = spec("(assert (>= (+ X_0 X_1) 1e5))", 2, box=(1e4, 9e4))
     assert asked(tmp_path, unit("Exp"), met, 0.5)[0].verdict in (Verdict.TIMEOUT, Verdict.UNKNOWN)
     assert asked(tmp_path, unit("Relu"), met)[0].verdict is Verdict.SAT

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from verifier.spec.contradictions import Stated, Terms, without_contradictions
 from verifier.spec.decimals import Ints, Pool
 from verifier.spec.dnf import FALSE, Former, Rows, TooLarge, classes
 from verifier.spec.formula import AND, Child, Exact, Fail, Formula
@@ -102,15 +103,16 @@ class _Compiler:
         literal[~is_shared] = ids[~bound]
         used, literal = np.unique(literal, return_inverse=True)
         try:
-            A_y, A_x, inexact = self._matrices(table, formula, used)
+            A_y, A_x, inexact, terms = self._matrices(table, formula, used)
         except (MemoryError, ValueError):
             self.refuse(f"{len(used):,} literals over {self.n_outputs:,} outputs do not fit in memory; split the file")
         which = table.former.slot[used] - 2 * n
         d, inner_d = table.ranked.up(table.row_rank[which]), table.ranked.down(table.row_rank[which])
-        return Property(outer[low], outer[high], inner[low], inner[high], box, start, literal, A_y, A_x, d, inner_d,
+        prop = Property(outer[low], outer[high], inner[low], inner[high], box, start, literal, A_y, A_x, d, inner_d,
                         table.row_strict[which], inexact, self.layout.source)  # fmt: skip
+        return without_contradictions(prop, terms, table.stated(formula, which, chosen))
 
-    def _matrices(self, table: _Table, formula: Formula, used: Ints) -> tuple[Array, Array | None, Bools]:
+    def _matrices(self, table: _Table, formula: Formula, used: Ints) -> tuple[Array, Array | None, Bools, Terms]:
         which = table.former.slot[used] - 2 * self.n_inputs
         row: list[int] = []
         code: list[int] = []
@@ -139,7 +141,7 @@ class _Compiler:
         if not out.all():
             A_x = np.zeros((len(used), self.n_inputs))
             A_x[rows[~out], (codes[~out] - 1) // 2] = values[~out]
-        return A_y, A_x, inexact
+        return A_y, A_x, inexact, Terms(rows, codes, values)
 
     def _coefficient(self, exact: Exact, at: int) -> tuple[float, bool]:
         try:
@@ -231,6 +233,22 @@ class _Table:
         row, ids = np.repeat(owner, length), self.ids[at]
         true = ids < 0
         return (row[~true], ids[~true]) if true.any() else (row, ids)
+
+    def stated(self, formula: Formula, which: Ints, chosen: Ints) -> Stated:
+        """The numbers as written: of literals `which` `[L]`, and of boxes with the bounds `chosen` `[K, 2 n]`."""
+
+        def row(i: int) -> dict[int, Fraction]:
+            p, q = int(self.row_p[which[i]]), int(self.row_q[which[i]])
+            if p < 0:
+                return {v: Fraction(c) for v, c in formula.rows[-1 - p]}
+            return {v: Fraction(c) for v, c in ((p, 1), (q, -1)) if v}
+
+        def bound(k: int, i: int, upper: bool) -> tuple[Fraction, bool]:
+            key = int(self.former.key[chosen[k, 2 * i + upper]])
+            rank = (key - key % 2) // 2
+            return self.ranked.exact(-rank if upper else rank), key % 2 == 1
+
+        return Stated(row, lambda i: self.ranked.exact(int(self.row_rank[which[i]])), bound)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """`[D]` doubles of the bounds among the ids: outward, and inward."""

@@ -9,6 +9,7 @@ zero has rank 0 and -v has the negated rank of v.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,11 +34,16 @@ class NotANumber(ValueError):
 class Ranked:
     """What the ranks stand for: `near[r]` is the nearest double of magnitude r, `side[r]` the sign of (exact - near).
 
-    The methods take signed ranks `[...]` and return doubles of the same shape.
+    The methods take signed ranks `[...]` and return doubles of the same shape.  `value` finds the number itself.
     """
 
     near: Floats
     side: NDArray[np.int8]
+    value: Callable[[int], Fraction]
+
+    def exact(self, rank: int) -> Fraction:
+        """The number of a signed rank."""
+        return self.value(rank) if rank >= 0 else -self.value(-rank)
 
     def down(self, rank: Ints) -> Floats:
         """The largest double that is not above the number."""
@@ -126,7 +132,10 @@ class Pool:
         rank_of = np.empty(len(order), np.int64)
         rank_of[order] = np.cumsum(first) - 1
         chosen = order[first]
-        return rank_of[np.searchsorted(distinct, keys)], Ranked(near[chosen], side[chosen])
+        found = distinct[chosen]
+        return rank_of[np.searchsorted(distinct, keys)], Ranked(
+            near[chosen], side[chosen], lambda rank: self._exact(int(found[rank]))
+        )
 
     def _sort_ties(self, order: Ints, distinct: Ints, near: Floats, side: NDArray[np.int8]) -> None:
         """Order exactly, in place, the runs of numbers that share the nearest double and lie on the same side of it."""
