@@ -1,0 +1,148 @@
+"""What was given up is not refuted: no way of searching may call it so, nor those who add up what others found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.laws import cases
+from tests.laws.cases import chain
+from verifier.graph.graph import Builder, Graph, Input
+from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.curves import Curve
+from verifier.search import decide as scheduler
+from verifier.search.budget import Budget
+from verifier.search.decide import NeuronSearch, by_neurons, decide
+from verifier.search.loop import InputSearch
+from verifier.search.neurons import tree
+from verifier.search.query import Query, make_query
+from verifier.search.rivals import Rivals
+from verifier.spec.property import Property
+from verifier.values.arrays import Place
+from verifier.values.verdict import Verdict
+
+PLACE = Place("numpy", "float32")
+NARROW = np.nextafter(0.5, 1.0)
+
+
+def curved() -> Graph:
+    build, rng = Builder(), np.random.default_rng(5)
+    x = build.add(Input((2,)), (), "x")
+    h = build.add(Curve("sigmoid"), (build.add(Dense(rng.normal(size=(3, 2)), rng.normal(size=3)), (x,)),))
+    y = build.add(Dense(rng.normal(size=(1, 3)), None), (h,), "y")
+    return build.graph((x,), (y,))
+
+
+GRAPHS = {"plain": lambda: chain(np.random.default_rng(4), (2, 6, 6, 1)), "curved": curved}
+
+
+def question(name: str, hopeless: tuple[int, ...], groups: int = 3) -> Query:
+    """Boxes one double wide, in all inputs: those of `hopeless` are full of counterexamples, which nobody will find.
+
+    They can be neither refuted nor split.
+    """
+    graph = GRAPHS[name]()
+    lower = np.full((groups, 2), 0.5) + np.arange(groups)[:, None]
+    upper = np.nextafter(lower, np.inf)
+    y = graph.evaluate(lower)[0].reshape(-1)
+    margin = np.where(np.isin(np.arange(groups), hopeless), 1.0, -1.0)
+    base = cases.property_of(lower[0], upper[0], [[(np.ones(1), np.zeros(2), float(v))] for v in y + margin])
+    each = np.arange(groups)
+    prop = Property(lower, upper, lower, upper, each, np.arange(groups + 1), each, base.A_y, base.A_x, base.d,
+                    base.inner_d, base.strict, base.inexact)  # fmt: skip
+    return make_query(graph, prop, PLACE)
+
+
+def nobody(x: np.ndarray, group: np.ndarray) -> None:
+    """Finds no counterexample, ever."""
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("hopeless", [(), (1,), (0, 2), (0, 1, 2)], ids=str)
+def test_splits_of_inputs(name: str, hopeless: tuple[int, ...]) -> None:
+    search = InputSearch(question(name, hopeless), nobody)
+    done = search.advance(Budget())
+    assert search.stuck == set(hopeless) and search.refuted == {0, 1, 2} - set(hopeless)
+    assert search.progress.stuck >= len(hopeless) and not search.able
+    assert search.closed == pytest.approx(3 - len(hopeless))
+    assert done is None if hopeless else done is not None and done.verdict is Verdict.UNSAT
+    for group in hopeless:  # somebody else may refute it still
+        search.drop(group)
+    done = search.advance(Budget())
+    assert done is not None and done.verdict is Verdict.UNSAT
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("hopeless", [(), (1,), (0, 2), (0, 1, 2)], ids=str)
+def test_splits_of_neurons(name: str, hopeless: tuple[int, ...]) -> None:
+    search = NeuronSearch(question(name, hopeless), Budget(), nobody)
+    done = search.advance(Budget())
+    assert search.given_up == set(hopeless) and search.refuted == {0, 1, 2} - set(hopeless)
+    assert search.closed == pytest.approx(3 - len(hopeless)) and not search.able
+    assert done is None if hopeless else done is not None and done.verdict is Verdict.UNSAT
+    whole = by_neurons(question(name, hopeless), Budget(), nobody)
+    assert whole.verdict is (Verdict.UNKNOWN if hopeless else Verdict.UNSAT)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("hopeless", [(), (1,), (0, 2), (0, 1, 2)], ids=str)
+def test_both_together(name: str, hopeless: tuple[int, ...]) -> None:
+    query = question(name, hopeless)
+    done = decide(query, Budget.seconds(60), nobody)
+    assert done.verdict is (Verdict.UNKNOWN if hopeless else Verdict.UNSAT)
+    assert {o.disjunct for o in done.rest} == set(hopeless)
+    rivals = decide(query, Budget.seconds(60), nobody, other=lambda: question(name, hopeless))
+    assert rivals.verdict is done.verdict
+
+
+@pytest.mark.parametrize("stage", ["root", "plant", "size"])
+def test_what_does_not_fit_is_no_part_of_the_proof(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """Neurons give every group up; inputs decide what they can, and the sum is no `unsat`."""
+
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    if stage == "size":
+        monkeypatch.setattr(scheduler, "MOST", -1)
+    else:
+        monkeypatch.setattr(tree, stage, full)
+    search = NeuronSearch(question("plain", (1,)), Budget(), nobody)
+    assert search.advance(Budget()) is None
+    assert 1 in search.given_up and 1 not in search.refuted and not search.able
+    assert by_neurons(question("plain", (1,)), Budget(), nobody).verdict is Verdict.UNKNOWN
+    assert decide(question("plain", (1,)), Budget.seconds(60), nobody).verdict is Verdict.UNKNOWN
+    assert decide(question("plain", ()), Budget.seconds(60), nobody).verdict is Verdict.UNSAT
+
+
+def test_parts_of_neurons_that_end_undecided() -> None:
+    """A tree with a part that is neither refuted nor split is not refuted."""
+    for name in GRAPHS:
+        search = NeuronSearch(question(name, (0,), 1), Budget(), nobody)
+        assert search.advance(Budget()) is None and search.given_up == {0}
+        assert search.progress.stuck > 0
+
+
+def test_who_goes_on_from_a_copy_knows_what_was_given_up() -> None:
+    query = question("plain", (1,))
+    first = InputSearch(query, nobody)
+    assert first.advance(Budget()) is None and first.stuck == {1}
+    second = InputSearch(query, nobody)
+    first.frontier.push(second.frontier.all().take(np.array([0])))  # something to go on with
+    second.follow(first)
+    assert second.stuck == {1} and second.refuted == {2}
+    assert second.advance(Budget()) is None and second.refuted == {0, 2}
+
+
+def test_rivals_pass_on_what_is_stuck() -> None:
+    both = Rivals(question("plain", (1,)), lambda: None, nobody)
+    assert both.advance(Budget()) is None
+    assert both.stuck == {1} and both.refuted == {0, 2} and both.progress.stuck > 0
+
+
+def test_time_that_is_up_is_no_proof() -> None:
+    for name in GRAPHS:
+        query = question(name, ())
+        assert decide(query, Budget.seconds(-1.0), nobody).verdict is Verdict.TIMEOUT
+        search = InputSearch(query, nobody)
+        assert search.advance(Budget.seconds(-1.0)) is None and not search.refuted
+        assert NeuronSearch(query, Budget(), nobody).advance(Budget.seconds(-1.0)) is None
