@@ -232,8 +232,6 @@ BROKEN: set[str] = {
     "int32 product that wraps",
     "CastLike to int8",
     "cancellation in float32",
-    "a box that is one point, a unit undecided",
-    "no literal over outputs, infinite outputs",
     "min > max",
     "a root behind Where",
     "large logits",
@@ -242,7 +240,7 @@ BROKEN: set[str] = {
     "int8 weights",
 }
 """Being mended: wrong or breaking still."""
-REFUSED = {"strict contradiction", "padded max pooling", "output_shape beyond the natural size"}
+REFUSED = {"padded max pooling", "output_shape beyond the natural size"}
 """Being mended: without an answer."""
 
 
