@@ -13,8 +13,8 @@ from verifier.bounds.forward import concretize
 from verifier.bounds.layers import Layer
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.plan import Plan, plan
-from verifier.bounds.propagate import Tick, boxes, nothing, propagate
-from verifier.bounds.rows import make_rows
+from verifier.bounds.propagate import Boxes, Tick, boxes, nothing, propagate
+from verifier.bounds.rows import make_rows, rows_backward
 from verifier.graph.graph import Affine, Graph
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.norm import Norm
@@ -35,6 +35,8 @@ class Unbounded(Exception):
 
 CHUNK = 500_000
 """Numbers in one block of rows."""
+LOSES = 1e-9
+"""Share of a derivative that its certain bound at a point may lie below what is computed there, before that is mended."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +107,13 @@ class Problem:
         """A lower bound of what is maximised on the set, from a point `[n]`: minus infinity where nothing is certain.
 
         By interval arithmetic on the point alone: where a neuron is so near its kink that rounding hides its sign, both
-        signs count.  `off` `[m]` is what the seed may be off by, where it is a result of rounding: then the bound is
-        for all seeds so near.
+        signs count.  Where that loses something, by a walk back: a kink that is none (a tie of a number with itself,
+        with its copy, with an equal sum) has a derivative of zero at whatever it opens and shuts, and what comes of
+        both sides cancels in the row.  `off` `[m]` is what the seed may be off by, where it is a result of rounding:
+        then the bound is for all seeds so near.
 
-        Sound because: near a point whose signs are certain the network has the derivative bounded.
+        Sound because: near a point whose signs are certain the network has the derivative bounded, and what holds for
+        every derivative of a gate holds for those that it has near by.
         """
         if self.ball is not None and not balls.holds(self.ball, x):
             return -inf
@@ -119,7 +124,26 @@ class Problem:
         form = propagate(self.net, b, None, {out}, None, CHUNK).forms[out]
         low, high = (to_numpy(a).reshape(-1) for a in concretize(form, "float64"))
         value = low[entry] if entry < len(low) else -high[entry - len(low)]
+        near = self.evaluate(x[None], seed[None], np.array([entry]))[0]
+        if not value >= near - LOSES * abs(near):
+            value = np.fmax(value, self._walked(b, entry))
         return float(value) if np.isfinite(value) else -inf
+
+    def _walked(self, b: Boxes, entry: int) -> float:
+        """A lower bound of what is maximised on a box of points and seeds, by rows walked back."""
+        graph, net, R = self.graph, self.net, self.graph.nodes[self.net.output].size
+        bounds = propagate(net, b, None, set(), {}, CHUNK)
+        if bounds.broken is not None and bool(bounds.broken.any()):
+            return -inf
+        host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in bounds.interval.items()}
+        row = np.where(np.arange(R) == entry % R, 1.0 if entry < R else -1.0, 0.0)[None]
+        size = magnitudes(graph, b.lower[0], b.upper[0], host)
+        rows = make_rows(graph, net, size, row, None, np.zeros(1))
+        planes = rows_backward(net, rows, np.zeros((1, 1), int), bounds.weights(net), bounds.relaxed)
+        A, least = to_numpy(planes.A)[0], to_numpy(planes.b - planes.error)[0]
+        reach = abs(A) @ b.radius[0]
+        error = gamma(len(A) + 8, "float64") * (abs(A) @ abs(b.center[0]) + abs(least) + reach)
+        return float(least + A @ b.center[0] - reach - error)
 
     @np.errstate(all="ignore")
     def plain(self) -> float:
