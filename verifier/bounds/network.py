@@ -309,6 +309,9 @@ def magnitudes(
             size[i] = m * (1 + gamma(max(1, op.terms(*graph.shapes_in(i))) + 2, "float64"))
         elif isinstance(op, Relu):
             size[i] = value[node.inputs[0]] * max(1.0, abs(op.leak))
+            if known is not None and node.inputs[0] in known:  # far below zero nothing comes through
+                l, u = (np.asarray(a, np.float64).reshape(1, *node.shape) for a in known[node.inputs[0]])
+                size[i] = np.fmin(size[i], np.maximum(np.maximum(-l, 0.0) * abs(op.leak) * 1.01, np.maximum(u, 0.0)))
         else:
             j, m = node.inputs[0], value[node.inputs[0]]
             low, high = (-m, m) if known is None or j not in known else known[j]

@@ -7,6 +7,7 @@ import numpy as np
 from verifier.graph.convert import Call
 from verifier.graph.convert_affine import scale, total
 from verifier.graph.ops.relu import Relu
+from verifier.graph.weights import shrinking
 
 _LARGE = float(np.finfo(np.float32).max)
 
@@ -72,16 +73,33 @@ def larger(call: Call, x: int, y: int, sign: int = 1) -> int:
     return total(call, [(1, y), (sign, step)])
 
 
+FAR = 1e6
+"""Beyond it a constant is nothing to shift by, as that would round: what is compared with it is the base instead."""
+
+
 def above(call: Call, x: int, a: np.ndarray) -> int:
-    """`max(x, a)`."""
+    """`max(x, a)`; `x + relu(a − x)` for constants that are far away."""
     if not a.any():
         return call.add(Relu(), call.expand(x, np.broadcast_shapes(call.shape(x), a.shape)))
+    if (abs(a) > FAR).any():
+        x = call.expand(x, np.broadcast_shapes(call.shape(x), a.shape))
+        return total(call, [(1, x), (1, _beyond(call, x, -1.0, a))])
     return scale(call, call.add(Relu(), scale(call, x, None, -a)), None, a)
 
 
 def below(call: Call, x: int, b: np.ndarray) -> int:
-    """`min(x, b)`."""
+    """`min(x, b)`; `x − relu(x − b)` for constants that are far away."""
+    if (abs(b) > FAR).any():
+        x = call.expand(x, np.broadcast_shapes(call.shape(x), b.shape))
+        return total(call, [(1, x), (-1, _beyond(call, x, 1.0, -b))])
     return scale(call, call.add(Relu(), scale(call, x, np.array(-1.0), b)), np.array(-1.0), b)
+
+
+def _beyond(call: Call, x: int, sign: float, a: np.ndarray) -> int:
+    """`relu(sign·x + a)`, without overflow in single precision."""
+    by = shrinking(a)
+    y = call.add(Relu(), scale(call, x, np.array(sign * by), a * by))
+    return y if by == 1 else scale(call, y, np.array(1 / by), None)
 
 
 def maximum(call: Call) -> int:

@@ -158,3 +158,12 @@ def compose(second: Dense, first: Dense) -> Dense:
 def _product(second: Dense, first: Dense) -> Dense:
     moved = None if first.b is None else second.W @ first.b
     return Dense(compact(second.W @ first.W), plus(moved, second.b))
+
+
+def shrinking(a: np.ndarray) -> float:
+    """A power of two that brings numbers near 2^64 or below: 1 for nearly all.
+
+    Sums with the largest numbers of single precision would overflow there.
+    """
+    top = float(abs(a).max(initial=0.0))
+    return 2.0 ** -int(np.clip(np.frexp(top)[1] - 64, 0, 120)) if top < np.inf else 1.0

@@ -36,7 +36,7 @@ class Unbounded(Exception):
 CHUNK = 500_000
 """Numbers in one block of rows."""
 LOSES = 1e-9
-"""Share of a derivative that its certain bound at a point may lie below what is computed there, before that is mended."""
+"""Share of a derivative by which its certain bound at a point may lie below what is computed there."""
 
 
 @dataclass(frozen=True, eq=False)
