@@ -55,12 +55,20 @@ def copies(edit: Editor, x: int) -> Copies:
             s, t = (np.asarray(d if a is None else to_numpy(a), np.float64) for a, d in ((op.s, 1.0), (op.t, 0.0)))
             s, t = np.broadcast_to(s, shape), np.broadcast_to(t, shape)
             exact = (ids == 0) & ((values == 0) | (t == 0) & (abs(s) == 1))  # nothing was rounded
-            read = np.stack([ids, values, s, t]).reshape(4, -1)
-            alike = first[i] + np.unique(read, axis=1, return_inverse=True)[1].reshape(shape)
-            same = np.where((ids != 0) & (s == 1) & (t == 0), ids, alike)
+            same, other = ids, (ids == 0) & ~exact | (ids != 0) & ((s != 1) | (t != 0))
+            if other.any():
+                read = np.stack([ids, values, s, t]).reshape(4, -1)
+                kinds, alike = np.unique(read, axis=1, return_inverse=True)
+                if kinds.shape[1] == sizes[i] and not exact.any():
+                    return leaf(i)
+                same = np.where(other, first[i] + alike.reshape(shape), ids)
             return np.where(exact, 0.0, same), np.where(exact, s * values + t, 0.0)
+        return leaf(i)
+
+    def leaf(i: int) -> tuple[np.ndarray, np.ndarray]:
         leaves[i] = int(first[i]), sizes[i]
-        return (first[i] + np.arange(sizes[i], dtype=np.float64)).reshape(shape), np.zeros(shape)
+        every = first[i] + np.arange(sizes[i], dtype=np.float64)
+        return every.reshape(edit.shape(i)), np.zeros(edit.shape(i))
 
     ids, values = visit(x)
     return Copies(ids.reshape(-1), values.reshape(-1), leaves)
