@@ -39,6 +39,7 @@ _WHERE = {
     "robustness": "verifier.run.questions",
     "tightness": "verifier.run.tightness",
     "verify": "verifier.run.verify",
+    "write_vnnlib": "verifier.spec.write",
 }
 
 __all__ = sorted(_WHERE)

@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Networks and input sets": ("load", "Box", "Ball"),
     "Properties": (
         "robustness", "robust", "output_range", "output_property", "monotonicity", "equivalent", "read", "Property",
-        "Query2",
+        "write_vnnlib", "Query2",
     ),
     "A set of data": ("certify", "radii", "tightness"),
     "Answers": ("Result", "Verdict", "Lipschitz", "Monotone"),

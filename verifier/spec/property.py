@@ -77,3 +77,13 @@ class Property:
     def literals(self, j: int) -> NDArray[np.int64]:
         """Indices of the literals of disjunct `j`."""
         return self.literal[self.start[j] : self.start[j + 1]]
+
+    def to_vnnlib(self) -> str:
+        """The text of VNN-LIB 1.0 that states it; `verifier.write_vnnlib` writes it to a file.
+
+        Raises:
+            PropertyError: it is none of that version: a ball of the ℓ1 or ℓ2 norm, products of variables.
+        """
+        from verifier.spec.write import text  # only here: few write one
+
+        return text(self)
