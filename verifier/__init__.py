@@ -19,6 +19,7 @@ _WHERE = {
     "Result": "verifier.run.verify",
     "UserError": "verifier.values.errors",
     "UnsoundBound": "verifier.values.errors",
+    "Unwritten": "verifier.values.errors",
     "VerifierError": "verifier.values.errors",
     "Verdict": "verifier.values.verdict",
     "bound": "verifier.run.bound",

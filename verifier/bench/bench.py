@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from verifier.bench.pool import Pool
 from verifier.bench.server import Job
 from verifier.bench.store import Row, Run, Store
 from verifier.run.machine import at_hand, machine, memory, version
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 
 TOOL = "verifier"
 KILL = 0.5
@@ -125,6 +126,7 @@ def bench(
 
     Raises:
         UserError: input that cannot be used, or somebody else is writing to the file.
+        Unwritten: results cannot be kept any more; what `watch` was told last lacks the last one.
         Lost: the process that starts instances has ended; the same call goes on.
     """
     settings = settings.complete()
@@ -153,9 +155,9 @@ def _work(state: State, store: Store, settings: Settings, digests: dict[Key, str
             if end is not None:
                 instance = waiting.pop(end["id"])
                 row = _judged(state.run, instance, end, digests[instance.key], settings.memory_gb * 1e9)
-                store.add(row)
-                state.rows.append(row)
+                state.rows.append(row)  # also where the file has no room for it
                 state.left = list(waiting.values())
+                store.add(row)
             if watch is not None:
                 watch(state)
 
@@ -236,6 +238,8 @@ def _opened(db: Path) -> Iterator[Store]:
     store = Store(db)
     try:
         yield store
+    except sqlite3.Error as e:
+        raise Unwritten(f"{db}: cannot be written ({e}); see to it, the same command goes on") from None
     finally:
         store.close()
 

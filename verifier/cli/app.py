@@ -6,6 +6,7 @@ Written with argparse: importing a friendlier library takes a third of the time 
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,13 @@ from verifier.cli import sources
 from verifier.cli.capabilities import CAPABILITIES
 from verifier.cli.networks import models
 from verifier.cli.places import Reads, Writes, check
-from verifier.values.errors import UserError, VerifierError
+from verifier.values.errors import Unwritten, UserError, VerifierError
 
 MODEL, SPEC, DATA = Reads(files=sources.of_model), Reads(), Reads(files=sources.of_data)
 INPUT, TABLE = Reads(), Reads(Path)
 FILE, TEXT = Writes(), Writes(stream=True)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What a system says where nothing more can be written: no fault of ours."""
 TRAINED = Writes(
     within=("checkpoint.pt*", "log.csv*", "model.onnx", "events.out.tfevents*"), default=lambda a: Path(a.config.stem)
 )
@@ -38,11 +41,15 @@ class _Parser(argparse.ArgumentParser):
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit status."""
     try:
-        _dispatch(arguments)
+        status = 0
+        try:
+            _dispatch(arguments)
+        except SystemExit as e:  # --help, --version
+            status = int(e.code or 0)
         sys.stdout.flush()
-        return 0
-    except SystemExit as e:  # --help, --version
-        return int(e.code or 0)
+        return status
+    except Unwritten as e:
+        return _refuse(str(e), 3)
     except VerifierError as e:
         return _refuse(str(e), 2)
     except KeyboardInterrupt:
@@ -51,10 +58,18 @@ def run(arguments: list[str]) -> int:
         return _refuse("out of memory; use a machine with more, or a smaller network", 2)
     except BrokenPipeError:
         return 0
+    except OSError as e:
+        if e.errno not in FULL:
+            return _fault(e)
+        return _refuse(f"{e.filename or 'standard output'}: cannot be written ({e.strerror})", 3)
     except Exception as e:
-        if sys.flags.dev_mode:
-            raise
-        return _refuse(f"{type(e).__name__}: {e}: a fault of verifier; report it with what `python -X dev` prints", 1)
+        return _fault(e)
+
+
+def _fault(e: Exception) -> int:
+    if sys.flags.dev_mode:
+        raise e
+    return _refuse(f"{type(e).__name__}: {e}: a fault of verifier; report it with what `python -X dev` prints", 1)
 
 
 def _refuse(message: str, status: int) -> int:

@@ -13,7 +13,8 @@ from verifier.bench import results
 from verifier.bench.bench import Settings, State, Watch, bench
 from verifier.bench.store import Row, contradict, pairs
 from verifier.bench.summary import Family, families
-from verifier.cli.write import replace
+from verifier.cli.write import Answer
+from verifier.values.errors import Unwritten
 
 
 def command(a: argparse.Namespace) -> None:
@@ -24,15 +25,26 @@ def command(a: argparse.Namespace) -> None:
         UserError: input that cannot be used.
     """
     settings = Settings(a.jobs, a.threads, a.memory, a.device, a.fresh, a.timeout)
+    answer, seen = Answer(a.csv), dict[str, State]()
     try:
         with _shown(a.quiet) as watch:
-            state = bench(a.source, a.db, settings, a.only, a.compare, watch)
+
+            def note(state: State) -> None:
+                seen["last"] = state
+                if watch is not None:
+                    watch(state)
+
+            state = bench(a.source, a.db, settings, a.only, a.compare, note)
+    except Unwritten:
+        if "last" in seen:  # the file has no room; what was answered is answered
+            answer.say(summary(seen["last"], a.db))
+        raise
     except KeyboardInterrupt:
         print(f"verifier: what has ended is in {a.db}; the same command goes on", file=sys.stderr)
         raise
-    if a.csv is not None:
-        replace(a.csv, results.table(state.rows))
-    print(summary(state, a.db))
+    answer.say(summary(state, a.db))
+    answer.write(a.csv, lambda: results.table(state.rows))
+    answer.done()
     if any(r.wrong for r in state.rows):
         raise SystemExit(1)
 

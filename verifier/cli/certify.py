@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from verifier.cli.write import replace
+from verifier.cli.write import Answer
 from verifier.run.certification.points import NAMES, RUNGS, Point, Status
 from verifier.run.certification.radius import Radius, radii
 from verifier.run.certify import Certified, Standing, certify
 from verifier.train import data
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 
 
 def command(a: argparse.Namespace) -> None:
@@ -38,31 +38,47 @@ def command(a: argparse.Namespace) -> None:
     lo, hi = (None if math.isinf(end) else end for end in (a.lo, a.hi))
     how: dict[str, Any] = {"norm": float(a.norm), "lo": lo, "hi": hi, "timeout": a.timeout, "indices": wanted,
                            "db": a.db, "jobs": a.jobs, "device": a.device}  # fmt: skip
+    answer = Answer(a.csv, a.json)
     if a.radius:
         with _shown(a.quiet) as told:
-            found = radii(a.model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how)
-        _write(a, [radius_row(r) for r in found], {"most": eps}, [(r.index, r.witness) for r in found], x)
-        _print(radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}")
+            found = _kept(answer, lambda: radii(
+                a.model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how
+            ))  # fmt: skip
+        rows, title = radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}"
+        answer.say(drawn(rows, title))
+        _write(a, answer, [radius_row(r) for r in found], {"most": eps}, [(r.index, r.witness) for r in found], x)
         if a.report is not None:
             from verifier.report.certified import radius_page
 
-            replace(a.report, radius_page(found, eps, x, _about(a, len(found)), radius_table(found, eps)))
-            _say(a, f"the page is {a.report}")
-        return
+            if answer.write(a.report, lambda: radius_page(found, eps, x, _about(a, len(found)), rows)):
+                _say(a, f"the page is {a.report}")
+        return answer.done()
     with _shown(a.quiet) as told:
-        result = certify(a.model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how)
+        result = _kept(answer, lambda: certify(
+            a.model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how
+        ))  # fmt: skip
     summary = {"eps": eps, "images": len(result.points), "natural": result.natural, "attacked": result.attacked,
                "certified": result.certified, "seconds": result.seconds, "resumed": result.resumed,
                "counts": {str(s): result.count(s) for s in Status}}  # fmt: skip
-    _write(a, [point_row(p) for p in result.points], summary, [(p.index, p.witness) for p in result.points], x)
-    _print(table(result), f"{len(result.points)} images, eps {a.eps}, norm {a.norm}")
+    answer.say(drawn(table(result), f"{len(result.points)} images, eps {a.eps}, norm {a.norm}"))
+    _write(a, answer, [point_row(p) for p in result.points], summary, [(p.index, p.witness) for p in result.points], x)
     if a.report is not None:
         from verifier.report.certified import accuracy_page
 
-        replace(a.report, accuracy_page(result, x, _about(a, len(result.points)), table(result)))
-        _say(a, f"the page is {a.report}")
+        if answer.write(a.report, lambda: accuracy_page(result, x, _about(a, len(result.points)), table(result))):
+            _say(a, f"the page is {a.report}")
     if a.db is not None:
         _say(a, f"results are in {a.db}; {result.resumed} were there before")
+    answer.done()
+
+
+def _kept(answer: Answer, find: Callable[[], Any]) -> Any:
+    """What is found, also where the file of results has no room for it."""
+    try:
+        return find()
+    except Unwritten as e:
+        answer.fail(str(e))
+        return e.found
 
 
 def _say(a: argparse.Namespace, text: str) -> None:
@@ -203,7 +219,8 @@ def radius_table(found: list[Radius], most: float) -> list[tuple[str, ...]]:
     return rows + [("left open", str(sum(bool(r.reason) for r in right)), "")]
 
 
-def _print(rows: list[tuple[str, ...]], title: str) -> None:
+def drawn(rows: list[tuple[str, ...]], title: str) -> str:
+    """A table as text."""
     from rich.console import Console
     from rich.table import Table
 
@@ -212,9 +229,11 @@ def _print(rows: list[tuple[str, ...]], title: str) -> None:
         t.add_column(head, justify="right" if k else "left", no_wrap=True)
     for row in rows[1:]:
         t.add_row(*row)
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 100)
+    text = io.StringIO()
+    console = Console(file=text, markup=False, highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(title)
     console.print(t)
+    return text.getvalue().rstrip("\n")
 
 
 def point_row(p: Point) -> dict[str, Any]:
@@ -248,24 +267,31 @@ def radius_row(r: Radius) -> dict[str, Any]:
 
 def _write(
     a: argparse.Namespace,
+    answer: Answer,
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
     witnesses: list[tuple[int, np.ndarray | None]],
     x: np.ndarray,
 ) -> None:
     """The files that are asked for."""
-    if a.csv is not None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        replace(a.csv, text.getvalue())
-    if a.json is not None:
-        about = {"model": str(a.model), "data": str(a.data), "norm": a.norm, **summary, "rows": rows}
-        replace(a.json, json.dumps(about, indent=1) + "\n")
-    if a.counterexamples is not None:
-        found = [(i, w) for i, w in witnesses if w is not None]
-        points = np.array([w for _, w in found]).reshape(len(found), *(x.shape[1:] if found else (0,)))
-        raw = io.BytesIO()
-        np.savez_compressed(raw, index=np.array([i for i, _ in found], np.int64), x=points)
-        replace(a.counterexamples, raw.getvalue())
+    about = {"model": str(a.model), "data": str(a.data), "norm": a.norm, **summary, "rows": rows}
+    answer.write(a.csv, lambda: _as_csv(rows))
+    answer.write(a.json, lambda: json.dumps(about, indent=1) + "\n")
+    answer.write(a.counterexamples, lambda: _packed(witnesses, x))
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _packed(witnesses: list[tuple[int, np.ndarray | None]], x: np.ndarray) -> bytes:
+    """Counterexamples as an .npz file: places in the data, and points."""
+    found = [(i, w) for i, w in witnesses if w is not None]
+    points = np.array([w for _, w in found]).reshape(len(found), *(x.shape[1:] if found else (0,)))
+    raw = io.BytesIO()
+    np.savez_compressed(raw, index=np.array([i for i, _ in found], np.int64), x=points)
+    return raw.getvalue()

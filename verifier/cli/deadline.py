@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from verifier.run.clock import since_start
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten
 
 GRACE = 0.15
 """Seconds before the timeout at which the answer is due, so that it is printed in time."""
@@ -51,9 +51,9 @@ class Deadline:
         try:
             self._late()
             sys.stdout.flush()
-        except UserError as e:
+        except Unwritten as e:
             print(f"verifier: {e}", file=sys.stderr)
-            status = 2
+            status = 3
         except OSError:  # whoever read has left
             pass
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from math import inf
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from verifier.cli.deadline import Deadline
 from verifier.cli.inputs import input_set
 from verifier.cli.progress import Watch
-from verifier.cli.write import replace
+from verifier.cli.write import Answer
 from verifier.run.lipschitz import Lipschitz, lipschitz
 from verifier.run.model import load
 from verifier.run.monotone import jacobian, monotone
@@ -86,33 +85,39 @@ class _Report:
             self._standing.stopped = "out of time"
             self.write(self._standing.result())
             return
-        if self._a.json is not None:
-            replace(self._a.json, json.dumps({"lower": 0.0, "upper": None, "settled": False, "why": LATE}) + "\n")
-        print("0.0 inf")
+        answer = Answer(self._a.json)
+        answer.say("0.0 inf")
+        late = {"lower": 0.0, "upper": None, "settled": False, "why": LATE}
+        answer.write(self._a.json, lambda: json.dumps(late) + "\n")
         self.watch.say(LATE)
+        answer.done()
 
     def write(self, found: Lipschitz) -> None:
-        """The files first, then two numbers, and those of each functional."""
+        """Two numbers, those of each functional, then the files."""
         a, names = self._a, _names(_listed(self._a.outputs), self._a.margins, len(found.functionals))
-        if a.json is not None:
-            replace(a.json, json.dumps(_as_data(found, names), indent=1) + "\n")
-        if self._pictures is not None and self.entries is not None:
-            from verifier.cli.pictures import table, write_map
-
-            if self._pictures.suffix == ".csv":
-                replace(self._pictures, table(names, *self.entries))
-            else:
-                write_map(self._pictures, names, *self.entries, self.shape)
-        print(f"{found.lower!r} {found.upper!r}")
+        answer, lines = Answer(a.json), [f"{found.lower!r} {found.upper!r}"]
         if found.lowers is not None and found.uppers is not None and len(names) > 1:
             for name, low, up in zip(names, found.lowers, found.uppers, strict=True):
-                print(f"{name} {float(low)!r} {float(up)!r}")
+                lines.append(f"{name} {float(low)!r} {float(up)!r}")
+        answer.say("\n".join(lines))
+        answer.write(a.json, lambda: json.dumps(_as_data(found, names), indent=1) + "\n")
+        answer.write(None if self.entries is None else self._pictures, lambda: self._drawn(names))
         p, q = (f"{v:g}" for v in found.norm)
         met = "the bounds have met" if found.settled else "more time may narrow them"
         self.watch.say(
             f"from l{p} to l{q}: between {found.lower:.6g} and {found.upper:.6g} ({met}); by {found.why}, "
             f"{found.stats['parts']:,} parts, {found.stats['seconds']:.2f} s"
         )
+        answer.done()
+
+    def _drawn(self, names: list[str]) -> str | bytes:
+        """The Jacobian, as the file's name asks for it."""
+        from verifier.cli.pictures import picture, table
+
+        assert self._pictures is not None and self.entries is not None
+        if self._pictures.suffix == ".csv":
+            return table(names, *self.entries)
+        return picture(names, *self.entries, self.shape)
 
 
 LATE = "out of time while reading the input"
@@ -124,9 +129,10 @@ def monotone_command(a: argparse.Namespace) -> None:
 
     def late() -> None:
         watch.close()
-        if a.json is not None:
-            replace(a.json, json.dumps({"direction": "unknown", "lower": None, "upper": None}) + "\n")
-        print("unknown\nderivative -inf inf")
+        answer = Answer(a.json)
+        answer.say("unknown\nderivative -inf inf")
+        answer.write(a.json, lambda: json.dumps({"direction": "unknown", "lower": None, "upper": None}) + "\n")
+        answer.done()
 
     deadline = Deadline(a.timeout, late)
     try:
@@ -144,19 +150,16 @@ def monotone_command(a: argparse.Namespace) -> None:
         deadline.cancel()
         watch.close()
     points = {"rising": found.rising, "falling": found.falling}
-    if a.json is not None:
-        data: dict[str, Any] = {"direction": found.direction, "stats": found.stats}
-        data |= {"lower": _finite(found.lower), "upper": _finite(found.upper)}
-        data |= {name: None if x is None else x.tolist() for name, x in points.items()}
-        replace(a.json, json.dumps(data, indent=1) + "\n")
-    print(found.direction)
-    print(f"derivative {found.lower!r} {found.upper!r}")
+    data: dict[str, Any] = {"direction": found.direction, "stats": found.stats}
+    data |= {"lower": _finite(found.lower), "upper": _finite(found.upper)}
+    data |= {name: None if x is None else x.tolist() for name, x in points.items()}
+    answer, lines = Answer(a.json), [found.direction, f"derivative {found.lower!r} {found.upper!r}"]
     if found.direction == "neither":
-        for name, x in points.items():
-            if x is not None:
-                print(name, *(repr(float(v)) for v in x))
+        lines += [" ".join([name, *(repr(float(v)) for v in x)]) for name, x in points.items() if x is not None]
+    answer.say("\n".join(lines))
+    answer.write(a.json, lambda: json.dumps(data, indent=1) + "\n")
     watch.say(f"{found.direction}: {found.stats['parts']:,} parts, {found.stats['seconds']:.2f} s")
-    sys.stdout.flush()
+    answer.done()
 
 
 def _note(watch: Watch, phase: str, search: Any) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import io
 from math import prod
-from pathlib import Path
 
 import numpy as np
-
-from verifier.cli.write import replace
 
 MOST_SHOWN = 12
 """Outputs that a picture of images shows, one row each."""
@@ -31,8 +28,8 @@ def table(names: list[str], lower: np.ndarray, upper: np.ndarray) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_map(path: Path, names: list[str], lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> None:
-    """A heat map of the lower bounds, the upper bounds and the signs; for images, one image an output.
+def picture(names: list[str], lower: np.ndarray, upper: np.ndarray, shape: tuple[int, ...]) -> bytes:
+    """A PNG: a heat map of the lower bounds, the upper bounds and the signs; for images, one image an output.
 
     Args:
         lower, upper: `[K, n]`.  shape: of the network's input.
@@ -65,4 +62,4 @@ def write_map(path: Path, names: list[str], lower: np.ndarray, upper: np.ndarray
         figure.colorbar(drawn, ax=list(axes[:, column]), shrink=0.8)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
-    replace(path, out.getvalue())
+    return out.getvalue()

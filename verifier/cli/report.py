@@ -32,8 +32,8 @@ def command(a: argparse.Namespace) -> None:
     text = page(content, lambda n: shown.note(f"drawing: {n:,} of {len(content.pairs):,} instances", None))
     shown.close()
     output = a.output or PAGE
-    replace(output, text)
     beside = f", beside {content.theirs.label}" if content.theirs is not None else ""
+    replace(output, text)
     print(f"{output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {_size(len(text))}")
     if content.disagreements:
         print(f"answers that contradict each other: {len(content.disagreements)}, marked red")

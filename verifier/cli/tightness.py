@@ -12,7 +12,7 @@ import numpy as np
 
 from verifier.cli.inputs import input_set
 from verifier.cli.progress import Watch
-from verifier.cli.write import replace
+from verifier.cli.write import Answer
 from verifier.run.model import load
 from verifier.values.box import Ball
 from verifier.values.errors import UserError
@@ -23,10 +23,10 @@ def command(a: argparse.Namespace) -> None:
     _check_files(a)
     if a.model is None and (a.theory is None or any(v is not None for v in (a.input, a.spec, a.data, a.plot, a.json))):
         raise UserError("no MODEL is given; only --theory, by itself, can do without")
-    if a.theory is not None:
-        by_width_and_depth(a.theory)
+    answer = Answer(a.json)
     if a.model is None:
-        return
+        answer.write(a.theory, lambda: drawn(a.theory, by_width_and_depth()))
+        return answer.done()
     watch = Watch(a.quiet)
     try:
         watch.note("reading the model", None)
@@ -42,16 +42,14 @@ def command(a: argparse.Namespace) -> None:
     alive = np.isfinite(values)
     mean = float(values[alive].mean()) if alive.any() else float("nan")
     each = [float(v[k].mean()) if k.any() else float("nan") for v, k in zip(values.T, alive.T, strict=True)]
-    if a.json is not None:
-        content = {"kind": a.kind, "points": len(values), "mean": mean, "outputs": each, "layers": layers}
-        replace(a.json, json.dumps(_finite(content), indent=1) + "\n")
-    if a.plot is not None:
-        by_layer(a.plot, layers, a.kind)
-    print(f"{mean!r}")
-    for k, value in enumerate(each):
-        print(f"Y_{k} {value!r}")
+    content = {"kind": a.kind, "points": len(values), "mean": mean, "outputs": each, "layers": layers}
+    answer.say("\n".join([f"{mean!r}", *(f"Y_{k} {value!r}" for k, value in enumerate(each))]))
+    answer.write(a.json, lambda: json.dumps(_finite(content), indent=1) + "\n")
+    answer.write(a.plot, lambda: drawn(a.plot, by_layer(layers, a.kind)))
+    answer.write(a.theory, lambda: drawn(a.theory, by_width_and_depth()))
     B, K = values.shape
     watch.say(f"mean {a.kind} tightness {mean:.4g} of {K} output{'s' * (K != 1)} at {B} point{'s' * (B != 1)}")
+    return answer.done()
 
 
 def _check_files(a: argparse.Namespace) -> None:
@@ -95,7 +93,7 @@ def _finite(content: dict[str, Any]) -> dict[str, Any]:
     return {k: plain(v) for k, v in content.items()}
 
 
-def by_layer(path: Path, layers: list[tuple[str, float]], kind: str) -> None:
+def by_layer(layers: list[tuple[str, float]], kind: str) -> Any:
     """A picture of tightness up to each layer."""
     figure, ax = _axes((6.0, 3.5))
     at = range(1, len(layers) + 1)
@@ -104,10 +102,10 @@ def by_layer(path: Path, layers: list[tuple[str, float]], kind: str) -> None:
     ax.set_ylabel(f"{kind} tightness")
     ax.set_title("Propagation tightness up to each layer")
     ax.grid(alpha=0.3)
-    _write(path, figure)
+    return figure
 
 
-def by_width_and_depth(path: Path) -> None:
+def by_width_and_depth() -> Any:
     """A picture of what theory expects of Gaussian linear networks, and samples of them beside it."""
     from verifier.train import theory
 
@@ -123,7 +121,7 @@ def by_width_and_depth(path: Path) -> None:
     ax.set_title("Tightness of Gaussian linear networks at initialisation")
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3, which="both")
-    _write(path, figure)
+    return figure
 
 
 def _sampled(rng: np.random.Generator, layers: int, width: int) -> float:
@@ -144,7 +142,8 @@ def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _write(path: Path, figure: Any) -> None:
+def drawn(path: Path, figure: Any) -> bytes:
+    """A figure, as the file's name asks for it."""
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix[1:], dpi=150)
-    replace(path, content.getvalue())
+    return content.getvalue()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verifier.cli.progress import Watch
+from verifier.cli.write import Answer
 
 
 def command(a: argparse.Namespace) -> None:
@@ -17,7 +18,7 @@ def command(a: argparse.Namespace) -> None:
 
     from verifier.run.train import changed, train
     from verifier.train.recipe import read
-    from verifier.values.errors import UserError
+    from verifier.values.errors import Unwritten, UserError
 
     if a.threads < 0:
         raise UserError(f"--threads {a.threads}: give a whole number, 1 or more")
@@ -28,16 +29,27 @@ def command(a: argparse.Namespace) -> None:
     folder = a.out or Path(a.config.stem)
     watch = Watch(a.quiet)
     began, shown = time.monotonic(), Progress(watch, a.quiet)
+    unwritten: Unwritten | None = None
     try:
         out = train(recipe, folder, resume=a.resume, device=a.device, tick=shown.step, report=shown.epoch)
+    except Unwritten as e:
+        if e.found is None:
+            raise
+        out, unwritten = e.found, e
     finally:
         shown.close()
     row = out.trained.log[-1]
     watch.say(f"{row['epoch']} epochs in {time.monotonic() - began:.1f} s; weights of epoch {out.trained.best}")
-    watch.say(f"wrote {out.model}, {folder / 'log.csv'}, {folder / 'checkpoint.pt'}")
-    print(f"eps       {recipe.schedule.eps:g}")
-    print(f"natural   {out.test.natural:.2%}")
-    print(f"verified  {out.test.verified:.2%}  (by interval or linear bounds; `verifier certify` proves more)")
+    model = [] if unwritten else [out.model]
+    watch.say(f"wrote {', '.join(map(str, [*model, folder / 'log.csv', folder / 'checkpoint.pt']))}")
+    answer = Answer()
+    answer.say(
+        f"eps       {recipe.schedule.eps:g}\nnatural   {out.test.natural:.2%}\n"
+        f"verified  {out.test.verified:.2%}  (by interval or linear bounds; `verifier certify` proves more)"
+    )
+    if unwritten is not None:
+        raise unwritten
+    answer.done()
 
 
 class Progress:

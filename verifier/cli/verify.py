@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from verifier.cli.progress import Watch
-from verifier.cli.write import check_folder, replace, write_tensors
+from verifier.cli.write import Answer, check_folder, is_stream, write_tensors
 from verifier.run.clock import keep_memory, since_start
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 from verifier.values.verdict import Verdict
 
 GRACE = 0.15
@@ -39,6 +39,7 @@ def command(
     if certificate is not None:
         raise UserError("--certificate: certificates are not available yet; leave the option out")
     if assignments is not None:
+        _check_names(spec)
         check_folder(assignments)
     watch = Watch(quiet, timeout)
     report = _Report(results, json, watch, assignments, explain)
@@ -65,6 +66,15 @@ def command(
     if explain:
         _ended(result)
     report.done(result)
+
+
+def _check_names(spec: str) -> None:
+    """Refuse, before the search, to write variables by name where they have none."""
+    from verifier.spec.query2 import Query2
+    from verifier.spec.vnnlib import read
+
+    if not isinstance(read(spec), Query2):
+        raise UserError("--serialise-assignments: only queries of version 2.0 have variables with names; leave it out")
 
 
 def _ended(result: Any) -> None:
@@ -130,11 +140,9 @@ class _Report:
             self._watch.close()
             self._write(Verdict.TIMEOUT, "", reason, None)
             self._watch.say(f"{reason} ({since_start():.2f} s)")
-        except UserError as e:
+        except Unwritten as e:
             print(f"verifier: {e}", file=sys.stderr)
-            status = 2
-        except OSError:  # whoever read has left
-            pass
+            status = 3
         finally:
             os._exit(status)
 
@@ -148,16 +156,16 @@ class _Report:
         return {"seconds": since_start(), **counts, **self._chosen}
 
     def _write(self, verdict: Verdict, text: str, reason: str, result: Any) -> None:
-        """The files first: where they cannot be written there is no verdict on standard output either."""
-        if self._results is not None:
-            replace(self._results, f"{verdict}\n{text}")
-        if self._json is not None:
-            stats = self._so_far() if result is None else result.stats
-            replace(self._json, _as_json(verdict, reason, result, {"stats": stats, "question": self.asked}))
-        if self._assignments is not None and result is not None and result.witness is not None:
-            write_tensors(self._assignments, result.witness)
-        sys.stdout.write(f"{verdict}\n{text}")
-        sys.stdout.flush()
+        """The verdict first: it is not lost where a file cannot be written."""
+        answer, stats = Answer(), self._so_far() if result is None else result.stats
+        streamed = self._json is not None and is_stream(self._json)  # which has the counterexample, too
+        answer.say(f"{verdict}\n{'' if streamed else text}".rstrip("\n"))
+        answer.write(self._results, lambda: f"{verdict}\n{text}")
+        more = {"stats": stats, "question": self.asked}
+        answer.write(self._json, lambda: _as_json(verdict, reason, result, more))
+        if (folder := self._assignments) is not None and result is not None and result.witness is not None:
+            answer.also(lambda: write_tensors(folder, result.witness))
+        answer.done()
 
 
 def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 
 STREAMS = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 """Names of standard output: what is written there comes after what stands there already."""
@@ -42,22 +45,85 @@ def check_place(path: Path) -> None:
         raise UserError(f"{path}: may not be written to; choose another place")
 
 
+class Answer:
+    """An answer on standard output first, then its files, each whatever becomes of the others.
+
+    Args:
+        alone: a file of data; where that is standard output, nothing else is said there.
+    """
+
+    def __init__(self, *alone: Path | None) -> None:
+        self._alone = any(path is not None and is_stream(path) for path in alone)
+        self._lost: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Lines on standard output, at once."""
+        if not self._alone:
+            self._try(lambda: _out(text + "\n"), "standard output")
+
+    def write(self, path: Path | None, content: Callable[[], str | bytes]) -> bool:
+        """A file, where one is asked for; whether it is there now."""
+        return path is not None and self._try(lambda: replace(path, content()), "standard output")
+
+    def fail(self, why: str) -> None:
+        """Something else could not be written."""
+        self._lost.append(why)
+
+    def also(self, write: Callable[[], None]) -> None:
+        """Files that something else writes."""
+        self._try(write, "a file")
+
+    def done(self) -> None:
+        """Say what could not be written.
+
+        Raises:
+            Unwritten: something could not.
+        """
+        if self._lost:
+            raise Unwritten("; ".join(dict.fromkeys(self._lost)))
+
+    def _try(self, write: Callable[[], None], what: str) -> bool:
+        try:
+            write()
+            return True
+        except BrokenPipeError:  # whoever read has left: they have what they wanted
+            pass
+        except Unwritten as e:
+            self._lost.append(str(e))
+        except OSError as e:
+            self._lost.append(f"{e.filename or what}: cannot be written ({e.strerror})")
+        return False
+
+
+def _out(content: str | bytes) -> None:
+    if isinstance(content, bytes):
+        sys.stdout.buffer.write(content)
+    else:
+        sys.stdout.write(content)
+    sys.stdout.flush()
+
+
 def replace(path: Path, content: str | bytes) -> None:
-    """Write a file, beside its old version until it is complete.
+    """Write a file, beside its old version until it is complete; or to standard output, where that is named.
 
     Raises:
-        UserError: it cannot be written.
+        Unwritten: the file cannot be written.
+        OSError: standard output cannot.
     """
+    if is_stream(path):
+        _out(content)
+        return
     target = path if _stays(path) else path.with_name(f".{path.name}.{os.getpid()}")
     try:
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         if target != path:
             os.replace(target, path)
     except OSError as e:
-        raise UserError(f"{path}: cannot be written ({e.strerror}); choose another place") from None
+        raise Unwritten(f"{path}: cannot be written ({e.strerror}); choose another place") from None
     finally:  # also where an interrupt comes in between
         if target != path:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
 
 
 def check_folder(path: Path) -> None:
@@ -78,10 +144,8 @@ def write_tensors(folder: Path, witness: Any) -> None:
     """One ONNX TensorProto `NAME.pb` a variable; in double precision where it is declared real.
 
     Raises:
-        UserError: the counterexample is of a property of version 1.0, or a file cannot be written.
+        Unwritten: a file cannot be written.
     """
-    if not witness.tensors:
-        raise UserError("--serialise-assignments: only queries of version 2.0 have variables with names; leave it out")
     from onnx import numpy_helper
 
     for t in witness.tensors:

@@ -16,6 +16,7 @@ from verifier.run.certification.points import RUNGS, Point, Status, batch
 from verifier.run.certification.question import check, chosen, described, posed
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
+from verifier.values.errors import Unwritten
 
 inf = float("inf")
 
@@ -116,6 +117,7 @@ def certify(  # noqa: PLR0913
 
     Raises:
         UserError: sizes or ranges that do not fit, a model that cannot be bounded, a file of another question.
+        Unwritten: results could not be kept in `db`; its `found` is what would have been returned.
 
     Sound because: bounds account for their rounding (`rungs`, `single`), counterexamples are replayed, and whatever
     raises, runs out of time or is no number is not counted as certified.
@@ -139,7 +141,10 @@ def certify(  # noqa: PLR0913
             if watch is not None and some:
                 watch(standing)
         found = [store.points[i, float(eps)] for i in wanted]
-    return Certified(found, float(eps), norm, time.monotonic() - began, resumed)
+    result = Certified(found, float(eps), norm, time.monotonic() - began, resumed)
+    if store.lost:
+        raise Unwritten(store.lost, result)
+    return result
 
 
 def _settled(store: Store, i: int, eps: float, timeout: float) -> bool:

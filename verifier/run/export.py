@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.values.errors import ModelError, UnsoundBound, UserError
+from verifier.values.errors import ModelError, UnsoundBound, Unwritten
 
 OPSET = 18
 
@@ -28,7 +28,7 @@ def export(module: Any, example: Any, path: Path) -> None:
     Raises:
         ModelError: torch's exporter cannot write it.
         UnsoundBound: the file computes something else than the module, by more than rounding explains.
-        UserError: the file cannot be written.
+        Unwritten: the file cannot be written.
     """
     import torch
 
@@ -56,7 +56,7 @@ def export(module: Any, example: Any, path: Path) -> None:
     except (ModelError, UnsoundBound):
         raise
     except OSError as e:
-        raise UserError(f"{path}: cannot be written ({e.strerror})") from None
+        raise Unwritten(f"{path}: cannot be written ({e.strerror})") from None
     except Exception as e:  # the exporter runs the user's own code
         raise ModelError(
             f"{type(module).__name__}: cannot be written as ONNX: {(str(e).splitlines() or [''])[0]}"

@@ -16,7 +16,7 @@ from verifier.train.evaluate import Accuracy, accuracy
 from verifier.train.loop import Trained, fit
 from verifier.train.model import Trainable
 from verifier.train.recipe import Recipe
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,7 @@ def train(
 
     Raises:
         UserError: data, recipe or folder cannot be used; the loss is no longer a number.
+        Unwritten: the folder cannot be written to any more; its `found` is the outcome, but for the ONNX file.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda: torch sees no GPU; use --device cpu")
@@ -84,9 +85,12 @@ def train(
             writer.close()
     example = torch.from_numpy(data.x_test[:1])
     trained.module.to("cpu")
-    path = folder / "model.onnx"
-    export(trained.module, example, path)
-    return Outcome(trained, tested(recipe, data, trained), path)
+    outcome = Outcome(trained, tested(recipe, data, trained), folder / "model.onnx")
+    try:
+        export(trained.module, example, outcome.model)
+    except Unwritten as e:
+        raise Unwritten(str(e), outcome) from None
+    return outcome
 
 
 def tested(recipe: Recipe, data: Data, trained: Trained) -> Accuracy:

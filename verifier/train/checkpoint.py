@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 
 VERSION = 1
 
@@ -21,7 +21,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     dies, one of the two is whole.
 
     Raises:
-        UserError: it cannot be written.
+        Unwritten: it cannot be written.
     """
     aside = path.with_name(path.name + ".part")
     try:
@@ -35,7 +35,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         why = e.strerror if isinstance(e, OSError) else str(e).partition("\n")[0]
-        raise UserError(f"{path}: cannot be written ({why}); free some space, or give another folder") from None
+        raise Unwritten(f"{path}: cannot be written ({why}); free some space, or give another folder") from None
 
 
 def load(path: Path) -> dict[str, Any]:

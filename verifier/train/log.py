@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten
 
 COLUMNS = (
     "epoch", "eps", "lr", "loss", "clean", "robust", "natural", "verified", "dead", "active", "unstable", "tightness",
@@ -21,7 +21,7 @@ def write(folder: Path, log: list[dict[str, Any]]) -> None:
     """The log as `log.csv`.
 
     Raises:
-        UserError: it cannot be written.
+        Unwritten: it cannot be written.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
@@ -34,4 +34,4 @@ def write(folder: Path, log: list[dict[str, Any]]) -> None:
     except OSError as e:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise UserError(f"{folder / 'log.csv'}: cannot be written ({e.strerror}); see to it, then --resume") from None
+        raise Unwritten(f"{folder / 'log.csv'}: cannot be written ({e.strerror}); see to it, then --resume") from None

@@ -4,12 +4,27 @@ An outcome (`unknown`, `timeout`) is data; misuse is a `UserError`; a broken inv
 """
 
 
+from typing import Any
+
+
 class VerifierError(Exception):
     """Root of every error this package raises on purpose."""
 
 
 class UserError(VerifierError):
     """Input that cannot be used.  The message is one line: what, where, what to do."""
+
+
+class Unwritten(UserError):
+    """A file that cannot be written, noticed only then; what was found stands.
+
+    Attributes:
+        found: what would have been returned, where that is known.
+    """
+
+    def __init__(self, message: str, found: Any = None) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 class ModelError(UserError):

@@ -16,7 +16,7 @@ from verifier.run.certification.question import check, chosen, described, posed
 from verifier.run.certification.setting import Setting
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
-from verifier.values.errors import UserError
+from verifier.values.errors import Unwritten, UserError
 
 inf = float("inf")
 Watch = Callable[[int, int], None]
@@ -79,7 +79,7 @@ def radii(  # noqa: PLR0913
         watch: told how it goes.
 
     Raises:
-        UserError: as of `run.certify.certify`.
+        UserError, Unwritten: as of `run.certify.certify`.
     """
     s, points, labels = posed(model, x, y, norm, lo, hi, device)
     check(s, points, most, timeout)
@@ -102,7 +102,10 @@ def radii(  # noqa: PLR0913
                 store.add(some)
                 for p in some:
                     trials[p.index].append(p)
-        return [_radius(s, points[i], trials[i], most, near) for i in wanted]
+        found = [_radius(s, points[i], trials[i], most, near) for i in wanted]
+    if store.lost:
+        raise Unwritten(store.lost, found)
+    return found
 
 
 def _batch(tries: dict[int, float], x: np.ndarray, y: np.ndarray) -> Batch:

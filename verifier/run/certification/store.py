@@ -35,6 +35,9 @@ class Store:
     """Points by image and radius: in a file, or (without a path) in memory alone.
 
     One process writes a file at a time.
+
+    Attributes:
+        points: what is known.  lost: why results are not kept any more; empty while they are.
     """
 
     def __init__(self, path: Path | None, about: dict[str, str]) -> None:
@@ -43,6 +46,7 @@ class Store:
         Raises:
             UserError: it is of another question, no such file, in use, or cannot be written.
         """
+        self.lost = ""
         self.path, self.points = path, dict[tuple[int, float], Point]()
         self._db: sqlite3.Connection | None = None
         if path is None:
@@ -70,8 +74,7 @@ class Store:
     def add(self, points: list[Point]) -> None:
         """Keep points, all or none; those that stood for an error or a shorter trial are replaced.
 
-        Raises:
-            UserError: they cannot be written.
+        Where they cannot be written, `lost` says why; from then on they are kept in memory alone.
         """
         rows = [
             (p.index, p.label, p.predicted, p.eps, str(p.status), p.seconds, p.timeout, p.reason,
@@ -84,9 +87,8 @@ class Store:
                 self._db.executemany(f"INSERT OR REPLACE INTO results VALUES ({','.join('?' * 9)})", rows)
                 self._db.execute("COMMIT")
             except (sqlite3.Error, OverflowError) as e:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise UserError(f"{self.path}: cannot be written ({e}); free some space, or give another") from None
+                self.lost = f"{self.path}: cannot be written ({e}); free some space, or give another"
+                self.close()
         self.points |= {(p.index, p.eps): p for p in points}
 
     def close(self) -> None:
