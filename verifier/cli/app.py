@@ -30,6 +30,11 @@ TRAINED = Writes(
 KEPT = Writes(beside=("-wal", "-shm", "-journal"))
 """Types of options that name files.  Every option has a type; `str` is for words that name none."""
 
+STATUSES = (
+    "exit status: 0 an answer; 1 a fault of this program, or a wrong answer in bench; 2 input that cannot be used; "
+    "3 an answer, but a file could not be written; 130 interrupted"
+)
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
@@ -79,7 +84,9 @@ def _refuse(message: str, status: int) -> int:
 
 def _parser(named: bool = False) -> _Parser:
     """All commands; with `named`, models of `verify` come by `--network` and not as an argument."""
-    parser = _Parser("verifier", description="Prove or refute properties of neural networks.", allow_abbrev=False)
+    parser = _Parser(
+        "verifier", description="Prove or refute properties of neural networks.", epilog=STATUSES, allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--name", action="version", version="verifier", help="show program's name and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")

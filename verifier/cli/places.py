@@ -93,7 +93,9 @@ class _Target:
             return True
 
     def meets(self, other: _Target) -> bool:
-        """Whether two options write to one file."""
+        """Whether two options write to one file, or both to standard output."""
+        if str(self.path) == "-":
+            return str(other.path) == "-"
         if self.within and other.within:
             return _same_folder(self.path, other.path)
         return other.holds(self.path) if other.within else self.holds(other.path)
