@@ -178,6 +178,7 @@ def test_json_on_standard_output(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert run([*digits, "--quiet", "--csv", "-", "--json", "-"]) == 2
     out, err = capfd.readouterr()
     assert out == "" and "standard output: given for --csv and for --json" in err
-    found = process("verify", MODEL, SAT, "--quiet", "--json", "/dev/stdout", stdout=(tmp_path / "o").open("w"))
+    with (tmp_path / "o").open("w") as file:
+        found = process("verify", MODEL, SAT, "--quiet", "--json", "/dev/stdout", stdout=file)
     first, rest = (tmp_path / "o").read_text().split("\n", 1)
     assert found.returncode == 0 and first == "sat" and json.loads(rest)["verdict"] == "sat"
