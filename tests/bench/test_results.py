@@ -37,7 +37,22 @@ def test_columns_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "empty"), ("onnx,vnnlib,seconds\na,b,1\n", "no column verdict"), ("c,o,v,0,sat,soon\n", "cannot be read")],
+    [
+        ("", "empty"),
+        ("onnx,vnnlib,seconds\na,b,1\n", "no column verdict"),
+        ("c,o,v,0,sat,soon\n", r"r\.csv:1: no row"),
+        ("c,o,v,0,sat,1\nc,o,v,0,sat\n", r"r\.csv:2: no row"),
+        ("c,o,v,0,sat,nan\n", "no row"),
+        ("c,o,v,0,sat,-1\n", "no row"),
+        ("c,o,v,0,,1\n", "no row"),
+        ("c,,v,0,sat,1\n", "no row"),
+        ("onnx/a.onnx,vnnlib/p.vnnlib,116\n", "no row"),  # a list of instances
+        ("onnx/a.onnx,vnnlib/p.vnnlib,116,unsat\n", "no row"),
+        ("Some notes about a benchmark.\nAnd more.\n", "no row"),
+        ("a,b,c,0,e,1\n", "no line of it has a result"),
+        ("onnx,vnnlib,verdict,seconds\n", "no line of it has a result"),
+        ("onnx,vnnlib,verdict,seconds\na,b,,1\n", "no row"),
+    ],
 )
 def test_what_cannot_be_read(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text(text)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +111,51 @@ def test_words() -> None:
     assert [stem(p) for p in ("a/b.onnx.gz", "b.vnnlib", "x.1.onnx")] == ["b", "b", "x.1"]
     assert stem("[('f','onnx/a.onnx')]") == "[('f','onnx/a.onnx')]"
     assert ROW.solved and ROW.wrong and not replace(ROW, expected="").wrong
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_file_in_a_folder_that_nobody_may_write_to(killed: bool) -> None:
+    """Also where a process was killed, and its last rows are still in the file beside it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "kept"
+        folder.mkdir()
+        store = Store(Path(name) / "r.sqlite")
+        number = store.begin(RUN)
+        store.add(replace(ROW, run=number))
+        if not killed:
+            store.close()
+        for file in Path(name).glob("r.sqlite*"):
+            if not file.name.endswith("-shm"):
+                shutil.copyfile(file, folder / file.name)
+        assert (folder / "r.sqlite-wal").exists() == killed
+        store.close()
+        for path, mode in ((Path(name), 0o755), (folder, 0o555)):
+            path.chmod(mode)
+        before = sorted(p.name for p in folder.iterdir())
+        out, into = os.pipe()
+        child = os.fork()
+        if child == 0:
+            if os.geteuid() == 0:  # root may write anywhere
+                os.setgid(65534)
+                os.setuid(65534)
+            try:
+                told = str([len(rows(folder / "r.sqlite", r.id)) for r in runs(folder / "r.sqlite")])
+            except BaseException as e:
+                told = repr(e)
+            os.write(into, told.encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(out, 1000) == b"[1]"
+        os.close(out)
+        os.close(into)
+        assert sorted(p.name for p in folder.iterdir()) == before
+        folder.chmod(0o755)
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "r.sqlite")
+    store.add(replace(ROW, run=store.begin(RUN)))
+    store.close()
+    before = (tmp_path / "r.sqlite").read_bytes()
+    assert len(rows(tmp_path / "r.sqlite", runs(tmp_path / "r.sqlite")[0].id)) == 1
+    assert (tmp_path / "r.sqlite").read_bytes() == before

@@ -13,8 +13,8 @@ import pytest
 
 from tests.bench.test_store import ROW
 from tests.cli.files import MODEL, ROOT, SAT, UNSAT, start
-from verifier.bench.bench import State
-from verifier.bench.store import rows
+from verifier.bench.bench import State, _reserved
+from verifier.bench.store import rows, runs
 from verifier.cli import bench
 from verifier.cli.app import run
 
@@ -109,3 +109,45 @@ def test_standing_and_durations() -> None:
 def test_the_projects_own_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", str(ROOT / "specs"), "--db", str(tmp_path / "r"), "--only", "pendulum", "--quiet"]) == 0
     assert all(r.solved and not r.wrong and r.expected for r in rows(tmp_path / "r", 1))
+
+
+def test_a_table_of_other_instances_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source, db = write(tmp_path, f"{MODEL},{UNSAT},20"), str(tmp_path / "r")
+    (tmp_path / "peer.csv").write_text("onnx,vnnlib,verdict,seconds\nother.onnx,p.vnnlib,sat,3\n")
+    for words in (["bench", source, "--db", db], ["report", db, "-o", str(tmp_path / "r.html")]):
+        assert run([*words, "--compare", str(tmp_path / "peer.csv")]) == 0
+        assert "is about these instances; they are matched by the names" in capfd.readouterr().err
+    (tmp_path / "peer.csv").write_text(f"onnx,vnnlib,verdict,seconds\n{MODEL},{UNSAT},unsat,3\n")
+    assert run(["bench", source, "--db", db, "--compare", str(tmp_path / "peer.csv")]) == 0
+    assert "about these" not in capfd.readouterr().err
+
+
+def test_runs_are_listed_and_deleted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source, db = write(tmp_path, f"{MODEL},{UNSAT},20"), tmp_path / "r.sqlite"
+    command = ["bench", "--db", str(db)]
+    for more in ([], ["--timeout", "9"], ["--timeout", "8"]):
+        assert run([*command, source, "--quiet", *more]) == 0
+    capfd.readouterr()
+    assert run([*command, "--list"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["1", "2", "3"] and all("1 of 1 results" in line for line in lines)
+    before = rows(db, 2)
+    assert run([*command, "--delete", "1,3"]) == 0
+    assert [line.split()[:3] for line in capfd.readouterr().out.splitlines()] == [
+        ["deleted", "run", "1:"], ["deleted", "run", "3:"]
+    ]  # fmt: skip
+    assert [r.id for r in runs(db)] == [2] and rows(db, 2) == before and rows(db, 1) == rows(db, 3) == []
+    assert run([*command, source, "--quiet"]) == 0  # what was deleted is run again
+    assert "0 were there before" in capfd.readouterr().out
+    for words, said in (
+        (["--delete", "9"], "has no run 9"), (["--delete", "x"], "not numbers of runs"),
+        (["--delete", ""], "give numbers"),
+        (["--delete", "2", source], "give one of them"), (["--delete", "2", "--list"], "give one of them"),
+        ([], "no FOLDER or LIST"),
+    ):  # fmt: skip
+        assert run([*command, *words]) == 2
+        out, err = capfd.readouterr()
+        assert out == "" and err.count("\n") == 1 and said in err
+    with _reserved(db):
+        assert run([*command, "--delete", "2"]) == 2 and "another bench" in capfd.readouterr().err
+    assert run(["bench", "--db", str(tmp_path / "gone"), "--list"]) == 2 and not (tmp_path / "gone").exists()

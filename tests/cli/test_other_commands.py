@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,28 @@ def test_bound_of_an_empty_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert run(["bound", MODEL, str(tmp_path / "p.vnnlib")]) == 2
     out, err = capfd.readouterr()
     assert out == "" and "contradicts itself" in err and err.count("\n") == 1
+
+
+def test_bound_of_a_set_and_as_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "n.onnx").write_bytes(dense([[1.0, -2.0], [0.5, 0.0]]))
+    (tmp_path / "p.vnnlib").write_text(spec("(assert (>= Y_0 Y_1))", 2, 2, (-0.5, 0.5)))
+    net, box = str(tmp_path / "n.onnx"), ["--input", "0,0", "--eps", "1/2"]
+    by_spec = printed(capfd, "bound", net, str(tmp_path / "p.vnnlib"))
+    by_set = printed(capfd, "bound", net, *box)
+    ends = [[float(v) for line in text.splitlines() for v in line.split()[1:]] for text in (by_set, by_spec)]
+    assert ends[0] == pytest.approx(ends[1], abs=1e-12) and by_set.startswith("Y_0 ") and len(ends[0]) == 4
+    cut = json.loads(printed(capfd, "bound", net, *box, "--lo", "0", "--json", "-"))
+    assert [o["name"] for o in cut["outputs"]] == ["Y_0", "Y_1"] and cut["question"]["eps"] == 0.5
+    assert [o["lower"] for o in cut["outputs"]] == pytest.approx([-1.0, 0.0], abs=1e-12)
+    assert [o["upper"] for o in cut["outputs"]] == pytest.approx([0.5, 0.25], abs=1e-12)
+    ball = json.loads(printed(capfd, "bound", net, *box, "--ball", "1", "--json", "-"))
+    assert ball["outputs"][0]["upper"] == pytest.approx(1.0, abs=1e-12)
+    assert printed(capfd, "bound", net, *box, "--json", str(tmp_path / "j")) == by_set
+    assert json.loads((tmp_path / "j").read_text())["outputs"][0]["lower"] == ends[0][0]
+    for words, said in (
+        ([], "no set of inputs"), (["--input", "0,0"], "no set of inputs"), (["--input", "0,0", "--eps", "x"], "8/255"),
+        ([str(tmp_path / "p.vnnlib"), *box], "give one of them"), (["--input", "0,0,0", "--eps", "1"], "3 entries"),
+    ):  # fmt: skip
+        assert run(["bound", net, *words]) == 2
+        out, err = capfd.readouterr()
+        assert out == "" and said in err and err.count("\n") == 1

@@ -14,7 +14,8 @@ import onnx
 import pytest
 
 from tests.cli.files import MODEL, SAT, UNSAT, dense
-from verifier.cli.app import _parser, run
+from verifier.cli.app import run
+from verifier.cli.options import parser
 from verifier.cli.places import Reads, Writes
 
 NAMED = "verify --network"
@@ -25,8 +26,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     """Every command's parser; `verify` also as it is with `--network`."""
     found: dict[str, argparse.ArgumentParser] = {}
     for named in (False, True):
-        parser = _parser(named)
-        (every,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        whole = parser(named)
+        (every,) = (a for a in whole._actions if isinstance(a, argparse._SubParsersAction))
         found |= {name: c for name, c in every.choices.items() if not named}
         if named:
             found[NAMED] = every.choices["verify"]

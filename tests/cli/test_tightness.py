@@ -13,6 +13,7 @@ import pytest
 import verifier
 from tests.cli.files import dense
 from verifier.cli.app import run
+from verifier.cli.data import read
 from verifier.run.tightness import profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,3 +120,15 @@ def test_help_needs_neither_torch_nor_pictures() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "--theory" in done.stdout
+
+
+def test_data_as_certify_takes_them(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Test inputs alone, or `x` and `y`, as well as a whole data set."""
+    x, y = read("digits")
+    np.savez(tmp_path / "a.npz", x_test=x, y_test=y)
+    np.savez(tmp_path / "b.npz", x=x, y=y)
+    said = []
+    for source in ("digits", str(tmp_path / "a.npz"), str(tmp_path / "b.npz")):
+        assert run(["tightness", str(ROOT / "models/digits_fc.onnx"), "--data", source, "--count", "5", "--quiet"]) == 0
+        said.append(capfd.readouterr().out)
+    assert said[0] == said[1] == said[2] != ""

@@ -99,6 +99,12 @@ def test_a_run_is_not_written_over(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert (out / "checkpoint.pt").read_bytes() == before
 
 
+def test_nothing_to_go_on_with_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    said = _refused(capfd, "--config", str(_write(tmp_path, epochs=1)), "--out", str(out), "--resume")
+    assert "no checkpoint.pt to go on from" in said and not out.exists()
+
+
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = _write(tmp_path, epochs=25)
     whole, halves = tmp_path / "whole", tmp_path / "halves"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from sklearn.datasets import load_digits
 
 import verifier
 from tests.cli.files import ROOT, dense
-from verifier.run.certification import ladder
+from verifier.run.certification import ladder, workers
 from verifier.run.certification.points import Status
 from verifier.run.certification.radius import distance
+from verifier.run.certification.single import Decided
 
 FC = str(ROOT / "models/digits_fc.onnx")
 inf = float("inf")
@@ -106,3 +108,32 @@ def test_distances_are_rounded_up(norm: float) -> None:
 def test_bad_numbers(digits: Any, most: float, tolerance: float | None) -> None:
     with pytest.raises(verifier.UserError, match="above 0"):
         verifier.radii(FC, *digits, most, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_timeout_is_of_an_image_not_of_a_trial(jobs: int, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every trial gets a share of what is left, and all together no more than the image has."""
+    x, y = digits
+    given: list[tuple[int, float]] = []
+    if jobs == 1:
+
+        def slow(s: Any, b: Any, timeout: float) -> Decided:
+            given.append((int(b.index[0]), timeout))
+            time.sleep(min(timeout, 0.3))
+            return Decided(Status.UNKNOWN, "out of time")
+
+        monkeypatch.setattr(ladder, "single", slow)
+    else:
+
+        def asked(self: Any, b: Any) -> tuple[Status, str, None]:
+            given.append((int(b.index[0]), min(self._timeout, float(b.left[0]))))
+            time.sleep(0.3 if given[-1][1] > 0.3 else given[-1][1])
+            return Status.UNKNOWN, "out of time", None
+
+        monkeypatch.setattr(workers._Hand, "_ask", asked)
+    found = verifier.radii(FC, x, y, 0.06, lo=0, hi=1, timeout=1.0, indices=range(18, 24), jobs=jobs)
+    assert len({i for i, _ in given}) >= 2
+    for r in found:
+        some = [t for i, t in given if i == r.index]
+        assert len(some) < 2 or some[0] < 0.5  # the first one does not take it all
+        assert sum(min(t, 0.3) for t in some) <= 1.0 + 1e-6 and r.trials >= len(some)

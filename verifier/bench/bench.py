@@ -17,7 +17,7 @@ from verifier.bench import results
 from verifier.bench.instances import Instance, read
 from verifier.bench.pool import Pool
 from verifier.bench.server import Job
-from verifier.bench.store import Row, Run, Store
+from verifier.bench.store import Row, Run, Store, runs
 from verifier.run.machine import at_hand, machine, memory, version
 from verifier.values.errors import Unwritten, UserError
 
@@ -146,6 +146,22 @@ def bench(
         if left:
             _work(state, store, settings, digests, watch)
         return state
+
+
+def delete(db: Path, some: list[int]) -> list[Run]:
+    """Take runs out of a file of results; those that are gone.
+
+    Raises:
+        UserError: the file is none, is in use, or has no such run.
+    """
+    every = {r.id: r for r in runs(db)}
+    for number in some:
+        if number not in every:
+            have = ", ".join(map(str, every)) or "none"
+            raise UserError(f"{db}: has no run {number}; its runs are {have} (`verifier bench --db {db} --list`)")
+    with _reserved(db), _opened(db) as store:
+        store.delete(some)
+    return [every[number] for number in dict.fromkeys(some)]
 
 
 def _work(state: State, store: Store, settings: Settings, digests: dict[Key, str], watch: Watch | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from pathlib import Path
 
 from verifier.bench.store import Row
@@ -20,6 +22,8 @@ _COLUMNS = {
 """What columns may be called, the first one first; without a first line of names they are the competition's."""
 _COMPETITION = dict(category=0, onnx=1, vnnlib=2, verdict=4, seconds=5)
 _WORDS = {"holds": "unsat", "violated": "sat", "timed-out": "timeout", "memory": "memory"}
+_ENDED = re.compile("timeout|error|no_result|memory|crash|killed")
+"""What tools and scripts call it, in words of their own, where there is no answer."""
 _VERDICTS = ("sat", "unsat", "unknown", "timeout", "error")
 
 
@@ -47,16 +51,19 @@ def read(path: Path) -> list[Row]:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
-            lines = [row for row in csv.reader(f, skipinitialspace=True) if any(cell.strip() for cell in row)]
+            reader = csv.reader(f, skipinitialspace=True)
+            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: cannot be read as a table of results ({e})") from None
     if not lines:
         raise UserError(f"{path}: is empty; a table of results is due")
-    first = [cell.strip() for cell in lines[0]]
+    first = [cell.strip() for cell in lines[0][1]]
     columns, rest = _COMPETITION, lines
     if "onnx" in first or "model" in first:
         columns, rest = _named(path, first), lines[1:]
-    rows = [_row(path, cells, columns) for cells in rest]
+    rows = [_row(path, number, cells, columns) for number, cells in rest]
+    if not any(r.verdict != "error" or _ENDED.search(r.reason or r.verdict) for r in rows):
+        raise UserError(f"{path}: no line of it has a result such as sat, unsat or timeout; a table of results is due")
     return list({(r.onnx, r.vnnlib, r.timeout): r for r in rows}.values())
 
 
@@ -71,13 +78,20 @@ def _named(path: Path, first: list[str]) -> dict[str, int]:
     return columns
 
 
-def _row(path: Path, cells: list[str], columns: dict[str, int]) -> Row:
+def _row(path: Path, number: int, cells: list[str], columns: dict[str, int]) -> Row:
     cell = {name: cells[i].strip() if i < len(cells) else "" for name, i in columns.items()}
     word = cell["verdict"].lower()
     verdict = _WORDS.get(word, word if word in _VERDICTS else "error")
     try:
+        if not (cell["onnx"] and cell["vnnlib"] and word and (cell["seconds"] or columns is not _COMPETITION)):
+            raise ValueError
         seconds, timeout = float(cell["seconds"] or 0), float(cell.get("timeout") or 0)
+        if not (0 <= seconds < math.inf and 0 <= timeout < math.inf):
+            raise ValueError
     except ValueError:
-        raise UserError(f"{path}: cannot be read as a table of results: {','.join(cells)[:80]}") from None
+        raise UserError(
+            f"{path}:{number}: no row of a table of results: {','.join(cells)[:80]}; write category, network, "
+            "property, seconds of preparation, result, seconds, or name the columns in the first line"
+        ) from None
     reason = "" if word == verdict or not word else word
     return Row(0, cell.get("category", ""), cell["onnx"], cell["vnnlib"], timeout, "", verdict, seconds, reason)

@@ -34,11 +34,12 @@ Standard library only, so that a report opens fast.  One writer, any number of r
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,14 @@ class Store:
         """The results of a run so far, in the order in which they came."""
         return [_row(r) for r in self._c.execute("SELECT * FROM results WHERE run = ? ORDER BY ended, rowid", (run,))]
 
+    def delete(self, some: list[int]) -> None:
+        """Forget runs and their results, and give their room back."""
+        with self._all_or_nothing() as c:
+            for table, name in (("results", "run"), ("runs", "id")):
+                c.executemany(f"DELETE FROM {table} WHERE {name} = ?", [(number,) for number in some])
+        with suppress(sqlite3.Error):  # which takes as much room again, for a moment
+            self._c.execute("VACUUM")
+
     def digests(self) -> dict[str, tuple[int, int, str]]:
         """Path -> size in bytes, time of change in nanoseconds, SHA-256, as last seen."""
         found = self._c.execute("SELECT path, size, changed, digest FROM files")
@@ -302,12 +311,39 @@ def _reading(db: str | Path) -> Iterator[sqlite3.Connection]:
     if not db.is_file():
         raise UserError(f"{db}: no such file; `verifier bench` writes one")
     try:
-        with closing(sqlite3.connect(db, timeout=30.0)) as c:
+        with _connected(db) as c:
             c.row_factory = sqlite3.Row
             _check(c, db)
             yield c
-    except sqlite3.Error as e:
+    except (sqlite3.Error, OSError) as e:
         raise _refusal(db, e) from None
+
+
+@contextmanager
+def _connected(db: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that writes nothing.
+
+    SQLite reads a file in write-ahead mode with the help of two others beside it, which it may have to make.  In a
+    folder where it may not, what is there is copied and read elsewhere.
+    """
+    with closing(sqlite3.connect(f"{db.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)) as c:
+        try:
+            c.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError:
+            if os.access(db.resolve().parent, os.W_OK):
+                raise
+        else:
+            yield c
+            return
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        for ending in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(f"{db.resolve()}{ending}", f"{folder}/copy{ending}")
+        with closing(sqlite3.connect(f"{folder}/copy", timeout=30.0)) as c:
+            yield c
 
 
 def _check(c: sqlite3.Connection, db: Path, new: bool = False) -> None:
@@ -319,7 +355,7 @@ def _check(c: sqlite3.Connection, db: Path, new: bool = False) -> None:
         raise UserError(f"{db}: {what}, not results in version {_VERSION}; choose another file")
 
 
-def _refusal(db: Path, e: sqlite3.Error) -> UserError:
+def _refusal(db: Path, e: sqlite3.Error | OSError) -> UserError:
     return UserError(f"{db}: cannot be used as a file of results ({e}); choose another file")
 
 

@@ -55,6 +55,11 @@ class Family:
         return self.counts["sat"] + self.counts["unsat"]
 
 
+def strange(other: str) -> str:
+    """What is said of results beside ours that have no instance in common with them."""
+    return f"nothing of {other} is about these instances; they are matched by the names of network and property files"
+
+
 def families(pairs: Pairs, beside: bool) -> list[Family]:
     """One a benchmark, in order of their first results; where there are several, `all` at the end."""
     by_name: dict[str, Pairs] = {}

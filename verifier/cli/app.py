@@ -1,46 +1,20 @@
-"""Commands and options, and what an error looks like.
+"""Commands, and what an error looks like.
 
 Written with argparse: importing a friendlier library takes a third of the time of a whole easy answer.
 """
 
 from __future__ import annotations
 
-import argparse
 import errno
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
 
-from verifier import __version__
-from verifier.cli import sources
-from verifier.cli.capabilities import CAPABILITIES
 from verifier.cli.networks import models
-from verifier.cli.places import Reads, Writes, check
-from verifier.values.errors import Unwritten, UserError, VerifierError
+from verifier.cli.options import parser
+from verifier.cli.places import check
+from verifier.values.errors import Unwritten, VerifierError
 
-MODEL, SPEC, DATA = Reads(files=sources.of_model), Reads(), Reads(files=sources.of_data)
-INPUT, TABLE = Reads(), Reads(Path)
-FILE, TEXT = Writes(), Writes(stream=True)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What a system says where nothing more can be written: no fault of ours."""
-TRAINED = Writes(
-    within=("checkpoint.pt*", "log.csv*", "model.onnx", "events.out.tfevents*"), default=lambda a: Path(a.config.stem)
-)
-KEPT = Writes(beside=("-wal", "-shm", "-journal"))
-"""Types of options that name files.  Every option has a type; `str` is for words that name none."""
-
-STATUSES = (
-    "exit status: 0 an answer; 1 a fault of this program, or a wrong answer in bench; 2 input that cannot be used; "
-    "3 an answer, but a file could not be written; 130 interrupted"
-)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see `{self.prog} --help`")
 
 
 def run(arguments: list[str]) -> int:
@@ -82,256 +56,9 @@ def _refuse(message: str, status: int) -> int:
     return status
 
 
-def _parser(named: bool = False) -> _Parser:
-    """All commands; with `named`, models of `verify` come by `--network` and not as an argument."""
-    parser = _Parser(
-        "verifier", description="Prove or refute properties of neural networks.", epilog=STATUSES, allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--name", action="version", version="verifier", help="show program's name and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-
-    def add(name: str, what: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
-        command.set_defaults(parser=command)
-        return command
-
-    verify = add("verify", "Is there an input that satisfies the property?  Prints sat, unsat, unknown or timeout.")
-    if named:
-        verify.usage = "verifier verify SPEC --network NAME=FILE [--network NAME=FILE ...] [options]"
-        verify.set_defaults(model=None)
-        verify.add_argument("spec", metavar="SPEC", type=SPEC, help="a .vnnlib or .vnnlib.gz file")
-    else:
-        _add_model_and_spec(verify)
-    verify.add_argument(
-        "--network", metavar="NAME=FILE", type=Reads(files=sources.of_network), action="append",
-        help="in place of MODEL: a model for a network of SPEC",
-    )  # fmt: skip
-    verify.add_argument("--timeout", metavar="S", type=_seconds, help="seconds, counted from the start of the process")
-    verify.add_argument("--results", metavar="FILE", type=FILE, help="write the verdict in the competition's format")
-    verify.add_argument("--certificate", metavar="FILE", type=FILE, help="write a proof of unsat (not available yet)")
-    verify.add_argument(
-        "--json", metavar="FILE", type=TEXT, help="write verdict, counterexample and statistics as JSON"
-    )
-    verify.add_argument(
-        "--serialise-assignments",
-        metavar="DIR",
-        type=Writes(within=("*.pb",)),
-        help="write each variable's value to DIR/NAME.pb (2.0)",
-    )
-    verify.add_argument(
-        "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
-    )
-    verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
-    verify.add_argument("--explain", action="store_true", help="say what is done, from what facts, and what is open")
-    verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-
-    bound = add("bound", "Bounds of every output on a property's input box, one line an output: name, lower, upper.")
-    _add_model_and_spec(bound)
-    methods = ("interval", "forward", "crown", "alpha-crown")
-    bound.add_argument("--method", default="crown", choices=methods, help="how (crown)")
-    bound.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
-
-    _add_sensitivity(add)
-    _add_train(add)
-    _add_tightness(add)
-    _add_bench(add)
-    _add_report(add)
-    _add_certify(add)
-
-    supports = add("supports", "What this program can do, in the terms of the VNN-LIB standard.")
-    ask = supports.add_mutually_exclusive_group(required=True)
-    for capability in CAPABILITIES:
-        ask.add_argument(f"--{capability}", dest="capability", action="store_const", const=capability)
-
-    info = add("info", "What is in a model; without one, which operators are supported.")
-    info.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
-    return parser
-
-
-def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """`lipschitz` and `monotone`."""
-    constant = add("lipschitz", "Bounds of the local Lipschitz constant on a set, then of each output's.")
-    rising = add("monotone", "Does an output rise or fall with an input, everywhere on a set?")
-    for command in (constant, rising):
-        command.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
-        _add_input_set(command)
-        command.add_argument(
-            "--timeout", metavar="S", type=_seconds, default=60.0, help="seconds from the start of the process (60)"
-        )
-        command.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
-        command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-    constant.add_argument(
-        "--norm", metavar="P[,Q]", type=str, help="norms of input and output, from 1 to inf (the ball's)"
-    )
-    constant.add_argument("--outputs", metavar="I,J", type=str, help="which outputs count (all)")
-    constant.add_argument("--margins", metavar="I", type=int, help="in their place: output I less each of the others")
-    constant.add_argument("--each", action="store_true", help="narrow every output's bounds, not the largest's")
-    constant.add_argument("--tolerance", metavar="T", type=float, default=1e-4, help="relative gap to stop at (1e-4)")
-    constant.add_argument(
-        "--jacobian", metavar="FILE", type=FILE, help="write bounds of every entry: a table .csv, a picture .png"
-    )
-    rising.add_argument("--input-index", metavar="I", type=int, required=True, help="which input grows, from 0")
-    rising.add_argument("--output-index", metavar="O", type=int, default=0, help="which output, from 0 (0)")
-    rising.add_argument("--tolerance", metavar="T", type=float, default=1e-9, help="derivatives that count as 0 (1e-9)")
-
-
-def _add_train(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """`train`."""
-    train = add("train", "Train a network that can be certified; writes its checkpoint, log and ONNX file.")
-    train.add_argument(
-        "--config", metavar="FILE", type=Reads(Path, sources.of_recipe), required=True, help="the recipe, a .toml file"
-    )
-    train.add_argument(
-        "--data", metavar="SOURCE", type=DATA, help="in place of the recipe's: digits, an .npz file, a folder"
-    )
-    train.add_argument("--out", metavar="FOLDER", type=TRAINED, help="where to write (the recipe's name)")
-    train.add_argument("--resume", action="store_true", help="go on from the checkpoint in that folder")
-    train.add_argument("--seed", metavar="N", type=int, help="in place of the recipe's")
-    train.add_argument("--epochs", metavar="N", type=int, help="in place of the recipe's")
-    train.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to compute (cpu)")
-    train.add_argument("--threads", metavar="N", type=int, default=0, help="threads to compute with (torch's choice)")
-    train.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-
-
-def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """`bench`."""
-    bench = add("bench", "Run a benchmark; results go into a file as they come, and the same command resumes.")
-    bench.add_argument(
-        "source",
-        metavar="FOLDER|LIST",
-        type=Reads(Path, sources.of_instances),
-        help="a folder of VNN-COMP's, or an instances.csv",
-    )
-    bench.add_argument(
-        "--db", metavar="FILE", type=KEPT, default=Path("runs.sqlite"), help="the file of results (runs.sqlite)"
-    )
-    bench.add_argument("--csv", metavar="FILE", type=TEXT, help="write the results in the competition's format, too")
-    bench.add_argument("--compare", metavar="FILE", type=TABLE, help="a table of another tool's results, to put beside")
-    bench.add_argument(
-        "--only", metavar="TEXT[,TEXT]", type=str, default="", help="instances whose names hold or match one"
-    )
-    bench.add_argument("--jobs", metavar="N", type=int, default=1, help="instances at once (1)")
-    bench.add_argument("--threads", metavar="N", type=int, default=0, help="cores of each (those at hand, shared out)")
-    bench.add_argument(
-        "--memory", metavar="GB", type=float, default=0.0, help="of each (most of the machine's, shared out)"
-    )
-    bench.add_argument("--timeout", metavar="S", type=_seconds, help="cap of every timeout, seconds")
-    bench.add_argument("--fresh", action="store_true", help="a new interpreter for each, as a user would start it")
-    bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
-    bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-
-
-def _add_report(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """`report`."""
-    report = add("report", "One page of the results that `bench` keeps: plots, tables, every instance and why.")
-    report.add_argument("db", metavar="FILE", type=Reads(Path, sources.of_table), help="the file of results")
-    report.add_argument(
-        "-o", "--output", metavar="PAGE", type=Writes(default=sources.page), help="where to write (report.html)"
-    )
-    report.add_argument("--list", action="store_true", help="list the runs in FILE, and write nothing")
-    report.add_argument(
-        "--run", metavar="N[,N]", type=str, help="runs to show (all of the latest version and settings)"
-    )
-    report.add_argument("--against", metavar="N[,N]|none", type=str, help="runs to put beside (the latest other ones)")
-    report.add_argument("--compare", metavar="TABLE", type=TABLE, help="in their place: another tool's results, a .csv")
-    report.add_argument(
-        "--figures",
-        metavar="FOLDER",
-        type=Writes(within=("*.svg", "*.png")),
-        help="write plots and pictures as files, too",
-    )
-    report.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-
-
-def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """`certify`."""
-    command = add("certify", "Certified accuracy of a data set: natural, attacked, proved by which bounds, unknown.")
-    command.add_argument("--model", metavar="MODEL", type=MODEL, required=True, help="an .onnx or .onnx.gz file")
-    command.add_argument(
-        "--data",
-        metavar="SOURCE",
-        type=DATA,
-        required=True,
-        help="test images of digits, an .npz file, or a folder of files",
-    )
-    command.add_argument(
-        "--eps", metavar="E", type=str, required=True, help="radius of the balls: a number, or such as 8/255"
-    )
-    command.add_argument("--norm", choices=("inf", "2", "1"), default="inf", help="of the balls (inf)")
-    command.add_argument("--lo", metavar="L", type=float, default=0.0, help="no input is below this (0; -inf for none)")
-    command.add_argument("--hi", metavar="H", type=float, default=1.0, help="no input is above this (1; inf for none)")
-    command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds for one image (60)")
-    command.add_argument("--count", metavar="N", type=int, help="the first N images (all)")
-    command.add_argument("--range", metavar="A:B", type=str, help="images A, A + 1, ..., B - 1 (all)")
-    command.add_argument(
-        "--db", metavar="FILE", type=KEPT, help="keep results there as they come; the same command goes on from them"
-    )
-    command.add_argument("--csv", metavar="FILE", type=TEXT, help="write a row an image")
-    command.add_argument("--json", metavar="FILE", type=TEXT, help="write everything as JSON")
-    command.add_argument("--counterexamples", metavar="FILE", type=FILE, help="write those found to an .npz file")
-    command.add_argument(
-        "--report", metavar="PAGE", type=FILE, help="write a page for a browser: plots and every image"
-    )
-    command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
-    command.add_argument("--tolerance", metavar="T", type=float, help="of radii, absolute (a hundredth of E)")
-    command.add_argument("--jobs", metavar="N", type=int, default=1, help="images searched at once (1)")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
-    command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-
-
-def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """`tightness`."""
-    tight = add("tightness", "How much of the interval bounds' width is real: mean, then each output's tightness.")
-    tight.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
-    _add_input_set(tight)
-    tight.add_argument(
-        "--data", metavar="SOURCE", type=DATA, help="in place of --input: test inputs of digits, an .npz, a folder"
-    )
-    tight.add_argument("--count", metavar="N", type=int, default=100, help="so many of them (100)")
-    tight.add_argument("--kind", default="local", choices=("local", "linear"), help="at the inputs, or without ReLUs")
-    tight.add_argument("--plot", metavar="FILE", type=FILE, help="draw it layer by layer: .png, .svg or .pdf")
-    tight.add_argument("--theory", metavar="FILE", type=FILE, help="draw what theory expects by width and depth")
-    tight.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
-    tight.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-
-
-def _add_input_set(command: argparse.ArgumentParser) -> None:
-    """Options that describe a set of inputs."""
-    group = command.add_argument_group("the set of inputs")
-    group.add_argument(
-        "--input",
-        metavar="X",
-        type=INPUT,
-        help="its centre: a .npy or text file of numbers, or numbers: --input=-1,0.2",
-    )
-    group.add_argument("--eps", metavar="E", type=float, help="its radius")
-    group.add_argument("--ball", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
-    group.add_argument("--lo", type=float, help="nothing below this number")
-    group.add_argument("--hi", type=float, help="nothing above this number")
-    group.add_argument(
-        "--spec", metavar="SPEC", type=SPEC, help="in place of these: the input box of a .vnnlib property"
-    )
-
-
-def _add_model_and_spec(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
-    command.add_argument("spec", metavar="SPEC", type=SPEC, help="a .vnnlib or .vnnlib.gz file")
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"'{text}' where a number of seconds is due, not negative")
-    return value
-
-
 def _dispatch(arguments: list[str]) -> None:
     """Import the command that is asked for, and run it."""
-    a = _parser(any(word.split("=")[0] == "--network" for word in arguments)).parse_args(arguments)
+    a = parser(any(word.split("=")[0] == "--network" for word in arguments)).parse_args(arguments)
     if a.command is not None:
         check(a.parser, a)
     if a.command == "verify":
@@ -344,7 +71,7 @@ def _dispatch(arguments: list[str]) -> None:
     elif a.command == "bound":
         from verifier.cli import bound
 
-        bound.command(a.model, a.spec, a.method, a.device)
+        bound.command(a)
     elif a.command in ("lipschitz", "monotone"):
         from verifier.cli import lipschitz
 
@@ -378,4 +105,4 @@ def _dispatch(arguments: list[str]) -> None:
 
         info.command(a.model)
     else:
-        _parser().print_help()
+        parser().print_help()

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from verifier.bench import results
-from verifier.bench.bench import Settings, State, Watch, bench
+from verifier.bench.bench import Settings, State, Watch, bench, delete
 from verifier.bench.store import Row, contradict, pairs
-from verifier.bench.summary import Family, families
+from verifier.bench.summary import Family, families, strange
 from verifier.cli.write import Answer
-from verifier.values.errors import Unwritten
+from verifier.values.errors import Unwritten, UserError
 
 
 def command(a: argparse.Namespace) -> None:
@@ -24,6 +24,11 @@ def command(a: argparse.Namespace) -> None:
         SystemExit: status 1 where an answer contradicts the expected one.
         UserError: input that cannot be used.
     """
+    if a.list or a.delete is not None:
+        _kept(a)
+        return
+    if a.source is None:
+        raise UserError("no FOLDER or LIST of instances; name one, or --list what the file of results holds")
     settings = Settings(a.jobs, a.threads, a.memory, a.device, a.fresh, a.timeout)
     answer, seen = Answer(a.csv), dict[str, State]()
     try:
@@ -42,11 +47,32 @@ def command(a: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print(f"verifier: what has ended is in {a.db}; the same command goes on", file=sys.stderr)
         raise
+    if a.compare is not None and not a.quiet and all(other is None for _, other in pairs(state.rows, state.others)):
+        print(f"verifier: {strange(str(a.compare))}", file=sys.stderr)
     answer.say(summary(state, a.db))
     answer.write(a.csv, lambda: results.table(state.rows))
     answer.done()
     if any(r.wrong for r in state.rows):
         raise SystemExit(1)
+
+
+def _kept(a: argparse.Namespace) -> None:
+    """List the runs of a file, or take some out."""
+    from verifier.cli.report import numbers
+    from verifier.report.content import label, listed
+
+    if a.source is not None or (a.list and a.delete is not None):
+        both = "--list and --delete" if a.source is None else f"{a.source} and {'--list' if a.list else '--delete'}"
+        raise UserError(f"{both}: give one of them")
+    if a.list:
+        print("\n".join(listed(a.db)))
+        return
+    how = f"verifier bench --db {a.db} --list"
+    some = numbers("--delete", a.delete, how)
+    if not some:
+        raise UserError(f"--delete: give numbers of runs; `{how}` shows them")
+    for run in delete(a.db, some):
+        print(f"deleted run {run.id}: {label([run])} on {run.source}")
 
 
 @contextmanager

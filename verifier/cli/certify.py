@@ -8,7 +8,6 @@ import io
 import json
 import math
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from verifier.cli.data import number, read
 from verifier.cli.write import Answer
 from verifier.run.certification.points import NAMES, RUNGS, Point, Status
 from verifier.run.certification.radius import Radius, radii
 from verifier.run.certify import Certified, Standing, certify
-from verifier.train import data
 from verifier.values.errors import Unwritten, UserError
 
 
@@ -90,42 +89,6 @@ def _about(a: argparse.Namespace, n: int) -> dict[str, str]:
     """What was asked, for the head of a page."""
     asked = {"model": a.model, "data": a.data, "images": f"{n:,}", "eps": a.eps, "norm": a.norm}
     return asked | {"range": f"{a.lo:g} .. {a.hi:g}", "seconds an image": f"{a.timeout:g}"}
-
-
-def number(text: str) -> float:
-    """A radius: a number or a fraction such as 8/255, not negative.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        top, _, below = text.partition("/")
-        value = float(top) / (float(below) if below else 1.0)
-    except (ValueError, ZeroDivisionError):
-        value = float("nan")
-    if not (0 <= value < float("inf")):
-        raise UserError(f"--eps {text}: give a number or a fraction such as 8/255, not negative")
-    return value
-
-
-def read(source: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `[N, *shape]` and classes `[N]` of the test part; an .npz file may have that part alone.
-
-    Raises:
-        UserError: they are not there, or not what they should be.
-    """
-    path = Path(source)
-    if path.suffix == ".npz" and path.is_file():
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
-                for names in (("x_test", "y_test"), ("x", "y")):
-                    if "x_train" not in f.files and set(names) <= set(f.files):
-                        x = data.images(f[names[0]], f"{path}: {names[0]}")
-                        return x, data.labels(f[names[1]], len(x), f"{path}: {names[1]}")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            pass  # the reader below says what is wrong
-    whole = data.read(source)
-    return whole.x_test, whole.y_test
 
 
 def images(count: int | None, span: str | None, n: int) -> Sequence[int]:

@@ -46,12 +46,14 @@ class Writes:
         beside: endings of more files that are written beside it.
         within: for a folder, what the names of files look like that are written there.
         default: the value where the option is not given.
+        unless: another option, with which nothing is written.
     """
 
     stream: bool = False
     beside: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
-    default: Callable[[argparse.Namespace], Path | None] | None = None
+    default: Callable[[argparse.Namespace], Path] | None = None
+    unless: str = ""
 
     def __call__(self, text: str) -> Path:
         """The option's value."""
@@ -147,7 +149,7 @@ def _targets(command: argparse.ArgumentParser, a: argparse.Namespace) -> Iterato
 def _given(command: argparse.ArgumentParser, a: argparse.Namespace, kind: type) -> Iterator[tuple[str, Any, Any]]:
     """Options of a kind: name, type, and each value."""
     for option in command._actions:
-        if isinstance(option.type, kind):
+        if isinstance(option.type, kind) and not getattr(a, getattr(option.type, "unless", ""), False):
             value = getattr(a, option.dest, None)
             default = getattr(option.type, "default", None)
             if value is None and default is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from verifier.bench.summary import strange
 from verifier.cli.progress import Watch
-from verifier.cli.sources import PAGE
 from verifier.cli.write import check_folder, replace
 from verifier.report.content import Content, collect, listed
 from verifier.values.errors import UserError
@@ -21,7 +21,7 @@ def command(a: argparse.Namespace) -> None:
     if a.list:
         print("\n".join(listed(a.db)))
         return
-    content = collect(a.db, _numbers("--run", a.run) or None, _against(a.against), a.compare)
+    content = collect(a.db, numbers("--run", a.run) or None, _against(a.against), a.compare)
     if a.figures is not None:
         check_folder(a.figures)
         _write_figures(a.figures, content)
@@ -31,10 +31,11 @@ def command(a: argparse.Namespace) -> None:
     shown = Watch(a.quiet)
     text = page(content, lambda n: shown.note(f"drawing: {n:,} of {len(content.pairs):,} instances", None))
     shown.close()
-    output = a.output or PAGE
     beside = f", beside {content.theirs.label}" if content.theirs is not None else ""
-    replace(output, text)
-    print(f"{output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {_size(len(text))}")
+    replace(a.output, text)
+    print(f"{a.output}: {len(content.pairs):,} instances of {content.mine.label}{beside}; {_size(len(text))}")
+    if content.theirs is not None and not any(other is not None for _, other in content.pairs):
+        shown.say(strange(content.theirs.label))
     if content.disagreements:
         print(f"answers that contradict each other: {len(content.disagreements)}, marked red")
 
@@ -59,10 +60,10 @@ def _size(n: int) -> str:
 
 
 def _against(text: str | None) -> list[int] | None:
-    return [] if text == "none" else _numbers("--against", text) if text is not None else None
+    return [] if text == "none" else numbers("--against", text) if text is not None else None
 
 
-def _numbers(option: str, text: str | None) -> list[int]:
+def numbers(option: str, text: str | None, how: str = "verifier report FILE --list") -> list[int]:
     """Numbers of runs.
 
     Raises:
@@ -71,4 +72,4 @@ def _numbers(option: str, text: str | None) -> list[int]:
     try:
         return [int(word) for word in (text or "").split(",") if word.strip()]
     except ValueError:
-        raise UserError(f"{option} {text}: not numbers of runs; `verifier report FILE --list` shows them") from None
+        raise UserError(f"{option} {text}: not numbers of runs; `{how}` shows them") from None

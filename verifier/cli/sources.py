@@ -13,8 +13,6 @@ from pathlib import Path
 
 from verifier.values.errors import UserError
 
-PAGE = Path("report.html")
-
 
 def of_model(model: str, _: argparse.Namespace) -> list[Path]:
     """A model (or the competition's field of several), and the files that hold its weights."""
@@ -76,11 +74,6 @@ def of_instances(source: Path, _: argparse.Namespace) -> list[Path]:
         named = {Path(f) for i in read(source) for f in i.files}
         return [*lists(source), *named, *(w for p in named if p.suffix == ".onnx" for w in weights(p))]
     return []
-
-
-def page(a: argparse.Namespace) -> Path | None:
-    """Where `report` writes if nothing is said: nowhere where it only lists."""
-    return None if a.list else PAGE
 
 
 def of_table(path: Path, _: argparse.Namespace) -> list[Path]:

@@ -68,9 +68,9 @@ def _points(a: argparse.Namespace) -> tuple[np.ndarray, Any]:
             raise UserError("--data, --input and --spec: give one of them")
         if a.count < 1:
             raise UserError(f"--count {a.count}: give at least 1")
-        from verifier.train.data import read
+        from verifier.cli.data import read
 
-        x = read(a.data).x_test[: a.count]
+        x = read(a.data)[0][: a.count]
         return x.reshape(len(x), -1).astype(np.float64), a.eps if a.eps is not None else 1.0
     if a.input is None and a.spec is None:
         raise UserError("no inputs are given: use --input X, --spec SPEC or --data SOURCE")

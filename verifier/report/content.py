@@ -89,7 +89,7 @@ def listed(db: Path) -> list[str]:
     Raises:
         UserError: it cannot be read.
     """
-    return [f"{r.id:4d}  {_label([r])}  {len(rows(db, r.id))} of {r.total} results  {r.source}" for r in runs(db)]
+    return [f"{r.id:4d}  {label([r])}  {len(rows(db, r.id))} of {r.total} results  {r.source}" for r in runs(db)]
 
 
 def _beside(db: Path, every: dict[int, Run], mine: Side, against: list[int] | None) -> Side | None:
@@ -112,15 +112,15 @@ def _kinds(some: list[Run]) -> list[list[Run]]:
 
 
 def _side(db: Path, some: list[Run]) -> Side:
-    return Side(_label(some), some, [row for run in some for row in rows(db, run.id)])
+    return Side(label(some), some, [row for run in some for row in rows(db, run.id)])
 
 
 def _table(path: Path) -> Side:
     return Side(path.stem, [], results.read(path))
 
 
-def _label(some: list[Run]) -> str:
-    """Tools, ours with its version; another's is a digest of its table, which means nothing to a reader."""
+def label(some: list[Run]) -> str:
+    """What runs are called: tools, ours with its version; another's is a digest, which means nothing to a reader."""
     return ", ".join(dict.fromkeys(f"{r.tool} {r.version}" if r.tool == TOOL else r.tool for r in some))
 
 

@@ -18,9 +18,9 @@ LEAST = 1e-3
 
 
 def figures(content: Content) -> dict[str, Figure]:
-    """`cactus`, and beside another tool `scatter`."""
+    """`cactus`, and beside another tool that has an instance in common `scatter`."""
     drawn = {"cactus": cactus(content)}
-    return drawn if content.theirs is None else {**drawn, "scatter": scatter(content)}
+    return drawn if all(o is None for _, o in content.pairs) else {**drawn, "scatter": scatter(content)}
 
 
 def cactus(content: Content) -> Figure:

@@ -58,6 +58,8 @@ def train(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda: torch sees no GPU; use --device cpu")
+    if resume and not (folder / "checkpoint.pt").exists():
+        raise UserError(f"{folder}: has no checkpoint.pt to go on from; leave --resume out, or name the run's folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

@@ -50,7 +50,7 @@ def climb(s: Setting, b: Batch, timeout: float, pool: Pool | None = None) -> Ite
 def one(s: Setting, b: Batch, timeout: float) -> Point:
     """What becomes of a batch of one image that the cheap rungs leave."""
     start = time.perf_counter()
-    found = single(s, b, timeout)
+    found = single(s, b, min(timeout, float(b.left[0])))
     return b.after(time.perf_counter() - start).point(0, found.status, timeout, found.reason, found.witness)
 
 

@@ -77,6 +77,7 @@ class Batch:
         eps: `[B]` radii.
         predicted: `[B]` what the model says.
         spent: `[B]` seconds so far.
+        left: `[B]` seconds that its search may take at most.
     """
 
     index: np.ndarray
@@ -85,6 +86,7 @@ class Batch:
     eps: np.ndarray
     predicted: np.ndarray
     spent: np.ndarray
+    left: np.ndarray
 
     def __len__(self) -> int:
         """B."""
@@ -110,4 +112,4 @@ def batch(index: np.ndarray, x: np.ndarray, label: np.ndarray, eps: float | np.n
     """Images `index` of data `x` `[N, n]`, `label` `[N]`, with radii `eps`, one or `[B]`."""
     B = len(index)
     radius = np.broadcast_to(np.asarray(eps, np.float64), (B,))
-    return Batch(index, x[index], label[index], radius, np.full(B, -1), np.zeros(B))
+    return Batch(index, x[index], label[index], radius, np.full(B, -1), np.zeros(B), np.full(B, np.inf))

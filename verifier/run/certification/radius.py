@@ -19,6 +19,8 @@ from verifier.run.certification.workers import pool
 from verifier.values.errors import Unwritten, UserError
 
 inf = float("inf")
+MOST_HALVINGS = 1100.0
+"""No interval of doubles can be halved more often."""
 Watch = Callable[[int, int], None]
 """Called with how many images are done, of how many."""
 
@@ -59,7 +61,7 @@ def radii(  # noqa: PLR0913
     norm: float = inf,
     lo: Any = None,
     hi: Any = None,
-    timeout: float = 10.0,
+    timeout: float = 60.0,
     indices: Sequence[int] | None = None,
     db: str | Path | None = None,
     jobs: int = 1,
@@ -75,7 +77,8 @@ def radii(  # noqa: PLR0913
     Args:
         most: the largest radius to try.
         tolerance: how near proved and unproved radii must come; a hundredth of `most` when None.
-        model, x, y, norm, lo, hi, timeout, indices, db, jobs, device: see `certify`; timeout is of one trial.
+        timeout: seconds for one image, which all its trials share, beyond the batched rungs.
+        model, x, y, norm, lo, hi, indices, db, jobs, device: see `certify`.
         watch: told how it goes.
 
     Raises:
@@ -98,7 +101,8 @@ def radii(  # noqa: PLR0913
                 watch(len(wanted) - len(tries), len(wanted))
             if not tries:
                 break
-            for some in climb(s, _batch(tries, points, labels), timeout, workers):
+            left = {i: _share(trials[i], tries[i], timeout, near) for i in tries}
+            for some in climb(s, _batch(tries, left, points, labels), timeout, workers):
                 store.add(some)
                 for p in some:
                     trials[p.index].append(p)
@@ -108,9 +112,17 @@ def radii(  # noqa: PLR0913
     return found
 
 
-def _batch(tries: dict[int, float], x: np.ndarray, y: np.ndarray) -> Batch:
+def _batch(tries: dict[int, float], left: dict[int, float], x: np.ndarray, y: np.ndarray) -> Batch:
     index, zero = np.array(list(tries), np.int64), np.zeros(len(tries))
-    return Batch(index, x[index], y[index], np.array(list(tries.values())), zero.astype(np.int64) - 1, zero)
+    eps, seconds = (np.array(list(v.values())) for v in (tries, left))
+    return Batch(index, x[index], y[index], eps, zero.astype(np.int64) - 1, zero, seconds)
+
+
+def _share(trials: list[Point], eps: float, timeout: float, near: float) -> float:
+    """Seconds for a trial: of what the image has left, as much as for each that may follow, so that none takes all."""
+    left = max(0.0, timeout - sum(p.seconds for p in trials))
+    below = eps - _proved(trials)  # what a failure leaves to halve
+    return left / (1 + max(0, math.ceil(min(MOST_HALVINGS, math.log2(below / near)))))
 
 
 def _next(s: Setting, x: np.ndarray, trials: list[Point], most: float, near: float) -> float | None:

@@ -94,12 +94,13 @@ class _Hand(threading.Thread):
         process = self._process if self._process is not None and self._process.poll() is None else self._fresh()
         assert process.stdin is not None and process.stdout is not None
         numbers = {"index": int(b.index[0]), "label": int(b.label[0]), "eps": float(b.eps[0]), "x": b.x[0].tolist()}
-        late = threading.Timer(min(self._timeout + GRACE, threading.TIMEOUT_MAX), process.kill)
+        timeout = min(self._timeout, float(b.left[0]))
+        late = threading.Timer(min(timeout + GRACE, threading.TIMEOUT_MAX), process.kill)
         late.daemon = True
         late.start()
         began = time.perf_counter()
         try:
-            process.stdin.write(json.dumps({**numbers, "timeout": min(self._timeout, 1e9)}) + "\n")
+            process.stdin.write(json.dumps({**numbers, "timeout": min(timeout, 1e9)}) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
         except OSError:
@@ -108,7 +109,7 @@ class _Hand(threading.Thread):
             late.cancel()
         if not answer.endswith("\n"):
             self.end()
-            if time.perf_counter() - began >= self._timeout + GRACE:
+            if time.perf_counter() - began >= timeout + GRACE:
                 return Status.UNKNOWN, "ended: it had overrun its time", None
             return Status.ERROR, f"its process ended with status {process.returncode}", None
         told = json.loads(answer)
