@@ -23,12 +23,14 @@ class Replay:
         run: the original model, `[P, n]` -> `[P, m]`.
         real: the network in double precision, `[P, n]` -> `[P, m]`.
         dtype: the model's input type (`"float16"`, `"float32"` or `"float64"`).
+        second: the original as it runs otherwise, where that differs by more than rounding: it must agree.
     """
 
     prop: Property
     run: Run
     real: Run
     dtype: str
+    second: Run | None = None
 
     def __call__(self, x: np.ndarray, boxes: np.ndarray) -> Witness | None:
         """The first candidate that is a counterexample exactly, or None.
@@ -49,9 +51,13 @@ class Replay:
             one, box = point[i : i + 1], boxes[i : i + 1]
             y = self.run(one)  # alone, as a checker will run it: a batch may round differently
             for _, j in satisfying(self.prop, one, y, box):
-                if self._holds_for_reals(one, box, j):
+                if self._holds_otherwise(one, j) and self._holds_for_reals(one, box, j):
                     return Witness(point[i], y[0], j)
         return None
+
+    def _holds_otherwise(self, one: np.ndarray, j: int) -> bool:
+        """Where the original has a second way to run: is it a counterexample there, too?"""
+        return self.second is None or satisfies(self.prop, j, one[0], self.second(one)[0])
 
     def _holds_for_reals(self, one: np.ndarray, box: np.ndarray, j: int) -> bool:
         """Where an input had to leave its interval to be a number of the model's type: does the input inside, too?"""

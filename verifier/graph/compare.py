@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -18,6 +19,10 @@ from verifier.values.errors import ModelError, UnsoundBound
 
 _UNIT = {"float32": 2.0**-24, "float64": 2.0**-53, "float16": 2.0**-11}
 _TINY = {"float32": 1e-38, "float64": 1e-300, "float16": 6.2e-5}
+_MOST = {"float32": 1e30, "float64": 1e290, "float16": 500.0}
+"""Beyond that products with weights, and sums of them, may overflow."""
+_SMALL = 1_000_000
+"""Multiply-adds below which a network is compared on many points."""
 _MARGIN = 1000.0
 """How many times what rounding does to our own graph it may do to the original."""
 _ANY = 1e30
@@ -69,67 +74,157 @@ def _far(op: Operator, x: Array, e: Array, y: Array) -> Array:
     return xp.where(xp.isfinite(far), far, x * 0 + _ANY) if isinstance(op, Elementwise) else far
 
 
+@dataclass(frozen=True, eq=False)
+class _Ours:
+    """What our graph makes of points, and how far others may be off.
+
+    Attributes:
+        values: `[P, m]` outputs.
+        error: `[P, m]` a bound on what rounding in the model's type does.
+        usual: `[P]` how much it usually does; large: `[P]` whether some number on the way may be none of that type.
+        asked: how many of the points, the last ones, are asked about.
+    """
+
+    values: np.ndarray
+    error: np.ndarray
+    usual: np.ndarray
+    large: np.ndarray
+    asked: int
+
+    def counts(self, expected: np.ndarray) -> np.ndarray:
+        """Which outputs are compared `[P, m]`; see `off`."""
+        counted = np.isfinite(self.values - expected) & ~self.large[:, None]
+        counted[: len(counted) - self.asked] = True
+        return counted
+
+    def off(self, expected: np.ndarray) -> np.ndarray:
+        """The largest difference from `expected` at each point that rounding does not explain `[P]`; 0 for none.
+
+        At the last `asked` points counts what is finite on both sides and cannot have overflowed in the model's type:
+        where onnxruntime's number is none, its arithmetic has ended and real arithmetic may go on, and where ours is
+        none, bounds say nothing.  At the others everything counts.
+        """
+        apart, allowed = np.abs(self.values - expected), np.minimum(4 * self.error, self.usual[:, None])
+        wrong = ~(apart <= allowed) & self.counts(expected)  # also where either is NaN
+        return np.where(wrong, np.where(np.isnan(apart), np.inf, apart), 0.0).max(1, initial=0.0)
+
+
 @np.errstate(all="ignore")  # what is not defined is compared, not complained of
-def check(model: Any, graph: Graph | None = None) -> None:
-    """Compare a graph (the model's own unless given) with onnxruntime on a few random inputs.
+def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = None) -> None:
+    """Compare a graph (the model's unless given) with onnxruntime on random inputs and on some that are asked about.
 
     What may differ is rounding: its first-order bound is carried through the graph next to the values.  Large networks
-    are compared on one point, so that this takes little time.
+    are compared on one point that is asked about, or on a random one where there is none.
+
+    onnxruntime's optimised kernels may do something else than the model says (weights of eight bits multiplied by
+    activations of eight bits); so where both differ, it is asked again without optimisation.  If that agrees, the model
+    is taken, and keeps the other one as its `second`, by which counterexamples are judged, too.
 
     Args:
         model: a `Model`, or several joined into one: whatever has its graph, path, input_shapes, input_dtype and run.
         graph: see above.
+        sample: `[P, n]` points of the input set, the most telling first, for a model with one input.
 
     Raises:
         UnsoundBound: if they differ by more.
     """
-    graph = graph or model.graph
+    graph, name = graph or model.graph, getattr(model, "path", "the module")
     work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
-    points = 3 if work < 1_000_000 else 1
-    x, expected = _finite_points(model, points)
-    values, error = _with_error(model, graph, x)
-    if values.shape != expected.shape:
-        raise UnsoundBound(f"{model.path}: {values.shape[1]} outputs, where onnxruntime has {expected.shape[1]}")
-    off, allowed = np.abs(values - expected), np.minimum(4 * error, _usual(model, graph, x, values))
-    if not (off <= allowed).all():  # also where either is NaN
-        raise UnsoundBound(f"{model.path}: differs from onnxruntime by {off.max():.3g} on random inputs; report it")
+    x, expected, asked = _points(model, sample, work < _SMALL)
+    ours = _ours(model, graph, x, asked)
+    if ours.values.shape != expected.shape:
+        raise UnsoundBound(f"{name}: {ours.values.shape[1]} outputs, where the original has {expected.shape[1]}")
+    off = ours.off(expected)
+    if not ours.counts(expected).any():
+        return check(model, graph)
+    if not off.any() or _explained(model, ours, x, expected):
+        return None
+    second = model.unoptimised() if hasattr(model, "unoptimised") else None
+    if second is None or ours.off(second.run(*x)).any():
+        where = "random inputs" if off[: len(off) - asked].any() else "inputs that are asked about"
+        original = "onnxruntime" if hasattr(model, "path") else "torch"
+        raise UnsoundBound(f"{name}: differs from {original} by {off.max():.3g} on {where}; report it")
+    model.take_second(second)
+    return None
 
 
-def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray) -> float:
-    """How much rounding usually does, with a wide margin: what it does to our own graph in the model's type.
+def _explained(model: Any, ours: _Ours, x: list[np.ndarray], expected: np.ndarray) -> bool:
+    """Whether the model's graph as it was read explains a difference from the simplified one.
+
+    What was merged rounds no more: `(x + 1) - 1` is x.  So the graph as it was read is compared with the original, in
+    the model's type, and with the simplified graph, in double precision.
+    """
+    read = getattr(model, "graph", None)
+    if read is None:
+        return False
+    plain = _ours(model, read.cast(Place("numpy", "float64").array), x, ours.asked)
+    apart = np.abs(plain.values - ours.values)
+    merged = apart <= 4 * (plain.error + ours.error) * (_UNIT["float64"] / _UNIT[model.input_dtype])
+    return bool((merged | ~ours.counts(expected)).all()) and not plain.off(expected).any()
+
+
+def _points(model: Any, sample: np.ndarray | None, small: bool) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """Points to compare at, the model's outputs there, and how many of them, the last ones, are asked about."""
+    if sample is None:
+        return *_finite_points(model, 3 if small else 1, False), 0
+    asked = (sample if small else sample[:1]).astype(model.input_dtype).astype(np.float64)
+    asked = asked[np.isfinite(asked).all(1)]
+    _decide(model, [asked])
+    found = model.run(asked) if len(asked) else np.zeros((0, 0))
+    telling = np.isfinite(found).all(1) & (np.abs(asked).max(1, initial=0.0) ** 2 < _MOST[model.input_dtype])
+    if telling.any() and not small:  # no second evaluation where one takes long
+        return [asked], found, len(asked)
+    x, expected = _finite_points(model, 3 if small else 1, bool(telling.any()))
+    if not len(asked):
+        return x, expected, 0
+    return [np.concatenate([x[0], asked])], np.concatenate([expected, found]), len(asked)
+
+
+def _decide(model: Any, x: list[np.ndarray]) -> None:
+    """Put the entries that the model was read with into the points."""
+    for a, fixed in zip(x, getattr(model, "decided", None) or (), strict=False):
+        a[:, ~np.isnan(fixed)] = fixed[~np.isnan(fixed)]
+
+
+def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, asked: int) -> np.ndarray:
+    """How much rounding usually does `[P]`, with a wide margin: what it does to our own graph in the model's type.
 
     The bound on rounding says nothing in deep networks, where it grows with every layer.  Where numbers jump there is
-    no usual amount.
+    no usual amount.  It is one number for the last `asked` points, and another for those before.
     """
     if model.input_dtype != "float32" or any(isinstance(n.op, Step) for n in graph.nodes):
-        return np.inf
+        return np.full(len(values), np.inf)
     with np.errstate(all="ignore"):
         shapes = [graph.nodes[i].shape for i in graph.inputs]
         given = (a.astype(np.float32).reshape(len(a), *s) for a, s in zip(x, shapes, strict=True))
         coarse = graph.cast(Place("numpy", "float32").array).evaluate(*given)
     joined = np.concatenate([np.asarray(a, np.float64).reshape(len(a), -1) for a in coarse], 1)
-    typical = np.abs(joined - values).max(initial=0.0) + _UNIT["float32"] * np.abs(values).max(initial=0.0)
+    ends = (slice(len(values) - asked), slice(len(values) - asked, None))
+    return np.concatenate([np.full(len(values[at]), _typical(joined[at], values[at])) for at in ends])
+
+
+def _typical(coarse: np.ndarray, values: np.ndarray) -> float:
+    typical = np.abs(coarse - values).max(initial=0.0) + _UNIT["float32"] * np.abs(values).max(initial=0.0)
     return float(_MARGIN * typical + _TINY["float32"]) if np.isfinite(typical) else np.inf
 
 
-def _finite_points(model: Any, count: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Random points at which all outputs are finite, and the outputs."""
+def _finite_points(model: Any, count: int, optional: bool) -> tuple[list[np.ndarray], np.ndarray]:
+    """Random points at which all outputs are finite, and the outputs; where that is optional, there may be none."""
     rng = np.random.default_rng(0)
     for draw in (rng.standard_normal, rng.random, lambda size: 1.0 + rng.random(size)):  # logarithms want more than 0
         x = [draw((count, prod(s))) * rng.choice([0.3, 1.0, 3.0], (count, 1)) for s in model.input_shapes]
-        for a, fixed in zip(x, getattr(model, "decided", None) or (), strict=False):
-            a[:, ~np.isnan(fixed)] = fixed[~np.isnan(fixed)]
+        _decide(model, x)
         x = [a.astype(model.input_dtype).astype(np.float64) for a in x]
         expected = model.run(*x)
         good = np.isfinite(expected).all(1)
-        if good.any():
+        if good.any() or optional:
             return [a[good] for a in x], expected[good]
     raise ModelError(f"{model.path}: its outputs on random inputs are not finite; its weights are too large")
 
 
-def _with_error(model: Any, graph: Graph, x: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs `[B, m]`, and how far rounding in the model's type may put others off them."""
-    u, tiny = _UNIT[model.input_dtype], _TINY[model.input_dtype]
+def _ours(model: Any, graph: Graph, x: list[np.ndarray], asked: int) -> _Ours:
+    """Our graph on points `[P, n]`, the last `asked` of them those that are asked about."""
+    u, tiny, most = (table[model.input_dtype] for table in (_UNIT, _TINY, _MOST))
     values: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
     errors: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
     for i, a in zip(graph.inputs, x, strict=True):
@@ -147,5 +242,6 @@ def _with_error(model: Any, graph: Graph, x: list[np.ndarray]) -> tuple[np.ndarr
             errors[i] = error if op.exact else error + (tiny if b is None else step * b + tiny)
         else:
             errors[i] = moved(op, v[0], e[0], y, u) + (0.0 if op.exact else tiny)
-    out = [np.concatenate([a[i].reshape(len(a[i]), -1) for i in graph.outputs], 1) for a in (values, errors)]
-    return out[0], out[1]
+    reach = [np.abs(v).reshape(len(v), -1).max(1, initial=0.0) for v in values]
+    out, error = (np.concatenate([a[i].reshape(len(a[i]), -1) for i in graph.outputs], 1) for a in (values, errors))
+    return _Ours(out, error, _usual(model, graph, x, out, asked), ~(np.max(reach, 0) < most), asked)

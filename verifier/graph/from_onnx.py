@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ class Model:
             options.log_severity_level = 4  # what fails is raised; its log would stand beside our one line
             options.intra_op_num_threads = _threads()
             options.inter_op_num_threads = 1
+            if "plain" in self._state:
+                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             try:
                 self._state["session"] = onnxruntime.InferenceSession(
                     self._source, options, providers=["CPUExecutionProvider"]
@@ -72,6 +74,19 @@ class Model:
             except Exception as e:  # onnxruntime has no common type of error
                 raise _refused(self.path, "cannot run", e) from None
         return self._state["session"]
+
+    def unoptimised(self) -> Model:
+        """The same, run by onnxruntime without its optimisation: node by node, as the file says."""
+        return replace(self, _state={"plain": True})
+
+    @property
+    def second(self) -> Model | None:
+        """The unoptimised model, where onnxruntime's optimised one computes something else; see `compare.check`."""
+        return self._state.get("second")
+
+    def take_second(self, second: Model) -> None:
+        """Note that the optimised model computes something else than this one."""
+        self._state["second"] = second
 
     def run(self, *x: np.ndarray) -> np.ndarray:
         """The outputs `[B, m]` as onnxruntime computes them, for one `[B, n]` per input.

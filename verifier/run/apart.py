@@ -10,6 +10,7 @@ from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.passes.runner import simplify
 from verifier.run.joint import Joint
+from verifier.run.sample import of_property
 from verifier.search.query import MOST_SYMBOLS, Query, make_query
 from verifier.spec.apart import over_differences
 from verifier.spec.property import Property
@@ -35,7 +36,7 @@ def apart(net: Joint, graph: Graph, prop: Property, place: Place) -> Query | Non
     if compared is None or over is None:
         return None
     both = simplify(compared.graph)
-    from_onnx.check(_Expected(graph, compared.pairs), both)
+    from_onnx.check(_Expected(graph, compared.pairs), both, of_property(prop))
     return make_query(both, over, place)
 
 

@@ -17,6 +17,7 @@ from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_forward
 from verifier.graph.graph import Graph
 from verifier.run.model import boundable, load
+from verifier.run.sample import of_set
 from verifier.run.strategy import place_on
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Array, Place, to_numpy
@@ -63,7 +64,7 @@ def bound(
         raise UserError(f"{type(inputs).__name__} is not an input set: give a Box or a Ball")
     place = place_on(device, dtype)
     net = load(model)
-    graph = boundable(net)
+    graph = boundable(net, of_set(inputs))
     ball = inputs if isinstance(inputs, Ball) else None
     box = inputs.box() if isinstance(inputs, Ball) else inputs
     n, m = graph.nodes[graph.inputs[0]].size, graph.nodes[graph.outputs[0]].size

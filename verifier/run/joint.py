@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -70,6 +70,7 @@ class Joint:
     parts: tuple[Part, ...]
     n: int
     monomials: tuple[tuple[int, ...], ...] = ()
+    _state: dict[str, Any] = field(repr=False, default_factory=dict)
 
     @cached_property
     def graph(self) -> Graph:
@@ -148,6 +149,20 @@ class Joint:
         """One flat output."""
         sizes = (prod(part.model.output_shapes[k]) for part in self.parts for k in part.outputs)
         return ((sum(sizes) + len(self.monomials),),)
+
+    def unoptimised(self) -> Joint:
+        """The same with every file run without onnxruntime's optimisation."""
+        plain = {id(p.model): p.model.unoptimised() for p in self.parts if hasattr(p.model, "unoptimised")}
+        return replace(self, parts=tuple(replace(p, model=plain.get(id(p.model), p.model)) for p in self.parts))
+
+    @property
+    def second(self) -> Joint | None:
+        """As of `from_onnx.Model`."""
+        return self._state.get("second")
+
+    def take_second(self, second: Joint) -> None:
+        """As of `from_onnx.Model`."""
+        self._state["second"] = second
 
     def run(self, x: np.ndarray) -> np.ndarray:
         """The originals on `[P, n]`: `[P, m]`; the products of what they give in double precision."""

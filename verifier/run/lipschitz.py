@@ -14,6 +14,7 @@ from verifier.graph.graph import Builder, Graph
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Reshape
 from verifier.run.model import boundable, load, name_of
+from verifier.run.sample import of_set
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines import chain
 from verifier.sensitivity.baselines.products import product_of_norms
@@ -147,7 +148,8 @@ def lipschitz(  # noqa: PLR0913
     """
     start, budget = time.monotonic(), limit(timeout, tolerance)
     net = load(model)
-    standing = Standing(ask(boundable(net), inputs, norm, outputs, margins, name_of(net), tolerance, each), start)
+    graph = boundable(net, of_set(inputs))
+    standing = Standing(ask(graph, inputs, norm, outputs, margins, name_of(net), tolerance, each), start)
     if watch:
         watch("bounding the derivative", standing)
     standing.product = product(standing.asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,8 +88,11 @@ def one_input_one_output(model: Network) -> None:
             )
 
 
-def boundable(model: Network) -> Graph:
+def boundable(model: Network, sample: np.ndarray | None = None) -> Graph:
     """The network's graph on numpy in double precision, simplified and checked against the original.
+
+    Args:
+        sample: points of the input set to compare on (see `run.sample`), besides random ones.
 
     Raises:
         ModelError: several inputs or outputs.
@@ -96,6 +100,14 @@ def boundable(model: Network) -> Graph:
     """
     one_input_one_output(model)
     graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
-    if isinstance(model, (from_onnx.Model, Joint)):
-        from_onnx.check(model, graph)
+    if sample is not None and sample.shape[1] != graph.nodes[graph.inputs[0]].size:
+        sample = None  # a set that does not fit is refused by who asks
+    if sample is not None or isinstance(model, (from_onnx.Model, Joint)):
+        from_onnx.check(model, graph, sample)
     return graph
+
+
+def second_run(model: Network) -> Callable[[np.ndarray], np.ndarray] | None:
+    """How the original runs without optimisation, where that differs (see `compare.check`); for `Replay`."""
+    second = getattr(model, "second", None)
+    return None if second is None else second.run

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.run.lipschitz import TURN, Watch, functionals, input_set, limit
 from verifier.run.model import boundable, load, name_of
+from verifier.run.sample import of_set
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.problem import Unbounded, pose
 from verifier.sensitivity.search import Aim, Search
@@ -70,7 +71,7 @@ def monotone(
     """
     start, budget = time.monotonic(), limit(timeout, tolerance)
     net = load(model)
-    graph, name = boundable(net), name_of(net)
+    graph, name = boundable(net, of_set(inputs)), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)
     n = len(box.lower)
@@ -127,7 +128,7 @@ def jacobian(
         UserError: sizes do not fit, or the network jumps.
     """
     budget, whole, net = limit(timeout, tolerance), limit(within, tolerance), load(model)
-    graph, name = boundable(net), name_of(net)
+    graph, name = boundable(net, of_set(inputs)), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)
     rows = functionals(graph, outputs, margins, name)

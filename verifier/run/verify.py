@@ -16,11 +16,11 @@ from verifier.attack.gradient import targets
 from verifier.attack.replay import Replay
 from verifier.graph.from_onnx import in_memory
 from verifier.graph.graph import Graph
-from verifier.run import strategy
+from verifier.run import sample, strategy
 from verifier.run.apart import apart
 from verifier.run.facts import Facts, facts, parts
 from verifier.run.joint import Joint
-from verifier.run.model import boundable
+from verifier.run.model import boundable, second_run
 from verifier.run.peel import peeled
 from verifier.run.pose import Question, pose
 from verifier.run.relations import Asked
@@ -107,14 +107,14 @@ def verify(
         return Result(Verdict.UNSAT, None, "the property contradicts itself: no input satisfies it", clock.stats())
     if budget.spent():
         return Result(Verdict.TIMEOUT, None, "out of time before the search began", clock.stats())
-    graph = boundable(net)
+    graph = boundable(net, sample.of_property(question))
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
     known = facts(net, graph, question)
     chosen: dict[str, Any] = {"strategy": plan.reason, "facts": known}
     if explain:
         explain(plan.reason, known)
-    replay = Replay(question, net.run, _evaluator(graph), net.input_dtype)
+    replay = Replay(question, net.run, _evaluator(graph), net.input_dtype, second_run(net))
     whole, graph = graph, peeled(graph, question)
     if watch:
         watch("looking for a counterexample", None)

@@ -13,6 +13,8 @@ from verifier.run.model import name_of
 from verifier.values.errors import PropertyError, UserError
 
 inf = float("inf")
+COMPARED = 8
+"""Images on which an imported network is compared with the original."""
 
 
 def posed(
@@ -30,7 +32,8 @@ def posed(
             f"x: {x.dtype} of shape {list(x.shape)}, y: {y.dtype} of shape {list(y.shape)}; "
             "give numbers [N, ...] and one whole number for each, at least one"
         )
-    s = setting(model, x[:1], norm, lo, hi, device)
+    sample = x[:COMPARED].reshape(min(len(x), COMPARED), -1).astype(np.float64)
+    s = setting(model, x[:1], norm, lo, hi, device, sample)
     shape = s.net.input_shapes[0]
     if x.size != len(x) * s.inputs:
         raise PropertyError(f"x: images of shape {list(x.shape[1:])}, but {name_of(s.net)} takes {list(shape)}")

@@ -13,7 +13,7 @@ from verifier.bounds.network import prepare
 from verifier.graph.graph import Graph
 from verifier.run import strategy
 from verifier.run.certification.points import Batch
-from verifier.run.model import Network, boundable, load, name_of
+from verifier.run.model import Network, boundable, load, name_of, second_run
 from verifier.run.peel import peeled
 from verifier.spec import builders
 from verifier.spec.property import Property
@@ -89,10 +89,18 @@ class Setting:
         def real(x: np.ndarray) -> np.ndarray:
             return np.asarray(self.graph.evaluate(x.reshape(len(x), *shape))[0]).reshape(len(x), -1)
 
-        return Replay(prop, self.net.run, real, self.net.input_dtype)
+        return Replay(prop, self.net.run, real, self.net.input_dtype, second_run(self.net))
 
 
-def setting(model: Any, example: np.ndarray, norm: float, lo: Any, hi: Any, device: str = "auto") -> Setting:
+def setting(
+    model: Any,
+    example: np.ndarray,
+    norm: float,
+    lo: Any,
+    hi: Any,
+    device: str = "auto",
+    sample: np.ndarray | None = None,
+) -> Setting:
     """Load a classifier.
 
     Args:
@@ -100,6 +108,7 @@ def setting(model: Any, example: np.ndarray, norm: float, lo: Any, hi: Any, devi
         example: `[1, *shape]` an input, for a torch module.
         norm: 1, 2 or infinity.  lo, hi: the range of inputs, numbers or `[n]`.
         device: `auto`, `cpu` or `cuda`.
+        sample: `[P, n]` inputs to compare it with the original on.
 
     Raises:
         UserError: it cannot be read or bounded, or is no classifier; a norm or device there is not.
@@ -108,7 +117,7 @@ def setting(model: Any, example: np.ndarray, norm: float, lo: Any, hi: Any, devi
         raise UserError(f"norm {norm}: use 1, 2 or inf")
     strategy.check_device(device)
     net = load(model, None if isinstance(model, (str, bytes)) or hasattr(model, "graph") else _example(model, example))
-    whole = boundable(net)
+    whole = boundable(net, sample)
     n, K = whole.nodes[whole.inputs[0]].size, whole.nodes[whole.outputs[0]].size
     if K < 2:
         raise ModelError(f"{name_of(net)}: it has one output; a classifier has one a class, at least two")
