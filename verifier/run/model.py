@@ -102,8 +102,9 @@ def boundable(model: Network, sample: np.ndarray | None = None) -> Graph:
     graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
     if sample is not None and sample.shape[1] != graph.nodes[graph.inputs[0]].size:
         sample = None  # a set that does not fit is refused by who asks
-    if sample is not None or isinstance(model, (from_onnx.Model, Joint)):
-        from_onnx.check(model, graph, sample)
+    drawn = isinstance(model, (from_onnx.Model, Joint))  # others are compared as they are loaded
+    if sample is not None or drawn:
+        from_onnx.check(model, graph, sample, drawn)
     return graph
 
 
