@@ -27,7 +27,7 @@ def decide(folder: Path, lower: str, upper: str, least: str) -> verifier.Result:
 
 def test_the_nearest_number_stands_for_it(tmp_path: Path) -> None:
     result = decide(tmp_path, "0.1", "0.1", "0.09")
-    assert result.verdict == "sat" and result.witness.x[0] == TENTH
+    assert result.verdict == "sat" and result.witness.flat[0] == TENTH
 
 
 def test_rounding_alone_is_no_counterexample(tmp_path: Path) -> None:
@@ -38,4 +38,4 @@ def test_rounding_alone_is_no_counterexample(tmp_path: Path) -> None:
 @pytest.mark.parametrize("upper", ["0.10000001", "0.1000000015"])
 def test_inside_where_there_is_a_number(tmp_path: Path, upper: str) -> None:
     result = decide(tmp_path, "0.1", upper, "0.09")
-    assert result.verdict == "sat" and 0.1 <= result.witness.x[0] <= float(upper)
+    assert result.verdict == "sat" and 0.1 <= result.witness.flat[0] <= float(upper)

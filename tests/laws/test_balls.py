@@ -179,7 +179,7 @@ def test_verdicts_are_those_of_exact_optimisation(norm: int, tmp_path: Path) -> 
         assert result.verdict == ("sat" if margin < 0 else "unsat"), (seed, margin)
         seen.add(str(result.verdict))
         if result.witness is not None:
-            x = result.witness.x
+            x = result.witness.flat
             assert distance(ball, x) <= Fraction(ball.eps) ** norm
             given = outputs(str(path), x.tolist())
             assert given == result.witness.y.tolist() and given[1 - label] >= given[label]

@@ -205,7 +205,7 @@ def test_verdicts_are_exact(first: int) -> None:
         assert result.verdict == ("unsat" if margin > 0 else "sat"), f"seed {seed}, margin {margin}: {result.reason}"
         said[result.verdict] += 1
         if result.verdict == "sat":
-            x = result.witness.x
+            x = result.witness.flat
             assert np.array_equal(x.astype(np.float32), x)
             assert holds(prop, x, net.run(x[None])[0]), f"seed {seed}: the witness does not satisfy the property"
     total = sum(said.values())

@@ -142,7 +142,7 @@ def test_verdicts(k: int) -> None:
         result = verifier.verify(Net(graph), prop, timeout=5)
         assert result.verdict == expected, result.reason
         if expected == "sat":
-            assert holds(prop, result.witness.x, Net(graph).run(result.witness.x[None])[0])
+            assert holds(prop, result.witness.flat, Net(graph).run(result.witness.flat[None])[0])
 
 
 @swept

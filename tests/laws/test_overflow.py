@@ -87,7 +87,7 @@ def test_no_wrong_unsat(name: str, dtype: str) -> None:
         verdicts.add(result.verdict)
         assert result.verdict != "unsat", f"seed {seed}: {int((value <= d).sum())} points satisfy it"
         if result.verdict == "sat":
-            assert holds(prop, result.witness.x, Net(graph, dtype).run(result.witness.x[None])[0])
+            assert holds(prop, result.witness.flat, Net(graph, dtype).run(result.witness.flat[None])[0])
     assert verdicts
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from verifier.bench.store import Found
 from verifier.report.counterexample import picture, table
-from verifier.report.images import SIDE, layout
+from verifier.values.images import SIDE, layout
 
 
 def found(shape: tuple[int, ...], x: np.ndarray | None = None, flat: bool = False) -> Found:

@@ -73,7 +73,7 @@ def test_every_cell_counts(seed: int, width: float, tmp_path: Path) -> None:
         result = verifier.verify(tmp_path / "n.onnx", prop, timeout=30)
         assert result.verdict == expected, result.reason
         if expected == "sat":
-            x = result.witness.x
+            x = result.witness.flat
             assert (x >= lower).all() and (x <= upper).all()
             assert outputs(W, x[:H])[int(x[H])] <= d + 1e-5
 

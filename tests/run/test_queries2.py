@@ -262,7 +262,7 @@ def test_version_1_flattens_tensors_in_order(tmp_path: Path) -> None:
         result = verifier.verify(file, tmp_path / "p.vnnlib", timeout=60)
         assert result.verdict == verdict
         if verdict == "sat":
-            x, y = result.witness.x, result.witness.y
+            x, y = result.witness.flat, result.witness.y
             net = Net("f", "", [("output", "c", "", (2,), ""), ("output", "d", "", (1,), "")])
             assert np.concatenate([a.reshape(-1) for a in computed(net, file, [x[:2], x[2:]])]).tolist() == y.tolist()
 

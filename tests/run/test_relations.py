@@ -132,7 +132,7 @@ def test_output_range(seed: int, tmp_path: Path) -> None:
             result = verifier.verify(asked, timeout=60)
             assert result.verdict == verdict
             if verdict == "sat":
-                y = outputs(f, result.witness.x.tolist())[1]
+                y = outputs(f, result.witness.flat.tolist())[1]
                 assert y < limits["lower"] or y > limits["upper"]
     low, high = verifier.find_range(f, BOX, output=1, timeout=20)
     width = ends[1] - ends[0]
@@ -152,8 +152,8 @@ def test_robust(norm: float, tmp_path: Path) -> None:
         result = verifier.verify(verifier.robust(f, x, eps, norm=norm), timeout=60)
         verdicts.add(str(result.verdict))
         if result.witness is not None:
-            assert np.linalg.norm(result.witness.x - x, norm) <= eps
-            assert outputs(f, result.witness.x.tolist())[label] <= max(outputs(f, result.witness.x.tolist()))
+            assert np.linalg.norm(result.witness.flat - x, norm) <= eps
+            assert outputs(f, result.witness.flat.tolist())[label] <= max(outputs(f, result.witness.flat.tolist()))
     assert verdicts == {"sat", "unsat"}
     assert verifier.verify(verifier.robust(f, x, 0.001, norm=norm, label=1 - label), timeout=60).verdict == "sat"
 

@@ -48,8 +48,8 @@ def test_a_counterexample_holds(make: Any) -> None:
     result = verifier.verify(verifier.load(MODEL), make(SAT), timeout=60)
     assert result.verdict == "sat"
     w = result.witness
-    assert (w.x.astype(np.float32) == w.x).all()
-    assert outputs(MODEL, w.x) == w.y.tolist() and holds(SAT, w.x.tolist(), w.y.tolist())
+    assert w.x.shape == (1, 2) and (w.x.astype(np.float32) == w.x).all()
+    assert outputs(MODEL, w.x) == w.y.tolist() and holds(SAT, w.flat.tolist(), w.y.tolist())
 
 
 def test_compressed_model(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_robustness(as_box: bool, eps: float) -> None:
     result = verifier.verify(net, verifier.robustness(region, label=label), timeout=60)
     assert result.verdict == ("unsat" if eps < 0.01 else "sat")
     if result.witness is not None:
-        assert (abs(result.witness.x - x) <= eps).all()
-        y = outputs(str(DIGITS), result.witness.x)
+        assert (abs(result.witness.flat - x) <= eps).all()
+        y = outputs(str(DIGITS), result.witness.flat)
         assert max(y[:label] + y[label + 1 :]) >= y[label]
 
 
@@ -78,7 +78,7 @@ def test_the_range_of_a_ball_is_kept() -> None:
     ball = verifier.Ball(x, 0.6, lo=0, hi=1)
     label = (int(np.argmax(outputs(str(DIGITS), x))) + 1) % 10  # the wrong one: any input will do
     result = verifier.verify(DIGITS, verifier.robustness(ball, label))
-    assert result.verdict == "sat" and result.witness.x.min() >= 0 and result.witness.x.max() <= 1
+    assert result.verdict == "sat" and result.witness.flat.min() >= 0 and result.witness.flat.max() <= 1
 
 
 def test_a_property_of_our_own() -> None:
@@ -86,8 +86,8 @@ def test_a_property_of_our_own() -> None:
     result = verifier.verify(MODEL, reachable)
     assert result.verdict == "sat" and result.witness.disjunct == 1
     lower, upper = admissible(reachable, np.array([0]), "float32")
-    assert (lower <= result.witness.x).all() and (result.witness.x <= upper).all()
-    assert satisfies(reachable, 1, result.witness.x, result.witness.y)
+    assert (lower <= result.witness.flat).all() and (result.witness.flat <= upper).all()
+    assert satisfies(reachable, 1, result.witness.flat, result.witness.y)
     assert verifier.verify(MODEL, output_property([-1, -1], [1, 1], [[([1.0], -1e3)]])).verdict == "unsat"
 
 
@@ -108,7 +108,7 @@ def test_torch_module() -> None:
     assert verifier.verify(net, verifier.robustness(verifier.Ball(x, 1e-4), label)).verdict == "unsat"
     result = verifier.verify(net, verifier.robustness(verifier.Ball(x, 1e-4), 1 - label))
     assert result.verdict == "sat"
-    y = module(torch.tensor(result.witness.x, dtype=torch.float32)[None])[0].detach().numpy()
+    y = module(torch.tensor(result.witness.flat, dtype=torch.float32)[None])[0].detach().numpy()
     np.testing.assert_array_equal(y, result.witness.y)
 
 

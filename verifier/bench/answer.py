@@ -84,5 +84,5 @@ def _found(witness: Any, spec: str, facts: dict[str, Any]) -> Found:
         lower, upper = lower[question.expand], upper[question.expand]
     variables = {t.name: t.values.tolist() for t in witness.tensors}
     shape = list(facts.get("input_shape", []))
-    x, y = witness.x.tolist(), witness.y.tolist()
+    x, y = witness.flat.tolist(), witness.y.tolist()
     return Found(x, y, lower.tolist(), upper.tolist(), shape, witness.text(), variables)

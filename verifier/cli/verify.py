@@ -175,7 +175,7 @@ def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -
     from verifier.run.machine import machine
 
     witness = None if result is None else result.witness
-    found = None if witness is None else {"x": witness.x.tolist(), "y": witness.y.tolist()}
+    found = None if witness is None else {"x": witness.flat.tolist(), "y": witness.y.tolist()}
     if found is not None and witness is not None:
         found["disjunct"] = witness.disjunct
         if witness.tensors:

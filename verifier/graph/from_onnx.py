@@ -17,10 +17,11 @@ from verifier.graph.importer import OLDEST as OLDEST
 from verifier.graph.importer import Importer, one_line
 from verifier.values.errors import ModelError, UnsoundBound, UserError, memory_is_out
 from verifier.values.packed import is_packed, unpacked
+from verifier.values.shown import Shown
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Shown):
     """A network as read from a file or from memory, and the means to run the original.
 
     Attributes:
@@ -50,6 +51,13 @@ class Model:
     _source: bytes | str = field(repr=False, compare=False, default=b"")
     _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """Where it is from, inputs, outputs and size."""
+        ends = (("input", self.input_names, self.input_shapes), ("output", self.output_names, self.output_shapes))
+        told = [(what, f"{name} {list(s)}") for what, names, of in ends for name, s in zip(names, of, strict=True)]
+        kind = "file" if isinstance(self.path, Path) else "model"
+        return [(kind, self.path), *told, *self.graph.said(self.input_dtype)]
 
     @property
     def source(self) -> Path | bytes:

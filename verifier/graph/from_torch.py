@@ -28,12 +28,13 @@ from verifier.graph.ops.affine import Scale
 from verifier.values.arrays import Array, Place
 from verifier.values.errors import ModelError, UnsoundBound
 from verifier.values.rounding import gamma, tiny, unit
+from verifier.values.shown import Shown
 
 _FLOATS = (torch.float32, torch.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class TorchModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class TorchModel(Shown):
     """A module and the graph of what it computes.
 
     Attributes:
@@ -52,6 +53,11 @@ class TorchModel:
     input_dtype: str
     device: str
     chunk: int | None = None
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """What it is of, inputs, outputs and size."""
+        ends = [("input", list(s)) for s in self.input_shapes] + [("output", list(s)) for s in self.output_shapes]
+        return [("module", type(self.module).__name__), *ends, *self.graph.said(self.input_dtype)]
 
     def run(self, x: Array) -> np.ndarray:
         """Outputs `[B, m]` of the module itself, in its own type, for flat inputs `[B, n]`; as doubles."""

@@ -240,6 +240,11 @@ class Graph:
                     del values[j]
         return tuple(values[i] for i in self.outputs)
 
+    def said(self, dtype: str) -> list[tuple[str, str]]:
+        """Its size in words: the type of its inputs, layers, entries of its widest one."""
+        widest = max((node.size for node in self.nodes), default=0)
+        return [("type", dtype), ("nodes", f"{len(self.nodes):,}"), ("widest", f"{widest:,}")]
+
     def cast(self, convert: Convert) -> Graph:
         """The same graph with every parameter converted."""
         nodes = tuple(Node(n.name, n.op.cast(convert), n.inputs, n.shape) for n in self.nodes)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.bench.store import Found
-from verifier.report.images import Layout, layout, png
+from verifier.values.images import Layout, layout, png
 
 Array = NDArray[np.float64]
 

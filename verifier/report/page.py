@@ -11,9 +11,9 @@ from verifier.bench.summary import COUNTED, families
 from verifier.report import counterexample
 from verifier.report.content import Content
 from verifier.report.figures import figures, svg
-from verifier.report.images import uri
 from verifier.report.render import digits, render
 from verifier.run.facts import lines
+from verifier.values.images import uri
 
 Watch = Callable[[int], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ from verifier.run.certification.points import RUNGS, Point, Status, batch
 from verifier.run.certification.question import check, chosen, described, posed
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
+from verifier.run.notebook import certifying, shows
 from verifier.values.errors import Unwritten
+from verifier.values.shown import Shown, picture, table
 
 inf = float("inf")
+SHOWN, PICTURES = 10, 4
+"""Images, and counterexamples as pictures, that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,15 @@ class Standing:
 Watch = Callable[[Standing], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Certified:
+@dataclass(frozen=True, eq=False, repr=False)
+class Certified(Shown):
     """What is known of a data set.
 
     Attributes:
         points: one an image, in the order asked for.
         eps, norm: the balls.
         seconds: this call took.  resumed: images that were known before.
+        shape: of the model's input.  near: by its place in the data, the image `[n]` of every counterexample.
     """
 
     points: list[Point]
@@ -49,6 +54,28 @@ class Certified:
     norm: float
     seconds: float
     resumed: int
+    shape: tuple[int, ...] = ()
+    near: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """Shares, and of what."""
+        shares = {"natural": self.natural, "attacked": self.attacked, "certified": self.certified}
+        ball = f"eps {self.eps:g}, l{self.norm:g}"
+        told = [(name, f"{share:.2%}") for name, share in shares.items()]
+        return [("images", f"{len(self.points):,}"), ("ball", ball), *told, ("seconds", self.seconds)]
+
+    def _below(self) -> str:
+        """What became of how many, of the first images, and pictures of some counterexamples."""
+        counts = Counter(p.status for p in self.points)
+        parts = [table(((s, f"{counts[s]:,}") for s in Status if counts[s]), ("status", "images"))]
+        rows = [(p.index, p.label, p.predicted, p.status, p.seconds) for p in self.points[:SHOWN]]
+        parts.append(table(rows, ("image", "class", "predicted", "status", "seconds")))
+        if len(self.points) > SHOWN:
+            parts.append(f"<p>and {len(self.points) - SHOWN:,} more in <code>.points</code></p>")
+        hit = [p for p in self.points if p.witness is not None][:PICTURES]
+        words = "image {}, class {}: itself, counterexample, difference".format
+        drawn = [picture(self.shape, self.near.get(p.index), p.witness, words(p.index, p.label)) for p in hit]
+        return "".join([*parts, *drawn])
 
     def count(self, *statuses: Status) -> int:
         """Images of these statuses."""
@@ -81,6 +108,7 @@ class Certified:
         return n / len(self.points) if self.points else float("nan")
 
 
+@shows(certifying)
 def certify(  # noqa: PLR0913
     model: Any,
     x: Any,
@@ -141,7 +169,9 @@ def certify(  # noqa: PLR0913
             if watch is not None and some:
                 watch(standing)
         found = [store.points[i, float(eps)] for i in wanted]
-    result = Certified(found, float(eps), norm, time.monotonic() - began, resumed)
+    near = {p.index: points[p.index] for p in found if p.witness is not None}
+    shape = tuple(s.net.input_shapes[0])
+    result = Certified(found, float(eps), norm, time.monotonic() - began, resumed, shape, near)
     if store.lost:
         raise Unwritten(store.lost, result)
     return result

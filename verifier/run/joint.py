@@ -19,6 +19,7 @@ from verifier.graph.passes.differences import alike, differences
 from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
 from verifier.values.arrays import Place
+from verifier.values.shown import Shown
 
 _PRECISION = ("float16", "float32", "float64")
 
@@ -55,8 +56,8 @@ class Compared:
     pairs: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Joint:
+@dataclass(frozen=True, eq=False, repr=False)
+class Joint(Shown):
     """Networks side by side on one flat input, their outputs and products of these behind one another.
 
     Attributes:
@@ -71,6 +72,10 @@ class Joint:
     n: int
     monomials: tuple[tuple[int, ...], ...] = ()
     _state: dict[str, Any] = field(repr=False, default_factory=dict)
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """The networks, inputs and outputs."""
+        return [("networks", self.path), ("inputs", self.n), ("outputs", prod(self.output_shapes[0]))]
 
     @cached_property
     def graph(self) -> Graph:

@@ -14,6 +14,7 @@ from verifier.graph.graph import Builder, Graph
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Reshape
 from verifier.run.model import boundable, load, name_of
+from verifier.run.notebook import narrowing, shows
 from verifier.run.sample import of_set
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines import chain
@@ -25,6 +26,7 @@ from verifier.sensitivity.spectral import Spectral
 from verifier.sensitivity.steps import intervals, still
 from verifier.values.box import Ball, Box
 from verifier.values.errors import ModelError, PropertyError, UnsoundBound, UserError
+from verifier.values.shown import Shown
 
 Watch = Callable[[str, Any], None]
 TURN = 0.2
@@ -33,8 +35,8 @@ SEMIDEFINITE = 300
 """Neurons up to which the semidefinite bound is tried where the search has not ended soon."""
 
 
-@dataclass(frozen=True, eq=False)
-class Lipschitz:
+@dataclass(frozen=True, eq=False, repr=False)
+class Lipschitz(Shown):
     """Bounds of a local Lipschitz constant.
 
     `|f(x) − f(y)|_q <= upper·|x − y|_p` for all x, y of the set, and, where all inputs vary, no constant below `lower`
@@ -63,6 +65,12 @@ class Lipschitz:
     settled: bool
     why: str
     stats: dict[str, Any]
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """The bounds, of what, and whether they have met."""
+        norms = "from l{:g} to l{:g}".format(*self.norm)
+        told = [("lower", self.lower), ("upper", self.upper), ("norms", norms), ("functionals", len(self.functionals))]
+        return [*told, ("settled", self.settled), ("by", self.why), ("seconds", self.stats.get("seconds", 0.0))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +119,7 @@ class Asked:
         return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)), tick=tick)
 
 
+@shows(narrowing)
 def lipschitz(  # noqa: PLR0913
     model: Any,
     inputs: Box | Ball,

@@ -62,7 +62,8 @@ def load(model: Any, example: Any = None) -> Network:
         return model
     if example is None:
         raise ModelError(
-            f"{type(model).__name__}: give a file, an onnx.ModelProto, or a torch module together with an example input"
+            f"{type(model).__name__}: give a file, or a torch module together with an example input; "
+            "an onnx.ModelProto will do, too"
         )
     from verifier.graph.from_torch import load_torch
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.run.lipschitz import TURN, Watch, functionals, input_set, limit
 from verifier.run.model import boundable, load, name_of
+from verifier.run.notebook import narrowing, shows
 from verifier.run.sample import of_set
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.problem import Unbounded, pose
@@ -18,10 +19,11 @@ from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.steps import still
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
+from verifier.values.shown import Shown
 
 
-@dataclass(frozen=True, eq=False)
-class Monotone:
+@dataclass(frozen=True, eq=False, repr=False)
+class Monotone(Shown):
     """How an output moves with an input.
 
     Attributes:
@@ -40,7 +42,14 @@ class Monotone:
     falling: np.ndarray | None
     stats: dict[str, Any]
 
+    def _said(self) -> list[tuple[str, Any]]:
+        """The direction, and what it rests on."""
+        points = [(name, x) for name, x in (("rising at", self.rising), ("falling at", self.falling)) if x is not None]
+        told = [("direction", self.direction), ("lower", self.lower), ("upper", self.upper)]
+        return [*told, *points, ("seconds", self.stats.get("seconds", 0.0))]
 
+
+@shows(narrowing)
 def monotone(
     model: Any,
     inputs: Box | Ball,
@@ -105,6 +114,7 @@ def monotone(
     return Monotone(direction, float(-down), float(up), rising, falling, stats)
 
 
+@shows(narrowing)
 def jacobian(
     model: Any,
     inputs: Box | Ball,

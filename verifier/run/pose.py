@@ -8,11 +8,13 @@ from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from verifier.graph import from_onnx
 from verifier.run.model import Network, load, name_of, one_input_one_output
 from verifier.run.relations import Asked
 from verifier.spec.assignment import Tensor
-from verifier.spec.property import Property
+from verifier.spec.property import Array, Property
 from verifier.spec.query2 import Declared, Query2, Variable
 from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
@@ -48,10 +50,15 @@ class Posed:
         return [v.entry(i) for net in self.query.networks for v in net.results for i in range(v.size)]
 
     def told(self, witness: Witness | None) -> Witness | None:
-        """A counterexample in the words of the query: all its variables, reduced inputs expanded."""
-        if witness is None or self.query is None:
-            return witness
-        x = witness.x[self.query.expand]
+        """A counterexample as a user is told it: in the shape of the input; in the words of a query, all variables."""
+        if witness is None:
+            return None
+        witness = replace(witness, near=self._middle(witness.disjunct))
+        if self.query is None:
+            shapes = _shapes(self.net)
+            x = witness.flat.reshape(shapes[0][1]) if len(shapes) == 1 else witness.flat
+            return replace(witness, x=x, shapes=shapes)
+        x = witness.flat[self.query.expand]
         y = witness.y[: len(witness.y) - len(self.prop.monomials)]
         tensors: list[Tensor] = []
         at = [0, 0]
@@ -60,7 +67,17 @@ class Posed:
             values = (x, y)[side][at[side] : at[side] + v.size]
             at[side] += v.size
             tensors.append(Tensor(v.name, v.dtype, v.shape, values))
-        return replace(witness, x=x, y=y, tensors=tuple(tensors))
+        near = None if witness.near is None else witness.near[self.query.expand]
+        shapes = tuple((v.name, v.shape) for v in self.query.variables() if v.kind == "input")
+        return replace(witness, x=x, y=y, tensors=tuple(tensors), shapes=shapes, near=near)
+
+    def _middle(self, disjunct: int) -> Array | None:
+        """`[n]` the middle of a disjunct's inputs, where they are finitely many."""
+        if self.prop.ball is not None:
+            return np.asarray(self.prop.ball.center)
+        k = self.prop.box[disjunct]
+        middle = 0.5 * self.prop.lower[k] + 0.5 * self.prop.upper[k]
+        return middle if np.isfinite(middle).all() else None
 
 
 def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
@@ -101,6 +118,15 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
         )
     fits(net, found)
     return Posed(net, found)
+
+
+def _shapes(net: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Name and shape of each of a network's own inputs, also where they were joined."""
+    parts = getattr(net, "parts", None)
+    own = parts[0].model if parts is not None and len(parts) == 1 else net
+    shapes = own.input_shapes
+    names = getattr(own, "input_names", None) or [f"x{k or ''}" for k in range(len(shapes))]
+    return tuple((str(name), tuple(s)) for name, s in zip(names, shapes, strict=True))
 
 
 def fits(net: Network, prop: Property) -> None:

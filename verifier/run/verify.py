@@ -21,8 +21,9 @@ from verifier.run.apart import apart
 from verifier.run.facts import Facts, facts, parts
 from verifier.run.joint import Joint
 from verifier.run.model import boundable, second_run
+from verifier.run.notebook import searching, shows
 from verifier.run.peel import peeled
-from verifier.run.pose import Question, pose
+from verifier.run.pose import Posed, Question, pose
 from verifier.run.relations import Asked
 from verifier.search.budget import Budget
 from verifier.search.candidates import Candidates
@@ -35,6 +36,7 @@ from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UserError
+from verifier.values.shown import Shown, brief
 from verifier.values.verdict import Verdict
 
 MOST_TARGETS = 4096
@@ -43,8 +45,8 @@ ANYWHERE = 256
 """Points tried where a property has no literals: all it asks for is outputs that are finite."""
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
     """An answer.
 
     Attributes:
@@ -63,7 +65,19 @@ class Result:
     stats: dict[str, Any] = field(default_factory=dict)
     certificate: None = None
 
+    def _said(self) -> list[tuple[str, Any]]:
+        """Verdict, reason, time, and what was done."""
+        names = ("seconds", "domains", "open", "closed", "gap", "cells")
+        numbers = [(name, self.stats[name]) for name in names if self.stats.get(name) is not None]
+        found = [("counterexample", brief(self.witness.flat))] if self.witness is not None else []
+        return [("verdict", self.verdict), ("reason", self.reason), *found, *numbers]
 
+    def _below(self) -> str:
+        """The counterexample."""
+        return "" if self.witness is None else self.witness._repr_html_()
+
+
+@shows(searching)
 def verify(
     model: Any,
     prop: str | Path | Property | Query2 | Question | Asked | None = None,
@@ -183,7 +197,7 @@ def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: 
         Verdict.TIMEOUT: f"out of time after {done} cells",
         Verdict.UNKNOWN: "some cells are too close to call",
     }
-    return Result(verdict, witness, why[verdict], clock.stats(cells=done))
+    return Result(verdict, Posed(found.model, question).told(witness), why[verdict], clock.stats(cells=done))
 
 
 def attack(

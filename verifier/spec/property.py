@@ -8,17 +8,21 @@ doubles; every bound is therefore kept twice: rounded *outward* (for proofs) and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifier.values.box import Ball
+from verifier.values.shown import Shown, table
 
 Array = NDArray[np.float64]
+SHOWN = 12
+"""Inputs that a notebook shows."""
 
 
-@dataclass(frozen=True)
-class Property:
+@dataclass(frozen=True, repr=False)
+class Property(Shown):
     """Union of `J` disjuncts over `n` inputs and `m` outputs, both flattened row-major.
 
     Boxes that are equal are stored once, and so are literals, so that tens of thousands of disjuncts stay small.
@@ -58,6 +62,22 @@ class Property:
     source: str = "property"
     monomials: tuple[tuple[int, ...], ...] = ()
     ball: Ball | None = None
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """Where it is from, and how much there is of it."""
+        counts = {"inputs": self.n_inputs, "outputs": self.n_outputs, "boxes": len(self.lower)}
+        counts |= {"disjuncts": self.n_disjuncts, "literals": len(self.d)}
+        ball = [] if self.ball is None else [("ball", f"l{self.ball.norm:g}, eps {self.ball.eps:g}")]
+        return [("source", self.source), *((name, f"{n:,}") for name, n in counts.items()), *ball]
+
+    def _below(self) -> str:
+        """The first inputs of the hull of its boxes."""
+        if not self.n_disjuncts:
+            return ""
+        low, high = self.lower.min(0), self.upper.max(0)
+        rows = [(f"X_{i}", float(low[i]), float(high[i])) for i in range(min(self.n_inputs, SHOWN))]
+        more = [(f"{self.n_inputs - SHOWN:,} more", "", "")] if self.n_inputs > SHOWN else []
+        return table([*rows, *more], ("input", "at least", "at most"))
 
     @property
     def n_inputs(self) -> int:

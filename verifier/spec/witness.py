@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +15,60 @@ from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
 from verifier.values import ball
 from verifier.values.rounding import inward
+from verifier.values.shown import Shown, picture, table
+
+SHOWN = 12
+"""Inputs that a notebook shows: those that moved most."""
 
 
-@dataclass(frozen=True, eq=False)
-class Witness:
+@dataclass(frozen=True, eq=False, repr=False)
+class Witness(Shown):
     """An input and the outputs that the original model gives for it.
 
     Attributes:
-        x: `[n]` the input, exactly representable in the model's type.
+        x: the input, exactly representable in the model's type: as a user is told it in the shape of the model's input,
+            flat `[n]` where there are several of these (see `inputs`) and while it is looked for.
         y: `[m]` the outputs as onnxruntime on the CPU (or the original module) computes them.
         disjunct: which disjunct of the property it satisfies.
         tensors: for a query of version 2.0 the values of its variables; x and y are then all inputs and all others.
+        shapes: name and shape of each input, in the order of x; empty where they are not known.
+        near: `[n]` the middle of the input set it was looked for in, or None.
     """
 
     x: Array
     y: Array
     disjunct: int
     tensors: tuple[Tensor, ...] = ()
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    near: Array | None = None
+
+    @property
+    def flat(self) -> Array:
+        """The input as `[n]`, all inputs behind one another."""
+        return self.x.reshape(-1)
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """Each input by its name, in its shape."""
+        ends = np.cumsum([0, *(prod(s) for _, s in self.shapes)])
+        return {
+            name: self.flat[a:b].reshape(s) for (name, s), a, b in zip(self.shapes, ends[:-1], ends[1:], strict=True)
+        }
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """The numbers, as far as they fit a line."""
+        return [("x", self.x), ("y", self.y), ("disjunct", self.disjunct)]
+
+    def _below(self) -> str:
+        """Of an image a picture of it, beside the middle of the input set and what has changed; else what has moved."""
+        x, shape = self.flat, self.shapes[0][1] if len(self.shapes) == 1 else ()
+        if len(self.shapes) < 2 and (
+            drawn := picture(shape, self.near, x, "middle of the input set, counterexample, difference")
+        ):
+            return drawn
+        away = np.zeros(len(x)) if self.near is None else abs(x - self.near)
+        some = np.sort(np.argsort(-np.nan_to_num(away), kind="stable")[:SHOWN])
+        return table(((f"X_{i}", float(x[i]), float(away[i])) for i in some), ("input", "value", "from the middle"))
 
     def text(self) -> str:
         """The format of the property's version, with the shortest digits that read back.
@@ -39,7 +77,7 @@ class Witness:
         """
         if self.tensors:
             return "\n".join(t.text() for t in self.tensors)
-        pairs = [f"(X_{i} {float(v)!r})" for i, v in enumerate(self.x)]
+        pairs = [f"(X_{i} {float(v)!r})" for i, v in enumerate(self.flat)]
         pairs += [f"(Y_{i} {float(v)!r})" for i, v in enumerate(self.y)]
         return "(" + "\n".join(pairs) + ")"
 

@@ -3,7 +3,6 @@
 An outcome (`unknown`, `timeout`) is data; misuse is a `UserError`; a broken invariant is an `UnsoundBound`.
 """
 
-
 from typing import Any
 
 

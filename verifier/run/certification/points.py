@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
+
+from verifier.values.shown import Shown, brief, picture
 
 
 class Status(StrEnum):
@@ -36,8 +39,8 @@ NAMES = dict(zip(RUNGS, ("interval bounds", "CROWN", "optimised slopes", "the se
 """What rungs are called for a reader."""
 
 
-@dataclass(frozen=True, eq=False)
-class Point:
+@dataclass(frozen=True, eq=False, repr=False)
+class Point(Shown):
     """What is known of one image on one ball.
 
     Attributes:
@@ -60,6 +63,17 @@ class Point:
     timeout: float
     reason: str = ""
     witness: np.ndarray | None = None
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """What became of it."""
+        told = [("image", self.index), ("class", self.label), ("predicted", self.predicted), ("status", self.status)]
+        why = [("reason", self.reason)] if self.reason else []
+        hit = [("counterexample", brief(self.witness))] if self.witness is not None else []
+        return [*told, ("eps", self.eps), *why, *hit, ("seconds", self.seconds)]
+
+    def _below(self) -> str:
+        """Its counterexample, where that looks like an image."""
+        return "" if self.witness is None else picture((), None, self.witness, "counterexample")
 
     def settled(self, timeout: float) -> bool:
         """Whether there is nothing left to do with so much time: errors and shorter trials are done again."""

@@ -16,7 +16,9 @@ from verifier.run.certification.question import check, chosen, described, posed
 from verifier.run.certification.setting import Setting
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
+from verifier.run.notebook import bisecting, shows
 from verifier.values.errors import Unwritten, UserError
+from verifier.values.shown import Shown
 
 inf = float("inf")
 MOST_HALVINGS = 1100.0
@@ -25,8 +27,8 @@ Watch = Callable[[int, int], None]
 """Called with how many images are done, of how many."""
 
 
-@dataclass(frozen=True)
-class Radius:
+@dataclass(frozen=True, repr=False)
+class Radius(Shown):
     """What is known of one image's robust radius.
 
     Attributes:
@@ -50,7 +52,13 @@ class Radius:
     trials: int
     reason: str = ""
 
+    def _said(self) -> list[tuple[str, Any]]:
+        """What is proved and what is attacked."""
+        told = [("image", self.index), ("class", self.label), ("proved", self.proved), ("attacked", self.attacked)]
+        return [*told, *([("reason", self.reason)] if self.reason else []), ("trials", self.trials)]
 
+
+@shows(bisecting)
 def radii(  # noqa: PLR0913
     model: Any,
     x: Any,
