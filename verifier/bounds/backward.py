@@ -63,6 +63,7 @@ def backward(
     for i in range(max(rows), -1, -1):
         if i not in rows or i == net.input:
             continue
+        net.tick()
         inputs, parts, shift, rounded = _through(net, i, rows.pop(i), weight, relaxed, owner, seen)
         b = b + shift
         error = error if rounded is None else error + rounded

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from verifier.bounds.layers import Layer
+from verifier.bounds.network import Tick, nothing
 from verifier.values.arrays import Array, Place, namespace, to_numpy
 from verifier.values.rounding import gamma, outward
 
@@ -74,6 +75,7 @@ class Folded:
         layers: what the units are and read, one a block; empty where the network is plain.
         parts: which rows of z are of one node of the graph, and how many layers these depend on.
         by_sign: `[N]` where only the sign of z matters; None where the network is plain.
+        tick: called now and then by whoever climbs; whoever has run out of time raises there.
     """
 
     place: Place
@@ -91,6 +93,7 @@ class Folded:
     layers: tuple[Layer, ...] = ()
     parts: tuple[tuple[slice, int], ...] = ()
     by_sign: Array | None = None
+    tick: Tick = nothing
 
     def __len__(self) -> int:
         """U."""

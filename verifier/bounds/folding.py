@@ -10,8 +10,7 @@ import numpy as np
 
 from verifier.bounds.fold import Folded, Linear
 from verifier.bounds.layers import Layer
-from verifier.bounds.network import UNDERFLOW, Network, absolute_product
-from verifier.bounds.propagate import Tick, nothing
+from verifier.bounds.network import UNDERFLOW, Network, Tick, absolute_product, nothing
 from verifier.bounds.rows import Rows
 from verifier.graph.graph import Affine, Graph
 from verifier.graph.ops.moves import Move, Take
@@ -98,6 +97,7 @@ def fold(  # noqa: PLR0913
         varying,
         place.array(center[varying]),
         place.array(radius[varying]),
+        tick=tick,
     )
     return folded if plan.plain else _general(net, plan, folded)
 
@@ -310,6 +310,7 @@ class _Walk:
         for i in range(max(rows), -1, -1):
             if i not in rows or i == net.input:
                 continue
+            net.tick()
             A, node = sparse.dense(rows.pop(i)).reshape(P, *nodes[i].shape), nodes[i]
             if i in self._slope or i in self._open or i in self._left_out:
                 if i in self._left_out and bool((A.reshape(P, -1)[:, self._left_out[i]] != 0).any()):

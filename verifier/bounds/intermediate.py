@@ -9,7 +9,7 @@ from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.certain import certain
 from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, Linear
-from verifier.bounds.propagate import Tick, nothing
+from verifier.bounds.network import Tick, nothing
 from verifier.values.arrays import Array, Place, namespace
 from verifier.values.rounding import gamma, outward, tiny, unit
 

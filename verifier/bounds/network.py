@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf, prod
 
@@ -31,6 +32,13 @@ from verifier.values.sparse import is_sparse
 UNDERFLOW = -1
 """Key, among the rounding weights of nodes, of what products too small to be represented may cost a whole walk."""
 
+Tick = Callable[[], None]
+"""Called between steps; whoever has run out of time raises there."""
+
+
+def nothing() -> None:
+    """For those who have all the time in the world."""
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -55,6 +63,7 @@ class Network:
             sums of inputs.
         terms: for each node, products behind one entry of it or of its adjoint, plus what relaxing and adding up the
             constant of a row costs.
+        tick: called between nodes by everything that walks over them; whoever has run out of time raises there.
     """
 
     graph: Graph
@@ -72,6 +81,7 @@ class Network:
     curved: bool
     attention: dict[int, Attention]
     terms: tuple[int, ...]
+    tick: Tick = nothing
 
     @property
     def input(self) -> int:
@@ -147,8 +157,8 @@ def _most(a: Array, b: Array) -> Array:
     return xp.amax(xp.where(xp.isfinite(size), size, 0.0), 0)
 
 
-def prepare(graph: Graph, place: Place) -> Network:
-    """Convert a graph to a place.
+def prepare(graph: Graph, place: Place, tick: Tick = nothing) -> Network:
+    """Convert a graph to a place (`tick`: see `Network`).
 
     Raises:
         ModelError: when an operator has neither an adjoint nor a relaxation; the message names the node.
@@ -176,7 +186,7 @@ def prepare(graph: Graph, place: Place) -> Network:
     spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
     passed, quiet = _gates(graph, valued)
     more = (feeds, sources, by_sign, passed, quiet, pair, mixed, _fragile(graph), curved, attentions(graph), terms)
-    return Network(cast, place, absolute, spread, *more)  # type: ignore[arg-type]
+    return Network(cast, place, absolute, spread, *more, tick)  # type: ignore[arg-type]
 
 
 def _pairs(graph: Graph) -> dict[int, tuple[int, int]]:

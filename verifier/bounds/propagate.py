@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -16,7 +15,7 @@ from verifier.bounds.forward import (
     through_interval,
     through_lines,
 )
-from verifier.bounds.network import UNDERFLOW, Network
+from verifier.bounds.network import UNDERFLOW, Network, Tick, nothing
 from verifier.graph.graph import Affine, Input, Node
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Move
@@ -27,12 +26,6 @@ from verifier.values import sparse
 from verifier.values.arrays import Array, namespace
 from verifier.values.box import Ball
 from verifier.values.rounding import gamma
-
-Tick = Callable[[], None]
-
-
-def nothing() -> None:
-    """For those who have all the time in the world."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +151,7 @@ class _Down:
     def visit(self, i: int, node: Node) -> None:
         """Everything about node `i`, from what is known of the nodes before."""
         net, box, magnitude = self._net, self._box, self.magnitude
+        net.tick()
         wanted = i in self._last or i in self._keep
         if isinstance(node.op, Input):
             self.forms[i] = input_form(net, box.center, box.radius, box.symbols)

@@ -15,8 +15,8 @@ from typing import Any
 
 from verifier.bounds.ball import least
 from verifier.bounds.lagrange import Region
+from verifier.bounds.network import Tick, nothing
 from verifier.bounds.plan import Plan
-from verifier.bounds.propagate import Tick, nothing
 from verifier.bounds.through import through
 from verifier.graph.ops.product import Dot, Product
 from verifier.relax import table

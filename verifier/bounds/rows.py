@@ -61,6 +61,7 @@ def make_rows(
     for i in range(out, -1, -1):
         if i not in rows:
             continue
+        net.tick()
         A, node = rows.pop(i), graph.nodes[i]
         if not isinstance(node.op, Affine):
             start[i] = start[i] + A.reshape(L, -1) if i in start else A.reshape(L, -1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.bounds.network import Tick, nothing
 from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.passes.runner import simplify
@@ -17,7 +18,7 @@ from verifier.spec.property import Property
 from verifier.values.arrays import Place
 
 
-def apart(net: Joint, graph: Graph, prop: Property, place: Place) -> Query | None:
+def apart(net: Joint, graph: Graph, prop: Property, place: Place, tick: Tick = nothing) -> Query | None:
     """The question over differences; None where no literal compares two like networks.
 
     With more varying inputs than forward bounds can follow there is none either: splitting these decides nothing, and
@@ -25,7 +26,7 @@ def apart(net: Joint, graph: Graph, prop: Property, place: Place) -> Query | Non
 
     Args:
         net: the networks; graph: theirs, simplified, which the other one is compared with.
-        place: for bulk bounding.
+        place: for bulk bounding; tick: see `make_query`.
 
     Raises:
         UnsoundBound: when both compute something else.
@@ -37,7 +38,7 @@ def apart(net: Joint, graph: Graph, prop: Property, place: Place) -> Query | Non
         return None
     both = simplify(compared.graph)
     from_onnx.check(_Expected(graph, compared.pairs), both, of_property(prop))
-    return make_query(both, over, place)
+    return make_query(both, over, place, tick)
 
 
 @dataclass(frozen=True, eq=False)

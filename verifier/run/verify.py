@@ -25,7 +25,7 @@ from verifier.run.notebook import searching, shows
 from verifier.run.peel import peeled
 from verifier.run.pose import Posed, Question, pose
 from verifier.run.relations import Asked
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.search.candidates import Candidates
 from verifier.search.decide import decide
 from verifier.search.outcome import Progress
@@ -41,6 +41,7 @@ from verifier.values.verdict import Verdict
 
 MOST_TARGETS = 4096
 """Disjuncts that one gradient search goes for at once."""
+LATE = "out of time before the search began"
 ANYWHERE = 256
 """Points tried where a property has no literals: all it asks for is outputs that are finite."""
 
@@ -120,7 +121,7 @@ def verify(
     if question.n_disjuncts == 0:
         return Result(Verdict.UNSAT, None, "the property contradicts itself: no input satisfies it", clock.stats())
     if budget.spent():
-        return Result(Verdict.TIMEOUT, None, "out of time before the search began", clock.stats())
+        return Result(Verdict.TIMEOUT, None, LATE, clock.stats())
     graph = boundable(net, sample.of_property(question))
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
@@ -132,14 +133,17 @@ def verify(
     whole, graph = graph, peeled(graph, question)
     if watch:
         watch("looking for a counterexample", None)
-    witness = attack(graph, question, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
-    clock.mark("attack")
-    if witness is not None:
-        return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(**chosen))
-    if not len(question.d):  # nothing can be refuted, and splitting leads nowhere
-        why_not = "the property asks nothing of the outputs, but no input was found at which all of them are finite"
-        return Result(Verdict.UNKNOWN, None, why_not, clock.stats(**chosen))
-    query = make_query(graph, question, plan.place)
+    try:
+        witness = attack(graph, question, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
+        clock.mark("attack")
+        if witness is not None:
+            return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(**chosen))
+        if not len(question.d):  # nothing can be refuted, and splitting leads nowhere
+            why_not = "the property asks nothing of the outputs, but no input was found at which all of them are finite"
+            return Result(Verdict.UNKNOWN, None, why_not, clock.stats(**chosen))
+        query = make_query(graph, question, plan.place, budget.check)
+    except OutOfTime:
+        return Result(Verdict.TIMEOUT, None, LATE, clock.stats(**chosen))
     clock.mark("prepare")
     outcome = decide(
         query,
@@ -147,7 +151,7 @@ def verify(
         Candidates(query, replay),
         (lambda p: watch("searching", p)) if watch else None,
         threads=plan.threads,
-        other=partial(apart, net, whole, question, plan.place) if isinstance(net, Joint) else None,
+        other=partial(apart, net, whole, question, plan.place, budget.check) if isinstance(net, Joint) else None,
     )
     clock.mark("search")
     p = outcome.progress
@@ -206,12 +210,15 @@ def attack(
     """Gradient search over all disjuncts, each promising point replayed on the original.
 
     Where there are no literals, every point looks promising, and none more than others: many are tried.
+
+    Raises:
+        OutOfTime: before it came to an end.
     """
     starts, few = (starts, 8) if len(prop.d) else (max(starts, ANYWHERE), ANYWHERE)
     fast = graph.cast(Place("numpy", "float32").array)
     for at in range(0, prop.n_disjuncts, MOST_TARGETS):
         t = targets(prop, np.arange(at, min(at + MOST_TARGETS, prop.n_disjuncts)), starts, rng)
-        for x, box in gradient_search(fast, prop, t, steps):
+        for x, box in gradient_search(fast, prop, t, steps, tick=budget.check):
             witness = replay(x[:few], box[:few])
             if witness is not None or budget.spent():
                 return witness

@@ -46,7 +46,7 @@ class Candidates:
         at = order[:count]
         literals = np.where(np.take_along_axis(uses[at], nearest[at, None, None], 1)[:, 0], ids[at], -1)
         t = Targets(x[at], q.lower[group[at]], q.upper[group[at]], literals, q.box[group[at]])
-        for point, box in search(self._graph, q.prop, t, STEPS, rate=0.1):
+        for point, box in search(self._graph, q.prop, t, STEPS, 0.1, q.exact.tick):
             witness = self._replay(point[:8], box[:8])
             if witness is not None:
                 return witness

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.search.clipping.relaxed import clip_any
 from verifier.search.domains import Domains, Frontier, roots
 from verifier.search.evaluate import Evaluation
@@ -122,6 +122,9 @@ class InputSearch:
                 self._batch = self._most = max(1, len(d) // 2)  # a smaller batch, not a worse answer
                 self.frontier.push(d)
                 continue
+            except OutOfTime:
+                self.frontier.push(d)
+                return None
             seconds = time.monotonic() - start
             if seconds > LONG:
                 self._batch = max(1, len(d) // 2)

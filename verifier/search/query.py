@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from verifier.bounds.cone import cone, wanted
-from verifier.bounds.network import Network, magnitudes, prepare
+from verifier.bounds.network import Network, Tick, magnitudes, nothing, prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import Rows, make_rows
 from verifier.graph.graph import Affine, Graph
@@ -72,13 +72,15 @@ class Query:
 
 
 @np.errstate(all="ignore")  # what is not defined or overflows proves nothing
-def make_query(graph: Graph, prop: Property, place: Place) -> Query:
+def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing) -> Query:
     """Join them.
 
     Args:
         graph: one input, one output, in double precision on numpy, all operators boundable.
         prop: at least one disjunct; sizes must fit.
         place: for bulk bounding.
+        tick: called between nodes, now and whenever something of the query is bounded; whoever has run out of time
+            raises `OutOfTime` there.
     """
     used, inverse = np.unique(prop.box, return_inverse=True)
     lower, upper = prop.lower[used], prop.upper[used]
@@ -89,8 +91,8 @@ def make_query(graph: Graph, prop: Property, place: Place) -> Query:
     double = Place(place.kind, "float64", place.device)
     cost = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
 
-    exact = prepare(graph, double)
-    fast = exact if place.dtype == "float64" else prepare(graph, place)
+    exact = prepare(graph, double, tick)
+    fast = exact if place.dtype == "float64" else prepare(graph, place, tick)
     effort = sum(graph.nodes[j].size for j in exact.sources) * cost
     hull = boxes(double.array(hull_l[None]), double.array(hull_u[None]), double.array(symbols), "float64", prop.ball)
     thorough = effort < ROOT_EFFORT and len(symbols) == int((hull_l < hull_u).sum())

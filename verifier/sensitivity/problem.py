@@ -11,9 +11,9 @@ from verifier.bounds.fold import Folded
 from verifier.bounds.folding import fold
 from verifier.bounds.forward import concretize
 from verifier.bounds.layers import Layer
-from verifier.bounds.network import Network, magnitudes, prepare
+from verifier.bounds.network import Network, Tick, magnitudes, nothing, prepare
 from verifier.bounds.plan import Plan, plan
-from verifier.bounds.propagate import Boxes, Tick, boxes, nothing, propagate
+from verifier.bounds.propagate import Boxes, boxes, propagate
 from verifier.bounds.rows import make_rows, rows_backward
 from verifier.graph.graph import Affine, Graph
 from verifier.graph.ops.gate import Gate
@@ -213,7 +213,7 @@ def pose(  # noqa: PLR0913
         gates = (replace(n, op=replace(n.op, recurjac=True)) if isinstance(n.op, Gate) else n for n in whole.nodes)
         whole = replace(whole, nodes=tuple(gates))
     place = Place("numpy", "float64")
-    net = prepare(whole, place)
+    net = prepare(whole, place, tick)
     lower, upper = np.concatenate([low, seeds.min(0)]), np.concatenate([high, seeds.max(0)])
     varying = np.flatnonzero(lower < upper)
     symbols = varying if len(varying) <= MOST_SYMBOLS else varying[:0]

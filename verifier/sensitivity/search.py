@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verifier.bounds.lagrange import Region
-from verifier.bounds.propagate import Tick, nothing
+from verifier.bounds.network import Tick, nothing
 from verifier.bounds.renew import Known, renew, renew_common
 from verifier.graph.ops.product import Dot, Product
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.search.memory import one_memory_error
 from verifier.sensitivity import feasible
 from verifier.sensitivity.attack import climb
@@ -155,7 +155,10 @@ class Search:
             self.root(budget)
         while True:
             if len(self._waiting) and not budget.spent():
-                self._sow()
+                try:
+                    self._sow()
+                except OutOfTime:  # they go on waiting
+                    return False
                 continue
             parents = None if budget.spent() else self.pool.pop(max(1, self._batch // 2), self.settled)
             if parents is None:
@@ -172,6 +175,10 @@ class Search:
                     raise
                 self._batch = self._most = max(2, len(parents))
                 continue
+            except OutOfTime:
+                self.pool.add(parents)
+                self._count()
+                return False
             seconds = time.monotonic() - start
             if seconds > LONG:
                 self._batch = max(2, self._batch // 2)
@@ -201,7 +208,7 @@ class Search:
         P = self.problem
         self.bounded += len(s)
         if self._kinks and (s.sign != 0).any():
-            known = renew(P.plan, region(s), None, self._kinks)
+            known = renew(P.plan, region(s), None, self._kinks, tick=self._tick)
             s = replace(s, lower=known.lower, upper=known.upper)
             low, high, empty = feasible.shrink(s.low, s.high, *self._halfspaces(s, known), self._round)
             s = replace(s, low=low, high=high).take(np.flatnonzero(~empty & ~(s.lower > s.upper).any(1)))
@@ -214,7 +221,7 @@ class Search:
     def _value(self, s: Parts, common: Known | None = None) -> Parts:
         """Parts with the bounds of their goals, and with what to split next; `common` of what they all agree in."""
         P = self.problem
-        tick = nothing if self._rooted else self._tick
+        tick = self._tick
         for between in MIDDLE if self._rooted or not self._products else BETWEEN:
             known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None], None, between, common, tick)
             s = replace(s, lower=known.lower, upper=known.upper, bound=np.minimum(s.bound, -known.value[:, 0]))

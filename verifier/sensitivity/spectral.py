@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from verifier.bounds.propagate import Tick, nothing
+from verifier.bounds.network import Tick, nothing
 from verifier.bounds.renew import Known, renew
 from verifier.graph.ops.curves import Curve
 from verifier.search.budget import Budget
@@ -65,8 +65,8 @@ class Spectral(Search):
         each = s.take(np.repeat(np.arange(D), K))
         seeds = np.tile(P.seeds[:, P.F.varying[self._seeds] - len(P.low)], (D, 1))
         each.low[:, self._seeds] = each.high[:, self._seeds] = seeds
-        tick = nothing if self._rooted else self._tick
-        known = renew(P.plan, region(each), np.zeros((D * K, 1), int), tick=tick)
+
+        known = renew(P.plan, region(each), np.zeros((D * K, 1), int), tick=self._tick)
         narrow = replace(each, lower=known.lower, upper=known.upper)
         lower = np.where(self._shared, known.lower.reshape(D, K, -1).max(1), s.lower)
         upper = np.where(self._shared, known.upper.reshape(D, K, -1).min(1), s.upper)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from verifier.bounds.ball import Balls
-from verifier.bounds.network import magnitudes
-from verifier.bounds.propagate import Bounds, Boxes, Tick, boxes, nothing, propagate
+from verifier.bounds.network import Tick, magnitudes, nothing
+from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_interval
 from verifier.run.certification.points import Batch
 from verifier.run.certification.setting import Setting

@@ -66,7 +66,7 @@ def _climb(s: Setting, b: Batch, budget: Budget, seed: int) -> Decided:
     if witness is not None:
         return Decided(Status.ATTACKED, witness=witness.x)
     budget.check()
-    query = make_query(s.graph, prop, s.plan.place)
+    query = make_query(s.graph, prop, s.plan.place, budget.check)
     outcome = decide(query, budget, Candidates(query, replay), threads=s.plan.threads)
     p = outcome.progress
     if outcome.verdict is Verdict.UNSAT:

@@ -12,7 +12,7 @@ from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.dual import Bends, Multipliers, Region, Walk, back, slopes
 from verifier.search.branching.general import loss, renewed, widest
 from verifier.search.branching.relaxed import Filtered
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.search.clipping.planes import clipper
 from verifier.search.memory import one_memory_error
 from verifier.search.neurons.cuts import Learner
@@ -159,6 +159,9 @@ class Grow:
                 self._batch = self._most = max(1, len(parents) // 2)
                 self.stack.append(parents)
                 continue
+            except OutOfTime:
+                self.stack.append(parents)
+                return None
             seconds = time.monotonic() - start
             if seconds > LONG:
                 self._batch = max(1, len(parents) // 2)

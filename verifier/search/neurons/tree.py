@@ -14,7 +14,8 @@ from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded
 from verifier.bounds.folding import fold, undecided
 from verifier.bounds.intermediate import Hull, first_hull, region, start, tighten, work
-from verifier.bounds.propagate import Bounds, Tick, boxes, nothing, propagate
+from verifier.bounds.network import Tick, nothing
+from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.bounds.rows import Rows, rows_backward, rows_interval
 from verifier.graph.graph import Affine
 from verifier.search.domains import Domains
