@@ -10,6 +10,9 @@ import pytest
 
 import verifier
 from tests.cli.files import MODEL, dense
+from tests.laws.cases import GRAPHS
+from tests.laws.general_nets import network
+from verifier.run import bound as bounds
 
 METHODS = ("interval", "forward", "crown", "alpha-crown")
 RNG = np.random.default_rng(5)
@@ -45,6 +48,30 @@ def test_outputs_are_enclosed(net: Any, method: str, dtype: str) -> None:
     y = f(RNG.uniform(box.lower, box.upper, (4000, 4)))
     assert lower.shape == upper.shape == (3,)
     assert (lower <= y.min(0)).all() and (y.max(0) <= upper).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_method_is_never_looser_than_a_cheaper_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    name = ["general", "chain", "mirrored", "conv", "residual", "moves", "pooled", "general"][seed]
+    graph, lower, upper = network(rng) if name == "general" else (GRAPHS[name](rng), None, None)
+    if lower is None:
+        center = rng.normal(size=graph.nodes[0].size)
+        lower, upper = center - rng.random(len(center)), center + rng.random(len(center))
+    monkeypatch.setattr(bounds, "load", lambda net: net)
+    monkeypatch.setattr(bounds, "boundable", lambda net, *_: net)
+    ball = verifier.Ball((lower + upper) / 2, float((upper - lower).max()), norm=2)
+    for inputs in (verifier.Box(lower, upper), ball):
+        for dtype in ("float64", "float32"):
+            found = [verifier.bound(graph, inputs, m, dtype=dtype) for m in METHODS]
+            for (l, u), (p, q) in zip(found, found[1:], strict=False):
+                assert (l <= p).all() and (q <= u).all()
+
+
+@pytest.mark.parametrize("box", [([-1, -3], [1, 3]), ([-0.5, -8], [3, 8])])
+def test_crown_on_the_pendulum(box: tuple[list[float], list[float]]) -> None:
+    plain, crown = (verifier.bound("models/pendulum.onnx", verifier.Box(*box), m) for m in ("interval", "crown"))
+    assert (plain[0] <= crown[0]).all() and (crown[1] <= plain[1]).all()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -36,7 +36,7 @@ class Settings:
         jobs: how many at once.
         threads: cores of each; 0 shares those at hand out.
         memory_gb: of each, 10⁹ bytes; 0 shares most of the machine's out.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (the processor), `cpu` or `cuda`.
         fresh: a new interpreter for each, so that seconds are those that a user would wait.
         cap: no timeout is longer, seconds.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from verifier.bounds import general
 from verifier.bounds.dual import Bends, Multipliers, Objective, Point, Region, Slopes, Walk, back, forward, slopes
 from verifier.bounds.fold import Folded
-from verifier.values.arrays import Array, namespace, to_numpy
+from verifier.values.arrays import Array, counting, namespace, to_numpy
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def ascend(
     """
     xp, B = namespace(r.lower), int(o.ids.shape[0])
     line, adam = slopes(F, r, m.alpha, m.second), _Adam()
-    active = xp.arange(B)
+    active = counting(B, r.lower)
     bound, best = o.rows.c[o.ids[:, 0]] * 0 - xp.inf, m
     hits: list[tuple[np.ndarray, np.ndarray]] = []
     for step in range(rates.steps + 1):

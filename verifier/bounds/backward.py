@@ -16,7 +16,7 @@ from verifier.graph.ops.affine import Dense
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes as Softmax
 from verifier.values import sparse
-from verifier.values.arrays import Array, namespace, rows_of
+from verifier.values.arrays import Array, counting, namespace, rows_of
 from verifier.values.rounding import gamma
 
 
@@ -131,7 +131,7 @@ def _through_lines(A: Array, f: Lines, owner: Array | None) -> tuple[Array, Arra
     s_l, s_u, t_u = (a.reshape(B, -1) for a in (f.s_l, f.s_u, f.t_u))
     xp = namespace(s_l)
     if sparse.is_sparse(A):
-        return sparse.through_lines(A, s_l, s_u, t_u, xp.arange(P) // (P // B) if owner is None else owner)
+        return sparse.through_lines(A, s_l, s_u, t_u, counting(P, s_l) // (P // B) if owner is None else owner)
     flat = A.reshape(P, prod(A.shape[1:]))
     # Each coefficient takes one of the two slopes, and rounds once: a sum of both could cancel.
     if owner is None:  # rows of one domain stand together: broadcast instead of gathering

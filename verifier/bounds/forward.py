@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from verifier.bounds.network import Network
 from verifier.graph.graph import Affine
 from verifier.relax.lines import Lines
-from verifier.values.arrays import Array, namespace, total
+from verifier.values.arrays import Array, counting, namespace, total
 from verifier.values.rounding import gamma, tiny, unit
 
 
@@ -38,7 +38,7 @@ def input_form(net: Network, center: Array, radius: Array, symbols: Array) -> Fo
     k = len(symbols)
     C = xp.broadcast_to((center * 0)[:, None], (B, k + 1, n))
     C = C.copy() if hasattr(C, "copy") else C.clone()
-    C[:, xp.arange(k), symbols] = radius[:, symbols]
+    C[:, counting(k, center), symbols] = radius[:, symbols]
     C[:, k] = center
     shape = net.graph.nodes[net.input].shape
     span = xp.abs(C[:, :-1]).sum(1)

@@ -10,7 +10,7 @@ from verifier.bounds.certain import certain
 from verifier.bounds.dual import Multipliers, Objective, Region, Walk
 from verifier.bounds.fold import Folded, Linear
 from verifier.bounds.network import Tick, nothing
-from verifier.values.arrays import Array, Place, namespace
+from verifier.values.arrays import Array, Place, counting
 from verifier.values.rounding import gamma, outward, tiny, unit
 
 
@@ -121,16 +121,11 @@ def _bound(here: Folded, there: Folded, F: Folded, some: Array, rates: Rates) ->
         xp.concatenate([z.error, z.error]),
     )
     place, double, n, stop = there.place, here.place, len(rows), len(here.blocks)
-    ids = _arange(rows.c)[:, None]
+    ids = counting(n, rows.c)[:, None]
     exact, quick = Objective(rows, ids, stop), Objective(rows.to(place), place.array(ids, "int64"), stop)
     m = start(there, region(there), n)
     best = ascend(there, region(there), quick, m, rates).best
     return certain(here, region(here), exact, best.to(double))
-
-
-def _arange(a: Array) -> Array:
-    xp = namespace(a)
-    return xp.flatnonzero(xp.isfinite(a) | ~xp.isfinite(a))
 
 
 def region(F: Folded) -> Region:

@@ -23,7 +23,7 @@ from verifier.relax import difference, gate, table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values import sparse
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, counting, namespace
 from verifier.values.box import Ball
 from verifier.values.rounding import gamma
 
@@ -344,7 +344,7 @@ def lower_bounds(
         P = len(neuron)
         A = xp.broadcast_to((box.lower[:1, :1] * 0), (2 * P, node.size))
         A = A.copy() if hasattr(A, "copy") else A.clone()
-        rows = xp.arange(P)
+        rows = counting(P, A)
         A[rows, neuron], A[rows + P, neuron] = 1, -1
         start, b, error = {j: A.reshape(2 * P, *node.shape)}, A[:, 0] * 0, A[:, 0] * 0
     planes = backward(net, weight, relaxed, start, b, twice)

@@ -22,7 +22,7 @@ from verifier.graph.ops.product import Dot, Product
 from verifier.relax import table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, counting, namespace
 from verifier.values.rounding import gamma, tiny
 
 
@@ -98,7 +98,7 @@ def renew(
     error = state.rounding.of(-1)
     A, b, a = state.walk(-1, plan.X[-1, -1][ids], F.rows.c[ids], ids)
     plain = state.interval(-1, F.rows.c)
-    value = xp.maximum(b + state.least(-1, A), plain[0][xp.arange(len(ids))[:, None], ids]) - error[ids]
+    value = xp.maximum(b + state.least(-1, A), plain[0][counting(len(ids), ids)[:, None], ids]) - error[ids]
     value = xp.where(xp.isfinite(value), value, -xp.inf)
     return Known(state.lower, state.upper, planes, tuple(state.lines), value, a)
 

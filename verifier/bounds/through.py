@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
-from verifier.values.arrays import Array, namespace, rows_of
+from verifier.values.arrays import Array, counting, namespace, rows_of
 
 SHORT = 4
 """A last axis that is no longer is dealt with entry by entry: loops over so few numbers cost more than the numbers."""
@@ -25,7 +25,7 @@ def through(A: Array, f: Lines | Planes, owner: Array | None) -> tuple[Array, Ar
     if not each and owner is None and isinstance(f, Lines):
         return _together(A.reshape(B, P // B, *A.shape[1:]), f)
     if not each and owner is None:
-        owner = xp.arange(P) // (P // B)
+        owner = counting(P, A) // (P // B)
 
     def of(a: Array) -> Array:
         return a if each else rows_of(a, owner)
@@ -50,7 +50,8 @@ def _together(A: Array, f: Lines) -> tuple[Array, Array]:
         shift = (positive.reshape(B, R, -1) @ t_l[..., None] + negative.reshape(B, R, -1) @ t_u[..., None])[..., 0]
     else:
         parts = (
-            _dot(v.reshape(B * R, -1), rows_of(t, xp.arange(B * R) // R)) for v, t in ((positive, t_l), (negative, t_u))
+            _dot(v.reshape(B * R, -1), rows_of(t, counting(B * R, A) // R))
+            for v, t in ((positive, t_l), (negative, t_u))
         )
         shift = sum(parts).reshape(B, R)
     s_l, s_u = f.s_l[:, None], f.s_u[:, None]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verifier.values.arrays import Array, identity, namespace
+from verifier.values.arrays import Array, counting, identity, namespace
 from verifier.values.rounding import dtype_of, gamma, tiny
 
 
@@ -47,7 +47,7 @@ def _others(d: Array, above: bool) -> Array:
     xp, n = namespace(d), int(d.shape[-1])
     e = xp.exp(xp.minimum(d, _most(d)))
     e = xp.where(d > _most(d), xp.inf, e) if above else e
-    i = xp.arange(n)
+    i = counting(n, d)
     e[..., i, i] = 0
     return e.sum(-1)
 

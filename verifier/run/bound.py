@@ -23,6 +23,7 @@ from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError
+from verifier.values.precision import full_precision
 from verifier.values.rounding import gamma, outward
 
 METHODS = ("interval", "forward", "crown", "alpha-crown")
@@ -30,7 +31,6 @@ BLOCK = 2e7
 """Numbers that a block of rows may hold in the widest layer."""
 
 
-@np.errstate(all="ignore")  # what overflows is refused at the end
 def bound(
     model: Any,
     inputs: Box | Ball,
@@ -47,6 +47,8 @@ def bound(
         inputs: a box or ball over the flattened input.
         method: `interval`, `forward` (linear functions of the inputs, pushed forward) or `crown` (rows pulled back,
             every neuron's bounds first), or `alpha-crown` (the same with optimised slopes, for every neuron and row).
+            Each gives the best of its own and of those before it (of `forward`, where that is cheaper: not with
+            thousands of inputs and wide layers).
         rows: `[R, m]` linear functions of the outputs; the outputs themselves when None.
         device: `cpu` or `cuda`.  dtype: `float64` or `float32`.
 
@@ -56,7 +58,8 @@ def bound(
         UserError: an unknown method, or sizes that don't fit.
 
     Sound because: see `bounds.backward`, `bounds.forward`; a ball is bounded in its box, and in its own norm where the
-    row is concretised: the least of `A·x` within eps is `A·center − eps·‖A‖_q` with q the dual norm (Hölder).
+    row is concretised: the least of `A·x` within eps is `A·center − eps·‖A‖_q` with q the dual norm (Hölder).  Each
+    method's bounds are bounds, so the larger of two lower ones is.
     """
     if method not in METHODS:
         raise UserError(f"method {method!r}: use one of {', '.join(METHODS)}")
@@ -65,38 +68,69 @@ def bound(
     place = place_on(device, dtype)
     net = load(model)
     graph = boundable(net, of_set(inputs))
-    ball = inputs if isinstance(inputs, Ball) else None
-    box = inputs.box() if isinstance(inputs, Ball) else inputs
     n, m = graph.nodes[graph.inputs[0]].size, graph.nodes[graph.outputs[0]].size
+    box = inputs.box() if isinstance(inputs, Ball) else inputs
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, the network {n} inputs; give as many")
     C = _rows(rows, m)
-    prepared = prepare(graph, place)
+    with full_precision(place), np.errstate(all="ignore"):  # what overflows is refused at the end
+        value = _lower(graph, place, box, inputs if isinstance(inputs, Ball) else None, np.concatenate([C, -C]), method)
+    return value[: len(C)], -value[len(C) :]
+
+
+def _lower(graph: Graph, place: Place, box: Box, ball: Ball | None, both: np.ndarray, method: str) -> np.ndarray:
+    """Lower bounds `[2R]` of rows `[2R, m]`: the best of the method's own and of every cheaper one's."""
+    net = prepare(graph, place)
     varying = np.flatnonzero(box.lower < box.upper)
-    if method == "interval" or (method != "forward" and len(varying) > MOST_SYMBOLS):
-        varying = varying[:0]
+    few = varying if len(varying) <= MOST_SYMBOLS else varying[:0]
+    cheap = method == "forward" or (len(varying) + 1) * max(node.size for node in graph.nodes) <= BLOCK
+    value = _walked(graph, net, box, ball, both, varying[:0], backward=False)
+    if method != "interval" and cheap:
+        value = np.fmax(value, _walked(graph, net, box, ball, both, varying, backward=False))
+    if method in ("crown", "alpha-crown"):
+        value = np.fmax(value, _walked(graph, net, box, ball, both, few, backward=True))
+    if method == "alpha-crown":
+        exact = prepare(graph, Place(place.kind, "float64", place.device))
+        value = np.fmax(value, _finite(_optimised(graph, exact, place, box, both, ball)))
+    return value
+
+
+def _finite(value: np.ndarray) -> np.ndarray:
+    """Lower bounds, nothing where there is a pole within reach, or an overflow."""
+    return np.where(np.isfinite(value), value, -np.inf)
+
+
+def _walked(
+    graph: Graph,
+    net: Network,
+    box: Box,
+    ball: Ball | None,
+    both: np.ndarray,
+    symbols: np.ndarray,
+    *,
+    backward: bool,
+) -> np.ndarray:
+    """Lower bounds `[2R]` of rows `[2R, m]`, without optimised slopes.
+
+    Args:
+        symbols: the inputs that get one each in forward bounds; none for intervals.
+        backward: whether rows are walked back, those of neurons first.
+    """
+    place = net.place
     lower, upper = outward(box.lower[None], box.upper[None], place)
-    b = boxes(lower, upper, place.array(varying), dtype, _round(ball))
-    first = propagate(prepared, b, None, set(), None, 10**6).interval
+    b = boxes(lower, upper, place.array(symbols), place.dtype, _round(ball))
+    first = propagate(net, b, None, set(), None, 10**6).interval
     size = magnitudes(graph, box.lower, box.upper, {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in first.items()})
-    both = np.concatenate([C, -C])
     block = max(1, int(BLOCK / max(node.size for node in graph.nodes)))
     bounds: Bounds | None = None
     parts = []
-    if method == "alpha-crown":
-        parts.append(
-            _optimised(graph, prepare(graph, Place(place.kind, "float64", place.device)), place, box, both, ball)
-        )
-        both = both[:0]
     for at in range(0, len(both), block):
-        rows_at = make_rows(graph, prepared, size, both[at : at + block], None, np.zeros(len(both[at : at + block])))
+        rows = make_rows(graph, net, size, both[at : at + block], None, np.zeros(len(both[at : at + block])))
         if bounds is None:
-            critical: dict[int, Array] | None = {} if method == "crown" else None
-            bounds = propagate(prepared, b, None, set(rows_at.start), critical, 10**6)
-        parts.append(_least(prepared, rows_at, bounds, b, method, ball))
-    value = np.concatenate(parts)
-    value = np.where(np.isfinite(value), value, -np.inf)  # a pole within reach, or an overflow
-    return value[: len(C)], -value[len(C) :]
+            critical: dict[int, Array] | None = {} if backward else None
+            bounds = propagate(net, b, None, set(rows.start), critical, 10**6)
+        parts.append(_least(net, rows, bounds, b, backward, ball))
+    return _finite(np.concatenate(parts))
 
 
 def _round(ball: Ball | None) -> Ball | None:
@@ -104,11 +138,11 @@ def _round(ball: Ball | None) -> Ball | None:
     return None if ball is None or ball.norm == float("inf") else ball
 
 
-def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, method: str, ball: Ball | None) -> np.ndarray:
+def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, backward: bool, ball: Ball | None) -> np.ndarray:
     """Lower bounds of the rows on the one box (or the ball in it)."""
     ids = net.place.array(np.arange(len(rows))[None])
     n = int(box.lower.shape[1])
-    if method != "crown" or bounds.broken is not None:  # rows walked back say nothing where a value may be infinite
+    if not backward or bounds.broken is not None:  # rows walked back say nothing where a value may be infinite
         forward = rows_forward(net, rows, ids, bounds.forms)
         coefficients, c, slack = (to_numpy(a[0]).astype(np.float64) for a in forward)
         reach = abs(coefficients).sum(1) * (1 + gamma(n + 8, net.place.dtype))

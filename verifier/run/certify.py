@@ -140,7 +140,7 @@ def certify(  # noqa: PLR0913
         db: a file that gets every result as it comes.  A call with the same model, data, eps, norm and range goes on
             where the last one stopped, however it was ended; images left undecided are tried again with more time.
         jobs: images decided at once beyond the batched rungs, a process each (ONNX files only).
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (the processor), `cpu` or `cuda`.
         watch: told how it goes.
 
     Raises:

@@ -11,9 +11,6 @@ from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Place
 from verifier.values.errors import UserError
 
-DEVICE_WORK = 5e6
-"""Multiply-adds of one evaluation from which a GPU is worth the second that starting it takes."""
-
 
 @dataclass(frozen=True)
 class Strategy:
@@ -40,8 +37,6 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
         UserError: an unknown device, or `cuda` where there is none.
     """
     work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
-    if device == "auto":
-        device = "cuda" if work >= DEVICE_WORK and _may_have_gpu() and _has_gpu() else "cpu"
     place = place_on(device, "float32")
     why = "on the processor" if place.device == "cpu" else "on the GPU"
     starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))
@@ -84,7 +79,7 @@ def cores() -> int:
 
 
 def place_on(device: str, dtype: str) -> Place:
-    """The GPU for `cuda`, else the processor.
+    """The GPU for `cuda`, else the processor: `auto` picks no device that the whole of it was not measured on.
 
     Raises:
         UserError: an unknown device or type, or `cuda` where there is none.
@@ -111,8 +106,3 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _may_have_gpu() -> bool:
-    """Whether asking torch for a GPU is worth importing it."""
-    return os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")

@@ -36,6 +36,7 @@ from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UserError
+from verifier.values.precision import full_precision
 from verifier.values.shown import Shown, brief
 from verifier.values.verdict import Verdict
 
@@ -97,7 +98,7 @@ def verify(
             Or a question that brings its networks along, such as `monotonicity(net, input=0, box=box)`, alone.
         prop: a VNN-LIB file, a `Property`, or a question such as `robustness(ball, label)`.
         timeout: seconds from now; None for as long as it takes.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (the processor), `cpu` or `cuda`.
         seed: of the search for counterexamples; proofs do not depend on it.
         accept_real: consent to an answer in real arithmetic where a query declares floating-point types.
         watch: called with the phase and, while searching, the progress.
@@ -141,18 +142,20 @@ def verify(
         if not len(question.d):  # nothing can be refuted, and splitting leads nowhere
             why_not = "the property asks nothing of the outputs, but no input was found at which all of them are finite"
             return Result(Verdict.UNKNOWN, None, why_not, clock.stats(**chosen))
-        query = make_query(graph, question, plan.place, budget.check)
+        with full_precision(plan.place):
+            query = make_query(graph, question, plan.place, budget.check)
     except OutOfTime:
         return Result(Verdict.TIMEOUT, None, LATE, clock.stats(**chosen))
     clock.mark("prepare")
-    outcome = decide(
-        query,
-        budget,
-        Candidates(query, replay),
-        (lambda p: watch("searching", p)) if watch else None,
-        threads=plan.threads,
-        other=partial(apart, net, whole, question, plan.place, budget.check) if isinstance(net, Joint) else None,
-    )
+    with full_precision(plan.place):
+        outcome = decide(
+            query,
+            budget,
+            Candidates(query, replay),
+            (lambda p: watch("searching", p)) if watch else None,
+            threads=plan.threads,
+            other=partial(apart, net, whole, question, plan.place, budget.check) if isinstance(net, Joint) else None,
+        )
     clock.mark("search")
     p = outcome.progress
     why = {

@@ -19,7 +19,7 @@ from verifier.search.clipping.complete import minimise
 from verifier.search.domains import Domains
 from verifier.search.query import Query
 from verifier.values import sparse
-from verifier.values.arrays import Array, Place, to_numpy
+from verifier.values.arrays import Array, Place, place_of, to_numpy
 from verifier.values.rounding import outward, unit
 
 NOISE = 0.02
@@ -199,7 +199,7 @@ def _in_double(net: Network, bounds: Bounds) -> dict[int, Lines | Planes]:
 def _pick(rows: Array, deciding: np.ndarray, B: int, K: int, place: Place) -> Array:
     """Of rows `[B·K, …]`, the deciding one of each domain: `[B, size]`."""
     rows = sparse.dense(rows)
-    at = np.arange(B) * K + deciding
+    at = place_of(rows).array(np.arange(B) * K + deciding)
     return place.array(rows.reshape(B * K, -1)[at])
 
 

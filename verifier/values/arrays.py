@@ -44,6 +44,15 @@ def rows_of(a: Array, index: Array) -> Array:
     return a[index]
 
 
+def counting(n: int, like: Array) -> Array:
+    """The numbers `0 … n − 1`, on the device of `like`: a device does not index by what is on the host."""
+    if isinstance(like, (np.ndarray, np.generic)):
+        return np.arange(n)
+    import torch
+
+    return torch.arange(n, device=like.device)
+
+
 def repeat(a: Array, times: int) -> Array:
     """Every entry of `[P]` so many times, one after the other."""
     return a.repeat(times) if isinstance(a, np.ndarray) else a.repeat_interleave(times)

@@ -6,7 +6,7 @@ row for each rival class of each image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from verifier.run.certification.points import Batch
 from verifier.run.certification.setting import Setting
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Array, to_numpy
+from verifier.values.precision import full_precision
 from verifier.values.rounding import gamma, tiny
 
 inf = float("inf")
@@ -62,16 +63,21 @@ def linear(s: Setting, b: Batch) -> Margins:
 
 
 def crown(s: Setting, b: Batch, tick: Tick = nothing) -> Margins:
-    """Rows walked back over neurons that were bounded by walking back themselves; never below `interval`.
+    """Rows walked back over neurons that were bounded by walking back themselves; never below `linear`.
 
     Args:
         tick: called between blocks; whoever has run out of time raises there.
     """
-    return _margins(s, b, walk=True, thorough=True, tick=tick)
+    found = _margins(s, b, walk=True, thorough=True, tick=tick)
+    return replace(found, least=np.fmax(found.least, linear(s, b).least))
 
 
-@np.errstate(all="ignore")  # what overflows proves nothing
 def _margins(s: Setting, b: Batch, *, walk: bool, thorough: bool, tick: Tick = nothing) -> Margins:
+    with full_precision(s.exact.place), np.errstate(all="ignore"):  # what overflows proves nothing
+        return _bounded(s, b, walk, thorough, tick)
+
+
+def _bounded(s: Setting, b: Batch, walk: bool, thorough: bool, tick: Tick) -> Margins:
     net, place = s.exact, s.exact.place
     lower, upper = s.box(b)
     varying = np.flatnonzero((lower < upper).any(0))

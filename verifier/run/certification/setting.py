@@ -107,7 +107,7 @@ def setting(
         model: a file, a model in memory, a torch module, or what `load` returned.
         example: `[1, *shape]` an input, for a torch module.
         norm: 1, 2 or infinity.  lo, hi: the range of inputs, numbers or `[n]`.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (the processor), `cpu` or `cuda`.
         sample: `[P, n]` inputs to compare it with the original on.
 
     Raises:

@@ -24,6 +24,7 @@ from verifier.search.memory import one_memory_error
 from verifier.search.neurons.tree import CLEAR
 from verifier.search.query import make_query
 from verifier.values.arrays import to_numpy
+from verifier.values.precision import full_precision
 from verifier.values.verdict import Verdict
 
 RATES, NEURONS = Rates(20, alpha=0.5), Rates(4, alpha=0.5)
@@ -45,7 +46,7 @@ def single(s: Setting, b: Batch, timeout: float, seed: int = 0) -> Decided:
     An exception is no result: it becomes `error`, with its one line.
     """
     try:
-        with one_memory_error():
+        with one_memory_error(), full_precision(s.plan.place):
             return _climb(s, b, Budget.seconds(timeout), seed)
     except OutOfTime:
         return Decided(Status.UNKNOWN, "out of time before the search began")

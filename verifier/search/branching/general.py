@@ -16,7 +16,7 @@ from verifier.graph.ops.curves import Curve
 from verifier.relax import curves
 from verifier.relax.share import Planes
 from verifier.search.neurons.splits import Splits
-from verifier.values.arrays import Array, namespace
+from verifier.values.arrays import Array, counting, namespace
 from verifier.values.rounding import dtype_of, unit
 
 AROUND = 0.2
@@ -38,7 +38,7 @@ def widest(F: Folded, r: Region, line: Bends, w: Walk) -> tuple[Array, Array]:
     narrow = width <= 64 * unit(dtype_of(width)) * (xp.abs(r.lower) + xp.abs(r.upper))
     able = F.open(r.lower, r.upper) & ~narrow
     pick = xp.argmax(xp.where(able, score + 1e-30, -1.0), 1)
-    each = xp.arange(int(pick.shape[0]))
+    each = counting(int(pick.shape[0]), pick)
     low, up = r.lower[each, pick], r.upper[each, pick]
     sign = xp.where(F.by_sign, 1, 0)[pick] > 0
     zero = sign | (xp.minimum(-low, up) > AROUND * (up - low))
@@ -87,7 +87,7 @@ def renewed(F: Folded, s: Splits) -> Splits:
     if F.plain or s.second is None:
         return s
     xp, pick = namespace(s.lower), s.pick
-    each = xp.arange(len(s))
+    each = counting(len(s), pick)
     low, up = s.lower[each, pick], s.upper[each, pick]
     alpha, second = s.alpha * 1, s.second * 1
     for layer in F.layers:

@@ -13,7 +13,7 @@ from typing import Protocol
 from verifier.bounds.dual import Multipliers, Objective, Region, Slopes, Walk, forward
 from verifier.bounds.fold import Folded
 from verifier.bounds.intermediate import Hull
-from verifier.values.arrays import Array, largest, namespace
+from verifier.values.arrays import Array, counting, largest, namespace
 
 
 class Score(Protocol):
@@ -82,7 +82,7 @@ class Filtered:
             best = xp.argmax(score, 1)
         else:
             at = largest(score, few)  # [B, few]
-            each = xp.arange(int(at.shape[0]))[:, None]
+            each = counting(int(at.shape[0]), at)[:, None]
             left = xp.minimum(halves(F, hull, r, line, w, at), 0.0).sum(2)  # what is left to prove
             score = score[each, at]
             layer = F.place.array(F.source)[at]
@@ -95,7 +95,7 @@ class Filtered:
 def halves(F: Folded, hull: Hull, r: Region, line: Slopes, w: Walk, at: Array) -> Array:
     """Bounds `[B, few, 2]` of both halves (z >= 0, z <= 0) of parts split at neurons `at` `[B, few]`."""
     xp = namespace(w.A)
-    each = xp.arange(int(at.shape[0]))[:, None]
+    each = counting(int(at.shape[0]), at)[:, None]
     a, leak = w.a[each, at], F.leak[at]
     slope = xp.where(a > 0, line.lower[each, at], line.upper[each, at])
     offset = xp.minimum(a, 0.0) * line.offset[each, at]

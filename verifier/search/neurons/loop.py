@@ -21,7 +21,7 @@ from verifier.search.neurons.splits import Splits, children, join
 from verifier.search.neurons.tree import CLEAR, HELD, Tree, at_once, climb, decisive, improve
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.spec.witness import Witness
-from verifier.values.arrays import Array, largest, namespace, to_numpy
+from verifier.values.arrays import Array, counting, largest, namespace, to_numpy
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
@@ -256,7 +256,7 @@ class Grow:
         line, a = slopes(F, r, s.alpha, s.second), F.place.array(plane.a, F.place.dtype)
         worth = loss(F, r, line, a) if isinstance(line, Bends) else -xp.minimum(a, 0.0) * line.offset
         at = largest(worth, few)
-        each = xp.arange(len(s))[:, None]
+        each = counting(len(s), at)[:, None]
         low, up = self.clipper(plane.A, plane.b, at)
         lower, upper = s.lower * 1, s.upper * 1
         lower[each, at] = xp.maximum(lower[each, at], low)

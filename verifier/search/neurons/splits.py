@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from verifier.bounds.dual import Multipliers
-from verifier.values.arrays import Array, namespace, rows_of
+from verifier.values.arrays import Array, counting, namespace, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ def children(s: Splits) -> Splits:
     """Both halves of every part: first all with the picked neuron's input above its point, then all with it below."""
     xp, D = namespace(s.bound), len(s)
     both = join([s, s])
-    at = xp.arange(2 * D)
+    at = counting(2 * D, s.bound)
     pick = both.pick
     lower, upper, sign = both.lower, both.upper, both.sign
     both.share[:] = both.share * 0.5
