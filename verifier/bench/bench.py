@@ -20,6 +20,7 @@ from verifier.bench.server import Job
 from verifier.bench.store import Row, Run, Store, runs
 from verifier.run.machine import at_hand, machine, memory, version
 from verifier.values.errors import Unwritten, UserError
+from verifier.values.log import note
 
 TOOL = "verifier"
 KILL = 0.5
@@ -171,6 +172,7 @@ def _work(state: State, store: Store, settings: Settings, digests: dict[Key, str
             if end is not None:
                 instance = waiting.pop(end["id"])
                 row = _judged(state.run, instance, end, digests[instance.key], settings.memory_gb * 1e9)
+                note("bench", "%s: %s in %.2f s: %s", " ".join(row.name), row.verdict, row.seconds, row.reason)
                 state.rows.append(row)  # also where the file has no room for it
                 state.left = list(waiting.values())
                 store.add(row)

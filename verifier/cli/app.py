@@ -5,6 +5,7 @@ Written with argparse: importing a friendlier library takes a third of the time 
 
 from __future__ import annotations
 
+import argparse
 import errno
 import sys
 
@@ -57,10 +58,21 @@ def _refuse(message: str, status: int) -> int:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    """Import the command that is asked for, and run it."""
+    """Read the command line, and run the command that is asked for, with a log where one is wanted."""
     a = parser(any(word.split("=")[0] == "--network" for word in arguments)).parse_args(arguments)
     if a.command is not None:
         check(a.parser, a)
+    if getattr(a, "log", None) is None:
+        _call(a)
+        return
+    from verifier.cli.log import into
+
+    with into(a.log, arguments):
+        _call(a)
+
+
+def _call(a: argparse.Namespace) -> None:
+    """Import the command that is asked for, and run it."""
     if a.command == "verify":
         from verifier.cli import verify
 
@@ -104,5 +116,9 @@ def _dispatch(arguments: list[str]) -> None:
         from verifier.cli import info
 
         info.command(a.model)
+    elif a.command == "completion":
+        from verifier.cli import completion
+
+        print(completion.script(a.shell, parser()), end="")
     else:
         parser().print_help()

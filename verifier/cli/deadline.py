@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from verifier.run.clock import since_start
 from verifier.values.errors import Unwritten
+from verifier.values.log import note
 
 GRACE = 0.15
 """Seconds before the timeout at which the answer is due, so that it is printed in time."""
@@ -48,6 +49,7 @@ class Deadline:
         if not self._lock.acquire(blocking=False):
             return
         status = 0
+        note("cli", "out of time: what is known by now is the answer")
         try:
             self._late()
             sys.stdout.flush()

@@ -23,6 +23,8 @@ RUNS = Writes(beside=("-wal", "-shm", "-journal"), unless="list")
 KEPT = Writes(beside=("-wal", "-shm", "-journal"))
 """Types of options that name files.  Every option has a type; `str` is for words that name none."""
 
+LOGGED = ("verify", "bound", "lipschitz", "monotone", "train", "tightness", "bench", "certify")
+"""Commands that compute."""
 STATUSES = (
     "exit status: 0 an answer; 1 a fault of this program, or a wrong answer in bench; 2 input that cannot be used; "
     "3 an answer, but a file could not be written; 130 interrupted"
@@ -101,8 +103,15 @@ def parser(named: bool = False) -> _Parser:
     for capability in CAPABILITIES:
         ask.add_argument(f"--{capability}", dest="capability", action="store_const", const=capability)
 
+    completion = add("completion", "A script that completes commands and options; its first line says where to put it.")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
+
     info = add("info", "What is in a model; without one, which operators are supported.")
     info.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
+    for name in LOGGED:
+        commands.choices[name].add_argument(
+            "--log", metavar="FILE", type=FILE, help="add lines with the time of what is done and why to a file"
+        )
     return whole
 
 

@@ -8,6 +8,7 @@ import time
 from typing import Any, TextIO
 
 from verifier.run.clock import since_start
+from verifier.values.log import note
 
 
 class Watch:
@@ -25,6 +26,7 @@ class Watch:
         self._phase, self._began, self._before = "reading the input", 0.0, 0
         self.last: Any = None
         self._next, self._drawn, self._timeout = time.monotonic() + 1.0, False, timeout
+        self._told = 0.0
         self._quiet, self._live = quiet, sys.stderr.isatty()
 
     @property
@@ -41,6 +43,9 @@ class Watch:
         if self.last is None and progress is not None:
             self._began, self._before = now, progress.bounded
         self._phase, self.last = phase, progress
+        if now >= self._told:
+            self._told = now + 1.0
+            note("cli", "%s", self.line)
         if now >= self._next and not self._quiet:
             self._next = now + (0.2 if self._live else 10.0)
             self._drawn = self._live

@@ -12,6 +12,7 @@ from verifier.cli.progress import Watch
 from verifier.cli.write import Answer, check_folder, is_stream, write_tensors
 from verifier.run.clock import keep_memory, since_start
 from verifier.values.errors import Unwritten, UserError
+from verifier.values.log import note
 from verifier.values.verdict import Verdict
 
 GRACE = 0.15
@@ -157,6 +158,7 @@ class _Report:
 
     def _write(self, verdict: Verdict, text: str, reason: str, result: Any) -> None:
         """The verdict first: it is not lost where a file cannot be written."""
+        note("cli", "%s: %s", verdict, reason)
         answer, stats = Answer(), self._so_far() if result is None else result.stats
         streamed = self._json is not None and is_stream(self._json)  # which has the counterexample, too
         answer.say(f"{verdict}\n{'' if streamed else text}".rstrip("\n"))

@@ -18,6 +18,7 @@ from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
 from verifier.run.notebook import certifying, shows
 from verifier.values.errors import Unwritten
+from verifier.values.log import note
 from verifier.values.shown import Shown, picture, table
 
 inf = float("inf")
@@ -164,6 +165,8 @@ def certify(  # noqa: PLR0913
             watch(standing)
         for some in climb(s, batch(np.array(todo, np.int64), points, labels, eps), timeout, workers):
             store.add(some)
+            for p in some:
+                note("certify", "%r", p)
             standing.counts.update(p.status for p in some)
             standing = Standing(standing.done + len(some), len(wanted), standing.counts, resumed)
             if watch is not None and some:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from verifier.run.strategy import counted
 from verifier.search.outcome import Open
 from verifier.search.query import MOST_SYMBOLS
 from verifier.spec.property import Property
+from verifier.values.log import heard, note
 
 Facts = dict[str, Any]
 
@@ -66,6 +68,15 @@ def lines(strategy: str, f: Facts) -> list[str]:
         f"strategy: {strategy}",
         f"strategy: {splits(f)}",
     ]
+
+
+def tell(strategy: str, f: Facts, explain: Callable[[str, Facts], None] | None) -> None:
+    """Say to the log, and to whoever wants it explained, what is done and why."""
+    if heard("verify"):
+        for line in lines(strategy, f):
+            note("verify", "%s", line)
+    if explain is not None:
+        explain(strategy, f)
 
 
 def parts(rest: tuple[Open, ...]) -> list[dict[str, Any]]:

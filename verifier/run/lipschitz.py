@@ -26,6 +26,7 @@ from verifier.sensitivity.spectral import Spectral
 from verifier.sensitivity.steps import intervals, still
 from verifier.values.box import Ball, Box
 from verifier.values.errors import ModelError, PropertyError, UnsoundBound, UserError
+from verifier.values.log import heard, note
 from verifier.values.shown import Shown
 
 Watch = Callable[[str, Any], None]
@@ -165,6 +166,8 @@ def lipschitz(  # noqa: PLR0913
     try:
         standing.search = standing.asked.search(budget.check)
         standing.search.root(budget)
+        if heard("lipschitz"):
+            note("lipschitz", "on the whole set: %r", standing.result())
         _narrow(standing, standing.search, budget, watch)
     except OutOfTime:
         standing.stopped = "out of time"

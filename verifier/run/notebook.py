@@ -1,4 +1,7 @@
-"""Progress in a notebook: one line below the cell, by itself, while a question takes time; nothing anywhere else."""
+"""Progress in a notebook: one line below the cell, by itself, while a question takes time; nothing anywhere else.
+
+What a question was answered is told to whoever listens (`values.log`), too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
+
+from verifier.values.log import note
+from verifier.values.shown import Shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,14 +32,17 @@ def shows(words: Callable[..., str]) -> Callable[[Callable[P, R]], Callable[P, R
         @wraps(question)
         def asked(*args: P.args, **kwargs: P.kwargs) -> R:
             display = _display() if kwargs.get("watch") is None else None
-            if display is None:
-                return question(*args, **kwargs)
-            line = _Line(display, words)
-            kwargs["watch"] = line.note
+            line = None if display is None else _Line(display, words)
+            if line is not None:
+                kwargs["watch"] = line.note
             try:
-                return question(*args, **kwargs)
+                answer = question(*args, **kwargs)
             finally:
-                line.close()
+                if line is not None:
+                    line.close()
+            if isinstance(answer, Shown):
+                note(question.__name__, "%r", answer)
+            return answer
 
         return asked
 

@@ -18,7 +18,7 @@ from verifier.graph.from_onnx import in_memory
 from verifier.graph.graph import Graph
 from verifier.run import sample, strategy
 from verifier.run.apart import apart
-from verifier.run.facts import Facts, facts, parts
+from verifier.run.facts import Facts, facts, parts, tell
 from verifier.run.joint import Joint
 from verifier.run.model import boundable, second_run
 from verifier.run.notebook import searching, shows
@@ -36,6 +36,7 @@ from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UserError
+from verifier.values.log import note
 from verifier.values.precision import full_precision
 from verifier.values.shown import Shown, brief
 from verifier.values.verdict import Verdict
@@ -128,8 +129,7 @@ def verify(
     plan = strategy.choose(graph, question.n_disjuncts, device)
     known = facts(net, graph, question)
     chosen: dict[str, Any] = {"strategy": plan.reason, "facts": known}
-    if explain:
-        explain(plan.reason, known)
+    tell(plan.reason, known, explain)
     replay = Replay(question, net.run, _evaluator(graph), net.input_dtype, second_run(net))
     whole, graph = graph, peeled(graph, question)
     if watch:
@@ -244,6 +244,7 @@ class _Clock:
         """The phase that has just ended."""
         now = time.monotonic()
         self._phases[phase] = now - self._last
+        note("verify", "%s took %.3f s", phase, self._phases[phase])
         self._last = now
 
     def stats(self, **more: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from verifier.search.outcome import Open, Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.rest import still_open
 from verifier.search.rivals import Rivals
+from verifier.values.log import note
 from verifier.values.verdict import Verdict
 
 MOST = 3e8
@@ -91,6 +92,8 @@ def _alternate(query: Query, inputs: InputSearch | Rivals, neurons: NeuronSearch
         start = time.monotonic()
         done = way.advance(Budget.seconds(min(seconds, budget.left())))
         spent[way] += time.monotonic() - start
+        p, name = way.progress, "neurons" if way is neurons else "inputs"
+        note("search", "%s for %.2f s: %d bounded, %d open, gap %.6g", name, spent[way], p.bounded, p.open, p.worst)
         if done is not None:
             return done
         other = inputs if way is neurons else neurons
@@ -178,6 +181,7 @@ class NeuronSearch:
         group = self._todo[0]
         found = tree.root(self._query, roots(self._query).take(np.array([group])), self._whole.check)
         self.progress.bounded += 1
+        note("search", "box %d as a whole: %d of %d disjuncts open", group, int(found.alive.sum()), len(found.alive))
         if self._watch is not None:
             self._watch(self.progress)
         if not found.alive.any():

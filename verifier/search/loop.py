@@ -18,6 +18,7 @@ from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.workers import Workers
 from verifier.values import ball
+from verifier.values.log import note
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
@@ -132,6 +133,9 @@ class InputSearch:
                 self._batch = min(2 * self._batch, self._most)
             progress.bounded, progress.rounds = progress.bounded + len(d), progress.rounds + 1
             left = np.flatnonzero(result.alive.any(1))
+            if progress.rounds == 1:
+                gap = float(np.max(result.gap, initial=-np.inf))
+                note("search", "root bounds: %d of %d boxes open, largest gap %.6g", len(left), len(d), gap)
             progress.closed += len(d) - len(left)
             if len(left):
                 witness = self._attempt(result.corner(d)[left], d.group[left])

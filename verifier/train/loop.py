@@ -28,6 +28,7 @@ from verifier.train.model import Trainable
 from verifier.train.recipe import Recipe
 from verifier.train.regularize import l1, stable
 from verifier.values.errors import UserError
+from verifier.values.log import note
 
 Report = Callable[[dict[str, Any]], None]
 """Called after every epoch with its row of the log."""
@@ -103,6 +104,7 @@ def fit(
         log.write(path.parent, run.log)  # whoever was stopped between the two had not written it
     while not run.done():
         run.epoch(tick)
+        note("train", "%s", run.log[-1])
         if path is not None:
             checkpoint.save(path, run.state())
             log.write(path.parent, run.log)

@@ -18,6 +18,7 @@ from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
 from verifier.run.notebook import bisecting, shows
 from verifier.values.errors import Unwritten, UserError
+from verifier.values.log import note
 from verifier.values.shown import Shown
 
 inf = float("inf")
@@ -113,6 +114,7 @@ def radii(  # noqa: PLR0913
             for some in climb(s, _batch(tries, left, points, labels), timeout, workers):
                 store.add(some)
                 for p in some:
+                    note("radii", "%r", p)
                     trials[p.index].append(p)
         found = [_radius(s, points[i], trials[i], most, near) for i in wanted]
     if store.lost:
