@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from verifier.graph.convert import Call, Value
+from verifier.graph.exactly import always, entries
 from verifier.graph.fold import fold
 from verifier.graph.graph import Builder, Shape
 from verifier.graph.ops.affine import Scale
@@ -26,14 +27,45 @@ _MOVING = ("Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeez
 _WHOLE = (6, 7)  # TensorProto types: int32, int64
 
 
-class Decided:
-    """What is known of the Builder's nodes: by position, an array with NaN where an entry is not known."""
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A node that was exact for the numbers it had: operator, names and values of its inputs, names of its results."""
 
-    def __init__(self) -> None:
+    op: str
+    names: tuple[str, ...]
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Front:
+    """Where exact computation of what inputs decide ends, and the network begins.
+
+    Attributes:
+        tensors: names of the known tensors that became nodes.
+        conditions: what must hold for other inputs to have these tensors exactly.
+        apart: whether the network has what is decided from these tensors only.
+    """
+
+    tensors: dict[str, int] = field(default_factory=dict)
+    conditions: list[Condition] = field(default_factory=list)
+    apart: bool = True
+
+
+class Decided:
+    """What is known of the Builder's nodes: by position, an array with NaN where an entry is not known.
+
+    `parted`: what is decided is kept apart from the network (see `Front`), as far as that goes: real numbers that are
+    decided, and that anything is computed of, become nodes.
+    """
+
+    def __init__(self, parted: bool = False) -> None:
+        self.parted = parted
         self.known: dict[int, np.ndarray] = {}
         self.traced: dict[str, np.ndarray] = {}
         self.depends: set[str] = set()
         self.cut: list[np.ndarray] = []
+        self.front = Front()
 
     def start(self, position: int, values: np.ndarray) -> Value:
         """Note what is known of an input; the input itself, or its values where all are known."""
@@ -64,11 +96,34 @@ class Decided:
             return
         self.spoil(used)
 
+    def exact(self, call: Call, outputs: Sequence[str], results: Sequence[np.ndarray]) -> bool:
+        """Whether the results of a node on constants are what real arithmetic gives, as far as inputs are behind them.
+
+        What the model's own constants are made of is a constant of the model, as onnxruntime computes it.
+        """
+        names = [n for n in call.names if n in self.depends]
+        if not names or always(call):
+            return True
+        if self.parted and call.op != "Cast" and any(np.asarray(y).dtype.kind == "f" for y in results):
+            return False
+        given = tuple(v for v in call.inputs if isinstance(v, np.ndarray))
+        if not all(bool(entries(call.op, given, np.asarray(y)).all()) for y in results):
+            return False
+        self.front.conditions.append(Condition(call.op, call.names, given, tuple(outputs)))
+        return True
+
+    def meet(self, call: Call) -> None:
+        """Note a call on nodes and arrays: if inputs decide an array, the network is another one for others."""
+        pairs = zip(call.names, call.inputs, strict=True)
+        if any(isinstance(v, np.ndarray) and n in self.depends for n, v in pairs):
+            self.front.apart = False
+
     def branch(self, node: Any, results: list[str]) -> None:
         """An If was replaced by its branch; if its condition hangs on values, so does who is used and how."""
         self.spoil(results)
         self.depends.update(node.output)
         if node.input[0] in self.depends:
+            self.front.apart = False
             self.spoil(list(self.traced))
             self.traced.clear()
 
@@ -103,6 +158,7 @@ class Decided:
             given = replace(call, inputs=inputs)
             with np.errstate(all="ignore"):
                 (values,) = fold(given, node, imports)
+            values = np.where(entries(call.op, tuple(v for v in inputs if v is not None), values), values, np.nan)
             if not np.isnan(values).all():
                 self.known[result] = values
 

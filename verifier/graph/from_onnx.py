@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from verifier.graph.compare import check as check  # part of what this module offers
+from verifier.graph.decided import Front
 from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import OLDEST as OLDEST
-from verifier.graph.importer import Importer, one_line
+from verifier.graph.importer import Importer, names_read, one_line
 from verifier.values.errors import ModelError, UnsoundBound, UserError, memory_is_out
 from verifier.values.packed import is_packed, unpacked
 from verifier.values.shown import Shown
@@ -35,6 +36,7 @@ class Model(Shown):
         decided: for each input, flat, the values of the entries that are fixed, NaN where one is free; or None.
         whole: with `decided`, for each input, flat, which entries matter only by what stands before their decimal
             point: the network is the same on all of (k − 1, k] below zero, (−1, 1), and [k, k + 1) above.
+        front: with `decided`, where what is decided enters the network.
     """
 
     graph: Graph
@@ -48,6 +50,7 @@ class Model(Shown):
     own_outputs: int
     decided: tuple[np.ndarray, ...] | None = None
     whole: tuple[np.ndarray, ...] | None = None
+    front: Front | None = None
     _source: bytes | str = field(repr=False, compare=False, default=b"")
     _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
@@ -165,20 +168,24 @@ def in_memory(model: Any) -> bool:
     return isinstance(model, bytes) or hasattr(model, "SerializeToString")
 
 
-def load(source: Any, also: Sequence[str] = (), decided: Sequence[np.ndarray] | None = None) -> Model:
+def load(
+    source: Any, also: Sequence[str] = (), decided: Sequence[np.ndarray] | None = None, parted: bool = False
+) -> Model:
     """Read a network from an `.onnx` file, gzip-compressed or not, or from memory.
 
     Args:
         source: the file; or an `onnx.ModelProto`, or the bytes of one (what becomes of either later changes nothing).
         also: names of tensors inside it that become further outputs, behind its own.
         decided: for each input, flat, the values at which entries are fixed (NaN where one is free); the graph is then
-            right for inputs with these values only, and what depends on nothing else is computed at once.
+            right for inputs with these values only, and what depends on nothing else is computed at once, where that is
+            exact; what would round it is a node.
+        parted: keep what is decided apart from the network, see `Front`.
 
     Raises:
         ModelError: if it cannot be read, or holds something that is not supported; one line.
     """
     if in_memory(source):
-        return _from_memory(source, also, decided)
+        return _from_memory(source, also, decided, parted)
     path = Path(source)
     data, packed = _read(path)
     proto = _parse(path, data)
@@ -189,10 +196,10 @@ def load(source: Any, also: Sequence[str] = (), decided: Sequence[np.ndarray] | 
     own = len(proto.graph.output)
     if also:
         kept = _expose(path, proto, also)
-    return Model(path=path, own_outputs=own, _source=kept, **vars(Importer(path, proto, decided).run()))
+    return Model(path=path, own_outputs=own, _source=kept, **vars(Importer(path, proto, decided, parted).run()))
 
 
-def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray] | None) -> Model:
+def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray] | None, parted: bool) -> Model:
     """A network from bytes or a ModelProto."""
     name = "ONNX model in memory"
     try:
@@ -209,7 +216,48 @@ def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray]
         raise ModelError(f"{name}: data of tensor '{away[0]}' are in another file; load them, or give the model's file")
     own = len(proto.graph.output)
     kept = _expose(name, proto, also) if also else origin
-    return Model(path=name, own_outputs=own, _source=kept, _origin=origin, **vars(Importer(name, proto, decided).run()))
+    read = Importer(name, proto, decided, parted).run()
+    return Model(path=name, own_outputs=own, _source=kept, _origin=origin, **vars(read))
+
+
+def inner(source: Any, names: Sequence[str]) -> Any:
+    """A session of onnxruntime, not optimised, of the nodes alone that some tensors inside a model need.
+
+    Raises:
+        ModelError: there is none.
+    """
+    import onnxruntime
+
+    proto, path = proto_of(source), source if isinstance(source, (str, Path)) else "ONNX model in memory"
+    _expose(path, proto, names)
+    needed, kept = set(names), []
+    for node in reversed(proto.graph.node):
+        if needed & set(node.output):
+            needed |= names_read(node)
+            kept.append(node)
+    outputs = [o for o in proto.graph.output if o.name in names]
+    for field_, values in (("node", kept[::-1]), ("output", outputs)):
+        held = [type(v).FromString(v.SerializeToString()) for v in values]
+        proto.graph.ClearField(field_)
+        getattr(proto.graph, field_).extend(held)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # onnxruntime has no common type of error
+        raise _refused(path, "cannot run", e) from None
+
+
+def proto_of(source: Any) -> Any:
+    """The ModelProto of what `load` takes, with all its data."""
+    if in_memory(source):
+        data = source if isinstance(source, bytes) else bytes(source.SerializeToString())
+        return _parse("ONNX model in memory", _whole("ONNX model in memory", data)[0])
+    path = Path(source)
+    proto = _parse(path, _read(path)[0])
+    _load_external(path, proto)
+    return proto
 
 
 def parse(path: Path) -> Any:

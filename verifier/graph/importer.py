@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.graph.convert import LARGEST, Call, Value
-from verifier.graph.decided import Decided
+from verifier.graph.decided import Decided, Front
 from verifier.graph.fold import fold
 from verifier.graph.graph import Builder, Graph, Input, Shape
 from verifier.graph.kinds import kind_of, result_kind
@@ -21,6 +21,8 @@ from verifier.graph.ops.table import converter
 from verifier.values.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
+_MEETING = ("Add", "Concat", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Sub")
+"""Operators that take real numbers which inputs decide as nodes just as well."""
 OLDEST = 7
 """The first version of ONNX's operators that is read."""
 _HINT = "run `verifier info` for the list of what is supported"
@@ -39,6 +41,7 @@ class Imported:
     batched: bool
     decided: tuple[np.ndarray, ...] | None
     whole: tuple[np.ndarray, ...] | None
+    front: Front | None
 
 
 def one_line(e: BaseException) -> str:
@@ -50,12 +53,14 @@ def one_line(e: BaseException) -> str:
 class Importer:
     """Turns one ModelProto into a graph."""
 
-    def __init__(self, path: Path | str, proto: Any, decided: Sequence[np.ndarray] | None = None) -> None:
+    def __init__(
+        self, path: Path | str, proto: Any, decided: Sequence[np.ndarray] | None = None, parted: bool = False
+    ) -> None:
         self.path, self.proto, self.proto_graph = path, proto, proto.graph
         self.builder = Builder()
         self.values: dict[str, Value] = {}
         self.kinds: dict[str, str] = {}
-        self.given, self.decided = decided, Decided()
+        self.given, self.decided = decided, Decided(parted)
         self.read = _names_read(proto.graph)
         opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
         self.opset = opsets[0] if opsets else 0
@@ -96,6 +101,7 @@ class Importer:
             batched=bool(inputs) and all(symbolic) and all(graph.nodes[i].shape[:1] == (1,) for i in graph.outputs),
             decided=fixed,
             whole=None if fixed is None else tuple(self.decided.cut),
+            front=None if fixed is None else self.decided.front,
         )
 
     def _fixed(self, inputs: list[Any], positions: list[int], dtypes: list[str]) -> tuple[np.ndarray, ...]:
@@ -150,8 +156,7 @@ class Importer:
             return value
         if self.given is None or value.dtype.kind not in "fiub":
             raise ModelError(f"{self.path}: output '{name}' does not depend on the input")
-        nothing = self.builder.add(Take(np.full(value.size, -1), value.shape), (0,), name)
-        return self.builder.add(Scale(None, np.asarray(value, np.float64)), (nothing,), name)
+        return self._known(name, value)
 
     def _convert(self, node: Any) -> None:
         """Add what one node stands for and note its outputs."""
@@ -185,9 +190,13 @@ class Importer:
             before, rule = len(self.builder.nodes), converter(node.domain, node.op_type)
             if not any(isinstance(v, int) for v in inputs):
                 results: Any = fold(call, node, self.proto.opset_import)
+                if self.given is not None and not self.decided.exact(call, node.output, results):
+                    results = self._several(rule, self._lifted(call))
             elif rule is not None:
-                made = rule(call)
-                several: list[Value] = [made] if isinstance(made, (int, np.ndarray)) else list(made)
+                if self.decided.parted and call.op in _MEETING:
+                    call = self._lifted(call)
+                self.decided.meet(call)
+                several = self._several(rule, call)
                 results = self.decided.results(call, node, self.proto.opset_import, several, before)
             else:
                 domain = f" of domain '{node.domain}'" if node.domain else ""
@@ -198,6 +207,32 @@ class Importer:
             raise ModelError(f"{where}: {one_line(e)}; {_HINT}") from None
         self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
         self.kinds.update((n, result_kind(call)) for n in node.output if n)
+
+    @staticmethod
+    def _several(rule: Any, call: Call) -> list[Value]:
+        """The results of a converter, one or several."""
+        if rule is None:
+            raise ValueError("not supported where it rounds what inputs decide")
+        made = rule(call)
+        return [made] if isinstance(made, (int, np.ndarray)) else list(made)
+
+    def _lifted(self, call: Call) -> Call:
+        """A call that would round numbers which inputs decide, on nodes that have these numbers, to be bounded."""
+        self.decided.meet(replace(call, inputs=tuple(None if _real(v) else v for v in call.inputs)))
+        decides = self.decided.depends
+        pairs = zip(call.names, call.inputs, strict=True)
+        inputs = tuple(self._known(n, v) if n in decides and _real(v) else v for n, v in pairs)
+        if not any(isinstance(v, int) for v in inputs):
+            raise ValueError("whole numbers that inputs decide are rounded here")
+        return replace(call, inputs=inputs)
+
+    def _known(self, name: str, value: Any) -> int:
+        """A node of known numbers."""
+        made = self.decided.front.tensors
+        if name not in made:
+            nothing = self.builder.add(Take(np.full(value.size, -1), value.shape), (0,), name)
+            made[name] = self.builder.add(Scale(None, np.asarray(value, np.float64)), (nothing,), name)
+        return made[name]
 
     def _version(self, node: Any) -> int:
         """Version of the operator set that a node belongs to."""
@@ -216,12 +251,16 @@ class Importer:
             self.kinds[name] = self.kinds.get(result.name, "f")
 
 
+def _real(value: Value | None) -> bool:
+    """Whether it is an array of real numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
 def _names_read(graph: Any) -> set[str]:
     """Names of the tensors that somebody reads, in subgraphs too."""
-    names = {o.name for o in graph.output}
-    for node in graph.node:
-        names.update(node.input)
-        for a in node.attribute:
-            if a.HasField("g"):
-                names |= _names_read(a.g)
-    return names
+    return {o.name for o in graph.output}.union(*(names_read(node) for node in graph.node))
+
+
+def names_read(node: Any) -> set[str]:
+    """Names of the tensors that a node reads, in subgraphs too."""
+    return set(node.input).union(*(_names_read(a.g) for a in node.attribute if a.HasField("g")))

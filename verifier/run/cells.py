@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from verifier.graph import from_onnx
+from verifier.run.front import Split, split
 from verifier.search.budget import Budget
 from verifier.spec.property import Property
 from verifier.spec.witness import Witness, admissible, satisfying
@@ -26,9 +27,6 @@ MOST = 200_000
 """Cells that are gone through; more are refused."""
 AT_ONCE = 64
 """Points that are run between two looks at the clock."""
-DOUBT = 1e-3
-"""How far an output computed in the model's own arithmetic must be from a literal, relative to the magnitudes behind
-it, before the literal counts as violated in exact arithmetic, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +36,7 @@ class Divided:
     Attributes:
         source: the file, or the model in memory.
         model: read with every input that varies decided, to be run.
-        fixed: `[n]` inputs for which the property leaves one number of the model's type, NaN elsewhere.
+        fixed: `[n]` inputs that the property fixes, as numbers of the model's type; NaN elsewhere.
         cut: `[c]` the inputs whose whole parts name a cell; other: whether others vary, too.
     """
 
@@ -57,7 +55,8 @@ def divide(source: Any, prop: Property) -> from_onnx.Model | Divided:
     """
     model = from_onnx.load(source, decided=[prop.lower[0] * 0.5 + prop.upper[0] * 0.5])
     lower, upper = admissible(prop, np.arange(len(prop.lower)), model.input_dtype)
-    fixed = np.where((lower == upper).all(0) & (lower == lower[:1]).all(0), lower[0], np.nan)
+    one = prop.upper <= np.nextafter(np.nextafter(prop.lower, np.inf), np.inf)  # a number, or a decimal rounded outward
+    fixed = np.where((one & (lower == upper) & (lower == lower[:1])).all(0), lower[0], np.nan)
     try:
         return from_onnx.load(source, decided=[fixed])
     except ModelError as e:
@@ -88,54 +87,89 @@ def decide(
     Args:
         sub: decides a network on a property; used where other inputs vary, too.
 
-    Sound because: cells cover the boxes, and on each the network is what it is at the cell's point.  Where nothing else
-    varies, its outputs there are what the model computes; they refute a literal if they are off by more than rounding.
+    Sound because: cells cover the boxes, and on each the network is what it is at the cell's point, where it is bounded
+    as on any other box.  What the model computes there in its own arithmetic refutes nothing.
     """
-    done, sure = 0, True
+    done, sure, first, parts = 0, True, True, None
+    simple = prop.A_x is None or not prop.A_x.any()
     for k in range(len(prop.lower)):
         points = _points(divided, prop, k)
         while batch := list(islice(points, 1 if divided.other else AT_ONCE)):
             if budget.spent():
                 return Verdict.TIMEOUT, None, done
-            x = np.array(batch)
-            if divided.other:
-                verdict, witness = _search(divided, prop, k, x[0], sub)
-            else:
-                verdict, witness = _run(divided.model, prop, k, x)
+            x, inside = np.array([x for x, _ in batch]), np.array([yes for _, yes in batch])
+            if first and not divided.other and simple:
+                parts, first = split(divided.source, x[0]), False
+            asked = _Box(divided, prop, k, parts, sub)
+            verdict, witness = asked.alone(x, inside) if divided.other else asked.run(x, inside)
             if verdict in (Verdict.SAT, Verdict.TIMEOUT):
                 return verdict, witness, done
             sure, done = sure and verdict is Verdict.UNSAT, done + len(batch)
     return (Verdict.UNSAT if sure else Verdict.UNKNOWN), None, done
 
 
-def _points(divided: Divided, prop: Property, k: int) -> Iterator[np.ndarray]:
-    """A point of every cell of box k, NaN for inputs that vary within it."""
+def _points(divided: Divided, prop: Property, k: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """A point of every cell of box k, NaN for inputs that vary within it, and whether it is one of the box.
+
+    A cell may reach into the box without a number of the model's type inside it.
+    """
     low, high = (a[0] for a in admissible(prop, np.array([k]), divided.model.input_dtype))
     base = np.where(np.isnan(divided.fixed), np.nan, low)
     for cell in product(*_whole(prop, k, divided.cut)):
         x = base.copy()
         x[divided.cut] = np.clip(cell, low[divided.cut], high[divided.cut])
-        if bool(
-            (np.trunc(x[divided.cut]) == np.array(cell)).all()
-        ):  # a cell without a number of the model's type has no point
-            yield x
+        inside = bool((np.trunc(x[divided.cut]) == np.array(cell)).all())
+        if not inside:
+            x[divided.cut] = cell
+        yield x, inside
 
 
-def _run(model: from_onnx.Model, prop: Property, k: int, x: np.ndarray) -> tuple[Verdict, Witness | None]:
-    """Run points of cells on which nothing else varies."""
-    y = model.run(x)
-    for i, j in satisfying(prop, x, y, np.full(len(x), k)):
-        return Verdict.SAT, Witness(x[i], y[i], j)
-    refuted = np.isfinite(y).all(1)
-    for each in np.flatnonzero(prop.box == k):
-        ids = prop.literals(int(each))
-        value = y @ prop.A_y[ids].T - prop.d[ids]
-        size = abs(y) @ abs(prop.A_y[ids]).T + abs(prop.d[ids])
-        if prop.A_x is not None:
-            some = np.where(np.isnan(x), 0.0, x)
-            value, size = value + some @ prop.A_x[ids].T, size + abs(some) @ abs(prop.A_x[ids]).T
-        refuted &= (value > DOUBT * size).any(1)
-    return (Verdict.UNSAT if refuted.all() else Verdict.UNKNOWN), None
+def _witness(divided: Divided, prop: Property, k: int, x: np.ndarray, y: np.ndarray) -> Witness | None:
+    """A point that is a counterexample when it runs alone, too, as a checker runs it."""
+    for i, _ in satisfying(prop, x, y, np.full(len(x), k)):
+        alone = divided.model.run(x[i : i + 1])
+        for _, j in satisfying(prop, x[i : i + 1], alone, np.array([k])):
+            return Witness(x[i], alone[0], j)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Box:
+    """What is asked of the cells of one box.
+
+    Attributes:
+        divided: the model.  prop: the property.  k: the box.
+        split: the model in two parts, where that goes.
+        sub: see `decide`.
+    """
+
+    divided: Divided
+    prop: Property
+    k: int
+    split: Split | None
+    sub: Callable[[Any, Property], tuple[Verdict, Witness | None]]
+
+    def run(self, x: np.ndarray, inside: np.ndarray) -> tuple[Verdict, Witness | None]:
+        """Decide points of cells on which nothing else varies.
+
+        The model's own arithmetic finds counterexamples; only bounds refute.
+        """
+        y = self.divided.model.run(x)
+        witness = _witness(self.divided, self.prop, self.k, x[inside], y[inside])
+        if witness is not None:
+            return Verdict.SAT, witness
+        closed = np.zeros(len(x), bool) if self.split is None else self.split.refuted(self.prop, self.k, x, y)
+        return self.alone(x[~closed], inside[~closed])
+
+    def alone(self, x: np.ndarray, inside: np.ndarray) -> tuple[Verdict, Witness | None]:
+        """Decide cells one by one, as networks of their own.  Without a point of the box in it a cell stays open."""
+        sure = bool(inside.all())
+        for point in x[inside]:
+            verdict, witness = _search(self.divided, self.prop, self.k, point, self.sub)
+            if verdict in (Verdict.SAT, Verdict.TIMEOUT):
+                return verdict, witness
+            sure = sure and verdict is Verdict.UNSAT
+        return Verdict.UNSAT if sure else Verdict.UNKNOWN, None
 
 
 def _search(
