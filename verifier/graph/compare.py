@@ -10,6 +10,7 @@ import numpy as np
 
 from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.fit import Fit, limits
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
@@ -53,6 +54,8 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
     if isinstance(op, Rowwise):
         raise ValueError(f"no error is known of {type(op).__name__}")
     far = _far(op, x, e, y)
+    if isinstance(op, Fit):
+        return _held(op, x, e, y)
     if isinstance(op, Step) and op.kind == "zero":
         return xp.where(xp.abs(x) <= e, x * 0 + 1, x * 0)
     if isinstance(op, Step) or op.exact:
@@ -61,6 +64,15 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
         return far + u * xp.abs(y)
     scale = xp.abs(y) if isinstance(op, Curve) and op.kind in _RELATIVE else xp.abs(y) + xp.abs(x) + 1.0
     return far + 8 * u * scale
+
+
+def _held(op: Fit, x: Array, e: Array, y: Array) -> Array:
+    """As `moved`: onnxruntime may leave out a rounding between two operators, and sums beyond a type as it likes."""
+    low, high = (float(v) for v in limits(op.kind))
+    far = e + 2 * (op.error[0] * namespace(x).abs(y) + op.error[1])
+    if op.how == "overflows" and op.kind in _UNIT:
+        far = far + 2 * _UNIT[op.kind] * namespace(x).abs(y) + _TINY[op.kind]
+    return namespace(x).where((x - e >= low) & (x + e <= high), far, x * 0 + min(high - low, _ANY))
 
 
 def _far(op: Operator, x: Array, e: Array, y: Array) -> Array:
@@ -197,7 +209,7 @@ def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, as
     The bound on rounding says nothing in deep networks, where it grows with every layer.  Where numbers jump there is
     no usual amount.  It is one number for the last `asked` points, and another for those before.
     """
-    if model.input_dtype != "float32" or any(isinstance(n.op, Step) for n in graph.nodes):
+    if model.input_dtype != "float32" or any(isinstance(n.op, (Step, Fit)) for n in graph.nodes):
         return np.full(len(values), np.inf)
     with np.errstate(all="ignore"):
         shapes = [graph.nodes[i].shape for i in graph.inputs]
@@ -229,7 +241,8 @@ def _finite_points(model: Any, count: int, optional: bool) -> tuple[list[np.ndar
 
 def _ours(model: Any, graph: Graph, x: list[np.ndarray], asked: int) -> _Ours:
     """Our graph on points `[P, n]`, the last `asked` of them those that are asked about."""
-    u, tiny, most = (table[model.input_dtype] for table in (_UNIT, _TINY, _MOST))
+    precision = getattr(model, "precision", "") or model.input_dtype
+    u, tiny, most = (table[precision] for table in (_UNIT, _TINY, _MOST))
     values: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
     errors: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
     for i, a in zip(graph.inputs, x, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -22,6 +22,17 @@ LARGEST = 1 << 28
 """Most entries that one activation or folded constant may have; more is taken for a damaged file."""
 
 
+def kind(type_name: str) -> str:
+    """What the numbers of a type are: "f" floating point, "i" whole, "b" truth values (0 or 1)."""
+    return "b" if type_name == "bool" else "i" if type_name.startswith(("int", "uint")) else "f"
+
+
+def _large(a: np.ndarray, wide: np.ndarray) -> Iterator[tuple[Any, Any]]:
+    """Whole numbers that double precision may not hold, and what it makes of them."""
+    at = np.abs(wide) >= 2.0**53
+    return zip(a[at], wide[at], strict=True)
+
+
 @dataclass(frozen=True)
 class Call:
     """One ONNX node to be converted.
@@ -36,7 +47,7 @@ class Call:
         used: for each output, whether anybody reads it.
         opset: version of the operator set.
         builder: where nodes go.
-        kinds: for each input what its numbers are: "f" floating point, "i" whole, "b" truth values (0 or 1).
+        types: for each input the type of its numbers, by name.
     """
 
     op: str
@@ -47,7 +58,7 @@ class Call:
     used: tuple[bool, ...]
     opset: int
     builder: Builder
-    kinds: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
     def get(self, attribute: str, default: Any = None) -> Any:
         """An attribute, strings as str and lists as tuples."""
@@ -55,6 +66,11 @@ class Call:
         if isinstance(value, bytes):
             return value.decode()
         return tuple(value) if isinstance(value, list) else value
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """For each input what its numbers are: "f" floating point, "i" whole, "b" truth values (0 or 1)."""
+        return tuple(kind(t) for t in self.types)
 
     def real(self, attribute: str, default: float) -> float:
         """A floating-point attribute; those are float32, and so is what stands in for one."""
@@ -87,13 +103,21 @@ class Call:
 
     def parameter(self, i: int) -> np.ndarray:
         """Input `i` as finite doubles."""
-        return self.finite(np.asarray(self.constant(i), dtype=np.float64), self.names[i])
+        return self.finite(self.doubles(self.constant(i), self.names[i]), self.names[i])
 
     def shift(self, i: int) -> np.ndarray:
         """Input `i` as doubles to be added, which may be minus infinity if a softmax then takes that in."""
-        a = np.asarray(self.constant(i), dtype=np.float64)
+        a = self.doubles(self.constant(i), self.names[i])
         self.finite(np.where(np.isneginf(a), 0.0, a), self.names[i])
         return a
+
+    def doubles(self, a: Any, name: str) -> np.ndarray:
+        """`a` in double precision, which must be able to hold it."""
+        a = np.asarray(a)
+        wide = np.asarray(a, np.float64)
+        if a.dtype.kind in "iu" and a.dtype.itemsize == 8 and any(int(v) != int(w) for v, w in _large(a, wide)):
+            raise ValueError(f"tensor '{name}' holds whole numbers beyond 2^53 that double precision cannot hold")
+        return wide
 
     def finite(self, a: np.ndarray, name: str) -> np.ndarray:
         """`a`, which must not hold NaN or infinities."""

@@ -88,8 +88,13 @@ def div(call: Call) -> int:
 
 def power(call: Call) -> int:
     """Pow."""
+    whole = call.kinds[:1] == ("i",)
+    if whole and not call.is_constant(1):
+        raise ValueError("Pow of whole numbers, to a power that depends on the input")
     if call.is_constant(1):
         exponents = call.parameter(1)
+        if whole and ((exponents < 0) | (exponents != np.floor(exponents))).any():
+            raise ValueError("Pow of whole numbers to a power that is none, or negative")
         shape = np.broadcast_shapes(call.shape(call.activation(0)), exponents.shape)
         return powers(call, call.expand(call.activation(0), shape), exponents)
     if not call.is_constant(0):

@@ -11,7 +11,9 @@ from verifier.graph.convert import Call, Converter, Value
 from verifier.graph.convert_affine import scale, total
 from verifier.graph.convert_products import product
 from verifier.graph.convert_select import select
+from verifier.graph.kinds import named
 from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.fit import FLOATS, WHOLE
 from verifier.graph.ops.moves import Transpose
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
@@ -19,7 +21,6 @@ from verifier.graph.ops.steps import Step
 
 _ENTRIES = 64
 """Most entries among which ArgMax looks."""
-_FLOATS, _WHOLE, _BOOL = (1, 10, 11, 16), (6, 7), 9  # TensorProto types
 
 
 def step(kind: str) -> Converter:
@@ -43,7 +44,7 @@ def minus(call: Call, a: Value, b: Value) -> Value:
 
 
 def _number(call: Call, a: Value) -> np.ndarray:
-    return call.finite(np.asarray(a, np.float64), call.name)
+    return call.finite(call.doubles(a, call.name), call.name)
 
 
 def _given(call: Call, i: int) -> Value:
@@ -114,24 +115,23 @@ def where(call: Call) -> Value:
 
 
 def cast(call: Call) -> int:
-    """Cast: between floating-point types nothing; to truth values and whole numbers by steps."""
-    return _converted(call, call.get("to"))
+    """Cast: floating-point and whole numbers stay what they are, see `fitting` for what a type makes of them."""
+    return _converted(call, named(call.get("to")))
 
 
 def cast_like(call: Call) -> int:
     """CastLike."""
-    to = {"f": 1, "i": 7, "b": 9}[call.kinds[1]]
-    return _converted(call, to)
+    return _converted(call, call.types[1])
 
 
-def _converted(call: Call, to: int) -> int:
-    x, kind = call.activation(0), (call.kinds or ("f",))[0]
-    if to in _FLOATS or (to in _WHOLE and kind != "f") or (to == _BOOL and kind == "b"):
+def _converted(call: Call, to: str) -> int:
+    x, before = call.activation(0), (call.kinds or ("f",))[0]
+    if to not in ("bool", *WHOLE, *FLOATS):
+        raise ValueError(f"{call.op} of an activation to {to}")
+    if to in FLOATS or to == (call.types or ("",))[0] or (to in WHOLE and before != "f"):
         return x
-    if to == _BOOL:
+    if to == "bool":
         return scale(call, call.add(Step("zero"), x), np.array(-1.0), np.array(1.0))
-    if to not in _WHOLE:
-        raise ValueError("Cast of an activation to a type that is neither floating-point, int32, int64 nor bool")
     return truncated(call, x)
 
 

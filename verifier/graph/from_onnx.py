@@ -37,6 +37,7 @@ class Model(Shown):
         whole: with `decided`, for each input, flat, which entries matter only by what stands before their decimal
             point: the network is the same on all of (k − 1, k] below zero, (−1, 1), and [k, k + 1) above.
         front: with `decided`, where what is decided enters the network.
+        precision: float32 where a model of doubles computes in float32 in places, else the type of its inputs.
     """
 
     graph: Graph
@@ -51,6 +52,7 @@ class Model(Shown):
     decided: tuple[np.ndarray, ...] | None = None
     whole: tuple[np.ndarray, ...] | None = None
     front: Front | None = None
+    precision: str = ""
     _source: bytes | str = field(repr=False, compare=False, default=b"")
     _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)

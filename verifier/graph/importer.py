@@ -12,9 +12,10 @@ import numpy as np
 
 from verifier.graph.convert import LARGEST, Call, Value
 from verifier.graph.decided import Decided, Front
+from verifier.graph.fitting import fitted
 from verifier.graph.fold import fold
 from verifier.graph.graph import Builder, Graph, Input, Shape
-from verifier.graph.kinds import kind_of, result_kind
+from verifier.graph.kinds import result_types, type_of
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.table import converter
@@ -42,6 +43,7 @@ class Imported:
     decided: tuple[np.ndarray, ...] | None
     whole: tuple[np.ndarray, ...] | None
     front: Front | None
+    precision: str
 
 
 def one_line(e: BaseException) -> str:
@@ -59,7 +61,8 @@ class Importer:
         self.path, self.proto, self.proto_graph = path, proto, proto.graph
         self.builder = Builder()
         self.values: dict[str, Value] = {}
-        self.kinds: dict[str, str] = {}
+        self.types: dict[str, str] = {}
+        self.own = "float32"
         self.given, self.decided = decided, Decided(parted)
         self.read = _names_read(proto.graph)
         opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
@@ -79,6 +82,7 @@ class Importer:
             symbolic.append(batch)
             positions.append(self.builder.add(Input(shape), (), v.name))
             self.values[v.name] = positions[-1]
+            self.types[v.name] = self.own = dtype
         if len(set(dtypes)) > 1:
             raise ModelError(f"{self.path}: inputs of several types ({', '.join(dtypes)})")
         fixed = None if self.given is None else self._fixed(inputs, positions, dtypes)
@@ -102,6 +106,7 @@ class Importer:
             decided=fixed,
             whole=None if fixed is None else tuple(self.decided.cut),
             front=None if fixed is None else self.decided.front,
+            precision="float32" if self.own == "float64" and "float32" in self.types.values() else self.own,
         )
 
     def _fixed(self, inputs: list[Any], positions: list[int], dtypes: list[str]) -> tuple[np.ndarray, ...]:
@@ -174,7 +179,7 @@ class Importer:
                 self._branch(node, attributes["then_branch" if inputs[0].all() else "else_branch"])
                 return
             used = tuple(o in self.read for o in node.output)
-            kinds = tuple(kind_of(v, self.kinds.get(n, "f")) for n, v in zip(node.input, inputs, strict=True))
+            types = tuple(type_of(v, self.types.get(n, self.own)) for n, v in zip(node.input, inputs, strict=True))
             call = Call(
                 node.op_type,
                 name,
@@ -184,7 +189,7 @@ class Importer:
                 used,
                 self._version(node),
                 self.builder,
-                kinds,
+                types,
             )
             self.decided.look(call, node, self.proto.opset_import)
             before, rule = len(self.builder.nodes), converter(node.domain, node.op_type)
@@ -206,15 +211,15 @@ class Importer:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as e:
             raise ModelError(f"{where}: {one_line(e)}; {_HINT}") from None
         self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
-        self.kinds.update((n, result_kind(call)) for n in node.output if n)
+        self.types.update((n, t) for n, t in zip(node.output, result_types(call), strict=False) if n)
 
-    @staticmethod
-    def _several(rule: Any, call: Call) -> list[Value]:
-        """The results of a converter, one or several."""
+    def _several(self, rule: Any, call: Call) -> list[Value]:
+        """The results of a converter, one or several, held to their types."""
         if rule is None:
             raise ValueError("not supported where it rounds what inputs decide")
         made = rule(call)
-        return [made] if isinstance(made, (int, np.ndarray)) else list(made)
+        several = [made] if isinstance(made, (int, np.ndarray)) else list(made)
+        return fitted(call, several, result_types(call), self.own)
 
     def _lifted(self, call: Call) -> Call:
         """A call that would round numbers which inputs decide, on nodes that have these numbers, to be bounded."""
@@ -248,7 +253,7 @@ class Importer:
         self.decided.branch(node, [o.name for o in graph.output])
         for name, result in zip(node.output, graph.output, strict=True):
             self.values[name] = self.values[result.name]
-            self.kinds[name] = self.kinds.get(result.name, "f")
+            self.types[name] = self.types.get(result.name, self.own)
 
 
 def _real(value: Value | None) -> bool:

@@ -1,4 +1,4 @@
-"""What the numbers of a tensor are: floating point ("f"), whole numbers ("i") or truth values ("b")."""
+"""What the numbers of a tensor are: their type by name, and its kind: floating point, whole numbers, truth values."""
 
 from __future__ import annotations
 
@@ -6,26 +6,42 @@ import numpy as np
 
 from verifier.graph.convert import Call, Value
 
-_TRUTH = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor")
-_WHOLE = ("ArgMax", "ArgMin")
-_CAST = {9: "b", **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), "i")}  # TensorProto types
+_NAMED = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
+    17: "float8e4m3fn", 18: "float8e4m3fnuz", 19: "float8e5m2", 20: "float8e5m2fnuz", 21: "uint4", 22: "int4",
+    23: "float4e2m1",
+}  # fmt: skip
+"""TensorProto types."""
+_TRUTH = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor")
+_COUNTS = ("ArgMax", "ArgMin", "NonZero", "Shape", "Size")
+_TYPED_BY = {"CastLike": 1, "Where": 1, "OneHot": 2}
+"""Operators whose result has the type of another input than the first."""
 
 
-def kind_of(value: Value | None, named: str) -> str:
-    """The kind of a value; `named` is that of an activation."""
-    if not isinstance(value, np.ndarray):
-        return named
-    return {"i": "i", "u": "i", "b": "b"}.get(value.dtype.kind, "f")
+def named(number: int) -> str:
+    """The name of a TensorProto type."""
+    return _NAMED.get(number, f"type {number}")
 
 
-def result_kind(call: Call) -> str:
-    """The kind of an operator's result."""
+def type_of(value: Value | None, activation: str) -> str:
+    """The type of a value; `activation` is that of one that depends on the network's input."""
+    return value.dtype.name if isinstance(value, np.ndarray) else activation
+
+
+def result_types(call: Call) -> tuple[str, ...]:
+    """The types of an operator's results."""
+    first = _result_type(call)
+    others = {"Dropout": "bool", "MaxPool": "int64", "TopK": "int64"}.get(call.op, first)
+    return (first, *(others for _ in call.used[1:]))
+
+
+def _result_type(call: Call) -> str:
     if call.op in _TRUTH:
-        return "b"
-    if call.op in _WHOLE:
-        return "i"
+        return "bool"
+    if call.op in _COUNTS:
+        return "int64"
     if call.op == "Cast":
-        return _CAST.get(call.get("to"), "f")
-    if call.op in ("Where", "CastLike"):
-        return call.kinds[1]
-    return call.kinds[0] if call.kinds else "f"
+        return named(call.get("to"))
+    at = _TYPED_BY.get(call.op, 0)
+    return call.types[at] if at < len(call.types) else "float32"

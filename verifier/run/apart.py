@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verifier.bounds.inside import settled
 from verifier.bounds.network import Tick, nothing
 from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
@@ -38,7 +39,7 @@ def apart(net: Joint, graph: Graph, prop: Property, place: Place, tick: Tick = n
         return None
     both = simplify(compared.graph)
     from_onnx.check(_Expected(graph, compared.pairs), both, of_property(prop))
-    return make_query(both, over, place, tick)
+    return make_query(settled(both, over.lower.min(0), over.upper.max(0)), over, place, tick)
 
 
 @dataclass(frozen=True, eq=False)

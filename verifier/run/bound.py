@@ -11,6 +11,7 @@ from verifier.bounds.certain import certain
 from verifier.bounds.dual import Objective, Walk
 from verifier.bounds.fold import Folded
 from verifier.bounds.folding import fold
+from verifier.bounds.inside import settled
 from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
@@ -73,6 +74,7 @@ def bound(
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, the network {n} inputs; give as many")
     C = _rows(rows, m)
+    graph = settled(graph, box.lower, box.upper)
     with full_precision(place), np.errstate(all="ignore"):  # what overflows is refused at the end
         value = _lower(graph, place, box, inputs if isinstance(inputs, Ball) else None, np.concatenate([C, -C]), method)
     return value[: len(C)], -value[len(C) :]

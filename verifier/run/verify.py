@@ -14,13 +14,15 @@ import numpy as np
 from verifier.attack.gradient import search as gradient_search
 from verifier.attack.gradient import targets
 from verifier.attack.replay import Replay
+from verifier.bounds.inside import settled
 from verifier.graph.from_onnx import in_memory
 from verifier.graph.graph import Graph
 from verifier.run import sample, strategy
 from verifier.run.apart import apart
+from verifier.run.beyond import beyond
 from verifier.run.facts import Facts, facts, parts, tell
 from verifier.run.joint import Joint
-from verifier.run.model import boundable, second_run
+from verifier.run.model import boundable, name_of, second_run
 from verifier.run.notebook import searching, shows
 from verifier.run.peel import peeled
 from verifier.run.pose import Posed, Question, pose
@@ -125,6 +127,7 @@ def verify(
     if budget.spent():
         return Result(Verdict.TIMEOUT, None, LATE, clock.stats())
     graph = boundable(net, sample.of_property(question))
+    graph = settled(graph, question.lower.min(0), question.upper.max(0))
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)
     known = facts(net, graph, question)
@@ -147,10 +150,11 @@ def verify(
     except OutOfTime:
         return Result(Verdict.TIMEOUT, None, LATE, clock.stats(**chosen))
     clock.mark("prepare")
+    left = beyond(query)
     with full_precision(plan.place):
         outcome = decide(
             query,
-            budget,
+            budget if left is None else left.patience(budget),
             Candidates(query, replay),
             (lambda p: watch("searching", p)) if watch else None,
             threads=plan.threads,
@@ -167,6 +171,8 @@ def verify(
     counts: dict[str, Any] = {"domains": p.bounded, "open": p.open, "closed": p.closed, "rounds": p.rounds}
     if outcome.verdict in (Verdict.TIMEOUT, Verdict.UNKNOWN):
         gap = max((o.gap for o in outcome.rest), default=p.worst)
+        if left is not None:
+            why[outcome.verdict] += left.remark(name_of(net))
         counts |= {"gap": gap if gap < float("inf") else None, "parts": parts(outcome.rest)}
     stats = clock.stats(**counts, **chosen)
     return Result(outcome.verdict, posed.told(outcome.witness), why[outcome.verdict], stats)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from verifier.bounds.inside import settled
 from verifier.bounds.network import prepare
 from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.graph.graph import Graph
@@ -30,11 +31,12 @@ def intervals(graph: Graph, box: Box) -> Bounds:
 
 
 def still(graph: Graph, box: Box) -> Graph:
-    """The network with constants in the place of steps that do not jump anywhere on a box.
+    """The network with constants in the place of steps that do not jump anywhere on a box, and settled there.
 
     Sound because: where the interval of a step's values holds one value that the step can take, it takes that on the
     whole box.  (Values are whole numbers; the interval's ends are rounded outward.)
     """
+    graph = settled(graph, box.lower, box.upper)
     if not any(isinstance(node.op, Step) for node in graph.nodes):
         return graph
     graph = maxima_to_relu(graph)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from verifier.attack.replay import Replay
+from verifier.bounds.inside import settled
 from verifier.bounds.network import Network as Prepared
 from verifier.bounds.network import prepare
 from verifier.graph.graph import Graph
@@ -127,6 +128,9 @@ def setting(
         if value is not None and (len(value) not in (1, n) or np.isnan(value).any()):
             raise UserError(f"{name}: give one number, or one for each of {n} inputs")
         ends.append(value)
+    low, high = ends
+    if low is not None and high is not None:  # no ball reaches beyond
+        whole = settled(whole, np.broadcast_to(low, n), np.broadcast_to(high, n))
     graph = peeled(whole, builders.robustness(np.zeros(n), 0.0, 0, K))
     plan = strategy.choose(graph, K - 1, device)
     exact = prepare(graph, Place(plan.place.kind, "float64", plan.place.device))
