@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,6 +87,11 @@ def one_input_one_output(model: Network) -> None:
             raise ModelError(
                 f"{name_of(model)}: the network has {len(shapes) or 'no'} {what}{'s' * (len(shapes) > 1)}, where "
                 f"exactly one is supported; export it with one {what} tensor"
+            )
+        if not prod(shapes[0]):
+            raise ModelError(
+                f"{name_of(model)}: its {what} has shape {list(shapes[0])}, and so no entries: there is nothing to ask "
+                f"about; export a network whose {what} holds numbers"
             )
 
 
