@@ -78,6 +78,7 @@ class Model(Shown):
             options.log_severity_level = 4  # what fails is raised; its log would stand beside our one line
             options.intra_op_num_threads = _threads()
             options.inter_op_num_threads = 1
+            options.enable_cpu_mem_arena = False  # no quicker, and its blocks leave holes as sessions come and go
             if "plain" in self._state:
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
             try:
