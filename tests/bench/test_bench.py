@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -136,8 +137,8 @@ END: dict[str, Any] = {"id": 0, "how": "exit", "seconds": 1.0, "memory": 10**8, 
     ],
 )
 def test_what_an_end_means(end: dict[str, Any], verdict: str, words: str) -> None:
-    row = _judged(3, INSTANCE, {**END, **end}, "d", 1e9)
-    assert row.verdict == verdict and words in row.reason and row.run == 3 and row.digest == "d"
+    row = _judged(3, INSTANCE, {**END, **end}, {"f": "d"}, 1e9)
+    assert row.verdict == verdict and words in row.reason and row.run == 3 and row.files == {"f": "d"}
     if "progress" in end:
         assert (row.domains, row.open, row.gap) == (5, 2, 0.5)
 
@@ -235,3 +236,14 @@ def test_the_store_is_the_one_of_the_run(tmp_path: Path) -> None:
     store.close()
     state = bench(write(tmp_path, f"{MODEL},{UNSAT},20"), tmp_path / "r.sqlite")
     assert state.resumed == 0 and state.rows[0].verdict == "unsat"
+
+
+def test_a_counterexample_tells_its_constraints_and_files_their_digests(tmp_path: Path) -> None:
+    (tmp_path / "instances.csv").write_text(f"{MODEL},{SAT},20\n")
+    (row,) = bench(tmp_path, tmp_path / "r.sqlite", Settings()).rows
+    (kept,) = rows(tmp_path / "r.sqlite", 1)
+    for r in (row, kept):
+        assert r.found is not None and len(r.found.constraints) == 1 and r.found.constraints[0].startswith("Y_0 ")
+        assert {Path(k).name: v for k, v in r.files.items()} == {
+            Path(f).name: hashlib.sha256(Path(f).read_bytes()).hexdigest() for f in (MODEL, SAT)
+        }

@@ -151,3 +151,15 @@ def test_runs_are_listed_and_deleted(tmp_path: Path, capfd: pytest.CaptureFixtur
     with _reserved(db):
         assert run([*command, "--delete", "2"]) == 2 and "another bench" in capfd.readouterr().err
     assert run(["bench", "--db", str(tmp_path / "gone"), "--list"]) == 2 and not (tmp_path / "gone").exists()
+
+
+def test_forty_columns_keep_the_numbers(tmp_path: Path) -> None:
+    some = [replace(ROW, verdict=v, category="a benchmark") for v in ("sat", "unsat", "timeout")]
+    state = State(1, some, 0, [], [], 1)
+    wide, narrow = bench.summary(state, tmp_path / "r"), bench.summary(state, tmp_path / "r", 40)
+    assert wide == bench.summary(state, tmp_path / "r", 200)
+    head, cells = wide.splitlines()[:2]
+    names, told = head.split()[1:], narrow.splitlines()
+    told = told[: 1 + len(names)]
+    assert told[0] == "a benchmark" and all(len(line) <= 40 for line in told)
+    assert [line.split() for line in told[1:]] == [list(p) for p in zip(names, cells.split()[2:], strict=True)]

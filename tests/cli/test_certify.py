@@ -19,7 +19,8 @@ import pytest
 
 from tests.cli.files import ROOT, outputs, start
 from verifier.cli.app import run
-from verifier.cli.certify import images, number, read
+from verifier.cli.certify import drawn, images
+from verifier.cli.data import number, read
 from verifier.values.errors import UserError
 
 FC, CONV = str(ROOT / "models/digits_fc.onnx"), str(ROOT / "models/digits_conv.onnx")
@@ -52,8 +53,13 @@ def test_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with np.load(points) as f:
         assert f["index"].tolist() == [int(r["index"]) for r in found if r["status"] == "attacked"]
         assert f["x"].shape[1:] == x.shape[1:]
-        for i, z in zip(f["index"], f["x"], strict=True):
-            assert abs(z - x[i]).max() <= 15 / 255 + 1e-12 and np.argmax(outputs(FC, z.reshape(-1).tolist())) != y[i]
+        assert f["label"].tolist() == y[f["index"]].tolist()
+        for i, z, becomes in zip(f["index"], f["x"], f["becomes"], strict=True):
+            assert abs(z - x[i]).max() <= 15 / 255 + 1e-12
+            assert np.argmax(outputs(FC, z.reshape(-1).tolist())) == becomes != y[i]
+            row = next(r for r in found if r["index"] == str(i))
+            assert row["becomes"] == str(becomes) and about["rows"][int(i) - 40]["becomes"] == becomes
+    assert all((r["becomes"] == "") == (r["status"] != "attacked") for r in found)
 
 
 def test_radii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,3 +204,12 @@ def test_which_images() -> None:
 def test_quiet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run([*FAST, "--eps", "0.01", "--count", "3", "--quiet", "--db", str(tmp_path / "r")]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_forty_columns_keep_the_numbers() -> None:
+    rows = [("", "images", "share", "seconds"), ("classified right (natural)", "10000", "100.00%", ""),
+            ("  and by optimised slopes", "1234", "12.34%", "12345.67")]  # fmt: skip
+    for width in (40, 63, 64, 100):
+        lines = drawn(rows, "10000 images", width).splitlines()
+        assert all(len(line) <= width for line in lines)
+        assert {"10000", "100.00%", "1234", "12.34%", "12345.67"} <= set(" ".join(lines).split())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.report.browser import browser, photograph, visit
 from tests.report.test_page import EVIL, evil
 from verifier.report.content import collect
 from verifier.report.page import page
+from verifier.run.machine import version
 
 pytestmark = pytest.mark.skipif(browser() is None, reason="no Chromium here: apt-get install chromium")
 
@@ -131,6 +134,55 @@ def test_an_open_instance_says_what_is_open(made: Path) -> None:
         "return [one, two, document.querySelectorAll('tr.details').length];"
     )
     assert visit(made, script) == (["true", "false", 0], [])
+
+
+def test_a_click_anywhere_in_a_row_opens_its_details(made: Path) -> None:
+    script = (
+        "const row = document.getElementById('instance-2');"
+        "const open = () => document.querySelectorAll('tr.details').length;"
+        "const seen = []; for (const k of [0, 4, 1]) { row.children[k].click(); seen.push(open()); }"
+        "row.querySelector('button').click(); seen.push(open()); return seen;"
+    )
+    assert visit(made, script) == ([1, 0, 1, 0], [])
+
+
+def test_a_sorted_column_is_marked(made: Path) -> None:
+    script = (
+        "const heads = [...document.querySelectorAll('#instances thead th')];"
+        "const seen = []; const look = () => seen.push(heads.map((h) => h.getAttribute('aria-sort') + "
+        "getComputedStyle(h.querySelector('button'), '::after').content).filter((t) => !t.startsWith('null')));"
+        "look(); heads[4].querySelector('button').click(); look(); heads[4].querySelector('button').click(); look();"
+        "heads[0].querySelector('button').click(); look(); return seen;"
+    )
+    seen, errors = visit(made, script)
+    up, down = ['ascending" ▲"'], ['descending" ▼"']
+    assert seen == [[], up, down, up] and errors == []
+
+
+def test_settings_and_columns_are_explained_and_the_page_says_what_made_it(made: Path) -> None:
+    text, errors = visit(made, "return document.querySelector('body').innerText;")
+    for word in ("domains:", "gap:", "memory gb", "fresh:", "cap:", "Made by", "program", "date", "machine"):
+        assert word in text, word
+    assert f"verifier {version()}" in text and time.strftime("%Y-") in text and errors == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 600])
+def test_a_phone_shows_it_without_scrolling_sideways(width: int, made: Path) -> None:
+    """The page in a frame as wide as a phone, with details of each kind open."""
+    pairs = collect(made.with_name("r.sqlite")).pairs
+    kinds = {r.verdict: k for k, (r, _) in enumerate(pairs)}
+    opened = "".join(f"d.getElementById('instance-{k}').querySelector('button').click();" for k in kinds.values())
+    frame = f"<iframe id=f style='width:{width}px;height:800px;border:0'></iframe>"
+    made.with_name("frame.html").write_text(f"<!doctype html><html><head></head><body>{frame}</body></html>")
+    text = made.read_text(encoding="utf-8")
+    framed = json.dumps(text).replace("</", "<\\/")
+    script = (
+        f"const f = document.getElementById('f'); const d = f.contentDocument; d.open(); d.write({framed}); d.close();"
+        f"{opened} const e = d.documentElement;"
+        "return [f.contentWindow.innerWidth, e.scrollWidth, d.querySelectorAll('tr.details').length];"
+    )
+    (wide, scrolled, details), errors = visit(made.with_name("frame.html"), script)
+    assert wide == width and scrolled <= width and details == len(kinds) and errors == []
 
 
 def test_names_of_files_are_never_markup(tmp_path: Path) -> None:

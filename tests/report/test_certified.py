@@ -9,12 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.report import make
 from tests.cli.files import ROOT
 from tests.report.browser import browser, visit
 from tests.report.test_page import EVIL, read
 from verifier.cli.app import run
 from verifier.report import certified
-from verifier.report.certified import FATES, Image, accuracy_page, class_table, curves, radius_page
+from verifier.report.certified import (
+    FATES,
+    Image,
+    accuracy_page,
+    by_class,
+    class_table,
+    curves,
+    fate,
+    radius_page,
+    times,
+)
+from verifier.report.content import collect
+from verifier.report.figures import figures
 from verifier.run.certification.points import Point, Status
 from verifier.run.certification.radius import Radius
 from verifier.run.certify import Certified
@@ -30,7 +43,8 @@ def made(n: int, shape: tuple[int, ...] = (1, 8, 8)) -> tuple[Certified, np.ndar
         status = STATUSES[k % len(STATUSES)]
         witness = x[k].ravel() + 0.1 if status is Status.ATTACKED else None
         label, predicted = k % 3, (k + 1) % 3 if status is Status.INCORRECT else k % 3
-        points.append(Point(k, label, predicted, 0.1, status, 0.01 * k, 1.0, EVIL if k == 3 else "", witness))
+        becomes = None if witness is None else (k - 1) % 3
+        points.append(Point(k, label, predicted, 0.1, status, 0.01 * k, 1.0, EVIL if k == 3 else "", witness, becomes))
     return Certified(points, 0.1, float("inf"), 1.0, 0), x
 
 
@@ -40,11 +54,12 @@ RUNGS = [("", "images"), ("certified", "2")]
 
 def test_every_image_is_told_and_pictures_stand_by_it() -> None:
     result, x = made(60)
-    text = accuracy_page(result, x, ABOUT, RUNGS)
+    text = accuracy_page(result, x, ABOUT, RUNGS, {"SHA-256 of m.onnx": "abc"})
     told = read(text)["images"]
     assert [i["index"] for i in told] == list(range(60)) and EVIL not in text
     assert all("picture" in i for i in told)
     assert told[0]["fate"] == "certified" and told[0]["words"] == "by interval bounds"
+    assert [i["becomes"] for i in told[:3]] == [None, None, 1] and "SHA-256 of m.onnx" in text
     assert told[1]["words"] == "by the search" and told[3]["words"] == EVIL
     assert {i["fate"] for i in told} == {*FATES}
     # natural: all but the incorrect ones; nothing found: nor attacked; certified: two of six
@@ -138,3 +153,18 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run([*words, "--eps", "0.1", "--timeout", "5", "--radius", "--report", str(page)]) == 0
     assert "Certified radii" in page.read_text()
     assert run([*words, "--eps", "0.1", "--report", str(tmp_path / "no" / "p.html")]) == 2
+
+
+def test_a_legend_hides_no_curve(tmp_path: Path) -> None:
+    """It stands outside the axes, in every figure of every page."""
+    make(tmp_path / "r.sqlite", 40)
+    result, _ = made(60)
+    images = [Image(p.index, p.label, p.predicted, fate(p.status), "", p.seconds, None) for p in result.points]
+    right = [radius(0, 0.1, 0.2), radius(1, 0.3, float("inf"))]
+    some = [*figures(collect(tmp_path / "r.sqlite")).values(), by_class(images), times(images), curves(right, 4, 0.3)]
+    for figure in some:
+        figure.canvas.draw()
+        (ax,), (legend,) = figure.axes, figure.legends
+        assert ax.get_legend() is None and legend.get_texts()
+        assert not legend.get_window_extent().overlaps(ax.patch.get_window_extent())
+        assert figure.bbox.contains(*legend.get_window_extent().p0)

@@ -91,6 +91,7 @@ def test_a_few_inputs_are_all_in_the_table() -> None:
     assert table(Found([0.1], [1.0], [], [], [], ""))["inputs"] == [["X_0", None, 0.1, None]]
     assert table(Found([], [], [], [], [], "")) == {
         "inputs": [], "of": 0, "moved": False, "change": None, "outputs": [], "outputs_of": 0,
+        "constraints": [],
     }  # fmt: skip
 
 

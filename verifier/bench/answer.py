@@ -59,7 +59,7 @@ def answer(request: dict[str, Any], send: Send) -> None:
     gap = number(stats.get("gap"))
     send({"result": {"verdict": str(result.verdict), "reason": result.reason, "gap": gap, **told}})
     if result.witness is not None:
-        send({"found": base64.b64encode(pack(_found(result.witness, spec, stats.get("facts", {})))).decode()})
+        send({"found": base64.b64encode(pack(found(result.witness, spec, stats.get("facts", {})))).decode()})
 
 
 def number(value: Any) -> float | None:
@@ -71,8 +71,9 @@ def _failure(verdict: str, reason: str) -> dict[str, Any]:
     return {"verdict": verdict, "reason": " ".join(reason.split())}
 
 
-def _found(witness: Any, spec: str, facts: dict[str, Any]) -> Found:
+def found(witness: Any, spec: str, facts: dict[str, Any]) -> Found:
     """The counterexample with the box it lies in; the property is read again, the answer has been told."""
+    from verifier.run.violated import constraints
     from verifier.spec.query2 import Query2
     from verifier.spec.vnnlib import read
 
@@ -85,4 +86,4 @@ def _found(witness: Any, spec: str, facts: dict[str, Any]) -> Found:
     variables = {t.name: t.values.tolist() for t in witness.tensors}
     shape = list(facts.get("input_shape", []))
     x, y = witness.flat.tolist(), witness.y.tolist()
-    return Found(x, y, lower.tolist(), upper.tolist(), shape, witness.text(), variables)
+    return Found(x, y, lower.tolist(), upper.tolist(), shape, witness.text(), variables, constraints(question, witness))

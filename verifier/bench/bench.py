@@ -103,6 +103,8 @@ class State:
 
 Watch = Callable[[State], None]
 Key = tuple[str, str, float]
+Digests = dict[Key, dict[str, str]]
+"""Of every instance's files, by path."""
 
 
 def bench(
@@ -139,7 +141,7 @@ def bench(
         if beside is not None:
             _copy(store, beside, others)
         asked = {i.key: i for i in instances}
-        done = [r for r in store.rows(run) if digests.get(r.key) == r.digest]
+        done = [r for r in store.rows(run) if r.key in asked and _digest(asked[r.key], digests[r.key]) == r.digest]
         left = [i for key, i in asked.items() if key not in {r.key for r in done}]
         state = State(run, done, len(done), left, others, settings.jobs)
         if watch is not None:
@@ -165,7 +167,7 @@ def delete(db: Path, some: list[int]) -> list[Run]:
     return [every[number] for number in dict.fromkeys(some)]
 
 
-def _work(state: State, store: Store, settings: Settings, digests: dict[Key, str], watch: Watch | None) -> None:
+def _work(state: State, store: Store, settings: Settings, digests: Digests, watch: Watch | None) -> None:
     waiting = dict(enumerate(state.left))
     with Pool(settings.jobs) as pool:
         for end in pool.run([_job(k, i, settings) for k, i in waiting.items()]):
@@ -185,7 +187,7 @@ def _job(number: int, i: Instance, s: Settings) -> Job:
     return Job(number, request, s.threads, s.fresh, i.timeout + KILL, int(s.memory_gb * 1e9))
 
 
-def _judged(run: int, i: Instance, end: dict[str, Any], digest: str, limit: float) -> Row:
+def _judged(run: int, i: Instance, end: dict[str, Any], files: dict[str, str], limit: float) -> Row:
     """A row of the file, from how a process ended."""
     told, noted, how = end.get("result"), end.get("progress", {}), end["how"]
     facts = {
@@ -212,7 +214,7 @@ def _judged(run: int, i: Instance, end: dict[str, Any], digest: str, limit: floa
         packed = base64.b64decode(end["found"])
     return Row(
         run, i.category, i.onnx, i.vnnlib, i.timeout, i.expected, verdict, end["seconds"], reason,
-        memory=end["memory"], ended=time.time(), digest=digest, packed=packed, **facts,
+        memory=end["memory"], ended=time.time(), digest=_digest(i, files), packed=packed, files=files, **facts,
     )  # fmt: skip
 
 
@@ -228,8 +230,8 @@ def _described(source: Path, settings: Settings, total: int) -> Run:
     return Run(0, TOOL, str(source.absolute()), version(), asked, machine(), time.time(), total)
 
 
-def _digests(instances: list[Instance], store: Store) -> dict[Key, str]:
-    """What tells an instance's content from another's; a file that cannot be read has none, and its run will say why.
+def _digests(instances: list[Instance], store: Store) -> Digests:
+    """SHA-256 of every instance's files by path; a file that cannot be read has none, and its run will say why.
 
     Weights that lie beside a model in files of their own do not count.
     """
@@ -245,10 +247,12 @@ def _digests(instances: list[Instance], store: Store) -> dict[Key, str]:
             known.pop(path, None)
     store.learn(new)
     known |= new
-    return {
-        i.key: hashlib.sha256(repr([i.timeout, *(known.get(p, ("", "", ""))[2] for p in i.files)]).encode()).hexdigest()
-        for i in instances
-    }
+    return {i.key: {p: known[p][2] for p in i.files if p in known} for i in instances}
+
+
+def _digest(i: Instance, files: dict[str, str]) -> str:
+    """Of an instance: of its files' content and its timeout."""
+    return hashlib.sha256(repr([i.timeout, *(files.get(p, "") for p in i.files)]).encode()).hexdigest()
 
 
 @contextmanager

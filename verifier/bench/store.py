@@ -25,7 +25,7 @@ Standard library only, so that a report opens fast.  One writer, any number of r
     gap       the largest distance of an open part from being refuted (>= 0, in units of the property's rows), or null
     memory    peak resident memory of the process, bytes
     ended     seconds since the epoch
-    detail    JSON object, see `Row`: strategy, facts, phases, parts
+    detail    JSON object, see `Row`: strategy, facts, phases, parts, files
     witness   zlib-compressed JSON object, see `Found`; null without a counterexample
 
 `files`: digests of files by path, size and time of change, so that resuming reads none of them again.
@@ -88,6 +88,7 @@ class Found:
         shape: of the model's input without its batch dimension; empty where there are several.
         text: the counterexample in the competition's format.
         variables: for a query of version 2.0 the values by name of variable.
+        constraints: what of the property it satisfies, a line each with the numbers (see `run.violated`).
     """
 
     x: list[float]
@@ -97,6 +98,7 @@ class Found:
     shape: list[int]
     text: str
     variables: dict[str, Any] = field(default_factory=dict)
+    constraints: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Row:
         phases: seconds by phase (load, import, attack, prepare, search).
         parts: what is open at the end, worst first: for each a mapping with `disjunct` (number in the property), `gap`,
             `open` (parts), and where neurons are split `undecided` (neurons of either sign at the root).
+        files: SHA-256 of the network's and the property's files by path.
     """
 
     run: int
@@ -131,6 +134,7 @@ class Row:
     phases: dict[str, float] = field(default_factory=dict)
     parts: list[dict[str, Any]] = field(default_factory=list)
     packed: bytes | None = field(default=None, repr=False)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, float]:
@@ -252,9 +256,7 @@ class Store:
 
     def add(self, row: Row) -> None:
         """Keep a result; on return it survives the end of this process, however that comes."""
-        detail = json.dumps(
-            {"strategy": row.strategy, "facts": row.facts, "phases": row.phases, "parts": row.parts}, allow_nan=False
-        )
+        detail = json.dumps({name: getattr(row, name) for name in _DETAIL}, allow_nan=False)
         values = {**{name: getattr(row, name) for name in _PLAIN}, "detail": detail, "witness": row.packed}
         marks = ",".join("?" * len(values))
         self._c.execute(f"INSERT OR REPLACE INTO results ({','.join(values)}) VALUES ({marks})", list(values.values()))
@@ -303,6 +305,8 @@ _PLAIN = (
     "open", "gap", "memory", "ended",
 )  # fmt: skip
 """Columns that are fields of `Row`."""
+_DETAIL = ("strategy", "facts", "phases", "parts", "files")
+"""Fields of `Row` that the column `detail` holds; files of earlier versions have fewer."""
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def _call(a: argparse.Namespace) -> None:
 
         verify.command(
             models(a.model, a.network), a.spec, a.timeout, a.results, a.certificate, a.json, a.device, a.quiet,
-            a.serialise_assignments, a.accept_real, a.explain,
+            a.serialise_assignments, a.accept_real, a.explain, a.report,
         )  # fmt: skip
     elif a.command == "bound":
         from verifier.cli import bound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,14 +43,14 @@ def command(a: argparse.Namespace) -> None:
             state = bench(a.source, a.db, settings, a.only, a.compare, note)
     except Unwritten:
         if "last" in seen:  # the file has no room; what was answered is answered
-            answer.say(summary(seen["last"], a.db))
+            answer.say(summary(seen["last"], a.db, _columns()))
         raise
     except KeyboardInterrupt:
         print(f"verifier: what has ended is in {a.db}; the same command goes on", file=sys.stderr)
         raise
     if a.compare is not None and not a.quiet and all(other is None for _, other in pairs(state.rows, state.others)):
         print(f"verifier: {strange(str(a.compare))}", file=sys.stderr)
-    answer.say(summary(state, a.db))
+    answer.say(summary(state, a.db, _columns()))
     answer.write(a.csv, lambda: results.table(state.rows))
     answer.done()
     if any(r.wrong for r in state.rows):
@@ -150,12 +151,16 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def summary(state: State, db: Path) -> str:
-    """Counts and seconds by benchmark, beside another tool's where there are some."""
+def summary(state: State, db: Path, columns: int | None = None) -> str:
+    """Counts and seconds by benchmark, beside another tool's where there are some.
+
+    Args:
+        columns: of the terminal; None for as many as it takes.
+    """
     beside = pairs(state.rows, state.others)
     heads = ["benchmark", "n", "sat", "unsat", "unknown", "timeout", "error", "wrong", "seconds"]
     heads += ["other solved", "seconds", "ours/other", "disagree"] if state.others else []
-    text = _aligned([heads, *(_figures(f) for f in families(beside, bool(state.others)))])
+    text = _aligned([heads, *(_figures(f) for f in families(beside, bool(state.others)))], columns)
     for mine, other in beside:
         if mine.wrong:
             text += f"\nWRONG {line(mine)}"
@@ -172,8 +177,24 @@ def _figures(f: Family) -> list[str]:
     return [str(cell) for cell in cells]
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def _columns() -> int | None:
+    """Of the terminal that standard output is."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _aligned(rows: list[list[str]], columns: int | None) -> str:
+    """Under each other; where a row would not fit its cells stand under each other, each with its name."""
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if columns is not None and sum(wide) + 2 * (len(wide) - 1) > columns:
+        name, cell = max(map(len, rows[0])), max(map(len, (c for row in rows[1:] for c in row[1:])))
+        blocks = (
+            [row[0], *(f"  {h.ljust(name)}  {c.rjust(cell)}" for h, c in zip(rows[0][1:], row[1:], strict=True))]
+            for row in rows[1:]
+        )
+        return "\n".join(line for block in blocks for line in block)
     return "\n".join(
         "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, wide, strict=True)))
         for row in rows

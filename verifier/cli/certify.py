@@ -19,6 +19,7 @@ from verifier.cli.data import number, read
 from verifier.cli.write import Answer
 from verifier.run.certification.points import NAMES, RUNGS, Point, Status
 from verifier.run.certification.radius import Radius, radii
+from verifier.run.certification.store import digest_data
 from verifier.run.certify import Certified, Standing, certify
 from verifier.values.errors import Unwritten, UserError
 
@@ -45,11 +46,11 @@ def command(a: argparse.Namespace) -> None:
             ))  # fmt: skip
         rows, title = radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}"
         answer.say(drawn(rows, title))
-        _write(a, answer, [radius_row(r) for r in found], {"most": eps}, [(r.index, r.witness) for r in found], x)
+        _write(a, answer, [radius_row(r) for r in found], {"most": eps}, found, x)
         if a.report is not None:
             from verifier.report.certified import radius_page
 
-            if answer.write(a.report, lambda: radius_page(found, eps, x, _about(a, len(found)), rows)):
+            if answer.write(a.report, lambda: radius_page(found, eps, x, _about(a, len(found)), rows, _made(a, x, y))):
                 _say(a, f"the page is {a.report}")
         return answer.done()
     with _shown(a.quiet) as told:
@@ -60,11 +61,12 @@ def command(a: argparse.Namespace) -> None:
                "certified": result.certified, "seconds": result.seconds, "resumed": result.resumed,
                "counts": {str(s): result.count(s) for s in Status}}  # fmt: skip
     answer.say(drawn(table(result), f"{len(result.points)} images, eps {a.eps}, norm {a.norm}"))
-    _write(a, answer, [point_row(p) for p in result.points], summary, [(p.index, p.witness) for p in result.points], x)
+    _write(a, answer, [point_row(p) for p in result.points], summary, result.points, x)
     if a.report is not None:
         from verifier.report.certified import accuracy_page
 
-        if answer.write(a.report, lambda: accuracy_page(result, x, _about(a, len(result.points)), table(result))):
+        shown = result, x, _about(a, len(result.points)), table(result)
+        if answer.write(a.report, lambda: accuracy_page(*shown, _made(a, x, y))):
             _say(a, f"the page is {a.report}")
     if a.db is not None:
         _say(a, f"results are in {a.db}; {result.resumed} were there before")
@@ -89,6 +91,13 @@ def _about(a: argparse.Namespace, n: int) -> dict[str, str]:
     """What was asked, for the head of a page."""
     asked = {"model": a.model, "data": a.data, "images": f"{n:,}", "eps": a.eps, "norm": a.norm}
     return asked | {"range": f"{a.lo:g} .. {a.hi:g}", "seconds an image": f"{a.timeout:g}"}
+
+
+def _made(a: argparse.Namespace, x: np.ndarray, y: np.ndarray) -> dict[str, str]:
+    """By what, when, where and of what a page is made."""
+    from verifier.report.made import made
+
+    return made([a.model], **{f"the images and classes of {a.data}": digest_data(x.reshape(len(x), -1), y)})
 
 
 def images(count: int | None, span: str | None, n: int) -> Sequence[int]:
@@ -182,21 +191,32 @@ def radius_table(found: list[Radius], most: float) -> list[tuple[str, ...]]:
     return rows + [("left open", str(sum(bool(r.reason) for r in right)), "")]
 
 
-def drawn(rows: list[tuple[str, ...]], title: str) -> str:
-    """A table as text."""
+def drawn(rows: list[tuple[str, ...]], title: str, width: int | None = None) -> str:
+    """A table as text, as wide as the terminal; where that is narrow words wrap and lines go, never a number.
+
+    Args:
+        width: in place of the terminal's.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    t = Table()
-    for k, head in enumerate(rows[0]):
-        t.add_column(head, justify="right" if k else "left", no_wrap=True)
+    text = io.StringIO()
+    width = width or (None if sys.stdout.isatty() else 100)
+    console = Console(file=text, markup=False, highlight=False, width=width)
+    narrow = console.width < NARROW
+    t = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False) if narrow else Table()
+    for k, (head, *cells) in enumerate(zip(*rows, strict=True)):
+        least = max(map(len, (head, *cells))) if k else None
+        t.add_column(head, justify="right" if k else "left", no_wrap=k > 0, min_width=least)
     for row in rows[1:]:
         t.add_row(*row)
-    text = io.StringIO()
-    console = Console(file=text, markup=False, highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(title)
     console.print(t)
     return text.getvalue().rstrip("\n")
+
+
+NARROW = 64
+"""Columns; on fewer a table has no lines."""
 
 
 def point_row(p: Point) -> dict[str, Any]:
@@ -205,6 +225,7 @@ def point_row(p: Point) -> dict[str, Any]:
         "index": p.index,
         "label": p.label,
         "predicted": p.predicted,
+        "becomes": p.becomes,
         "status": str(p.status),
         "rung": NAMES.get(p.status, ""),
         "eps": p.eps,
@@ -219,6 +240,7 @@ def radius_row(r: Radius) -> dict[str, Any]:
         "index": r.index,
         "label": r.label,
         "predicted": r.predicted,
+        "becomes": r.becomes,
         "certified_radius": r.proved,
         "rung": NAMES[r.by] if r.by else "",
         "attacked_radius": r.attacked if r.attacked < math.inf else "",
@@ -233,14 +255,14 @@ def _write(
     answer: Answer,
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
-    witnesses: list[tuple[int, np.ndarray | None]],
+    found: Sequence[Point | Radius],
     x: np.ndarray,
 ) -> None:
     """The files that are asked for."""
     about = {"model": str(a.model), "data": str(a.data), "norm": a.norm, **summary, "rows": rows}
     answer.write(a.csv, lambda: _as_csv(rows))
     answer.write(a.json, lambda: json.dumps(about, indent=1) + "\n")
-    answer.write(a.counterexamples, lambda: _packed(witnesses, x))
+    answer.write(a.counterexamples, lambda: _packed(found, x))
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> str:
@@ -251,10 +273,11 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _packed(witnesses: list[tuple[int, np.ndarray | None]], x: np.ndarray) -> bytes:
-    """Counterexamples as an .npz file: places in the data, and points."""
-    found = [(i, w) for i, w in witnesses if w is not None]
-    points = np.array([w for _, w in found]).reshape(len(found), *(x.shape[1:] if found else (0,)))
+def _packed(found: Sequence[Point | Radius], x: np.ndarray) -> bytes:
+    """Counterexamples as an .npz file: places in the data, points, and from which class to which."""
+    some = [p for p in found if p.witness is not None]
+    points = np.array([p.witness for p in some]).reshape(len(some), *(x.shape[1:] if some else (0,)))
+    numbers = {k: np.array([getattr(p, k) for p in some], np.int64) for k in ("index", "label", "becomes")}
     raw = io.BytesIO()
-    np.savez_compressed(raw, index=np.array([i for i, _ in found], np.int64), x=points)
+    np.savez_compressed(raw, x=points, **numbers)  # type: ignore[arg-type]
     return raw.getvalue()

@@ -79,6 +79,7 @@ def parser(named: bool = False) -> _Parser:
         "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
     )
     verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    verify.add_argument("--report", metavar="PAGE", type=FILE, help="write a page for a browser: the answer and why")
     verify.add_argument("--explain", action="store_true", help="say what is done, from what facts, and what is open")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 

@@ -35,6 +35,7 @@ def command(
     assignments: Path | None = None,
     accept_real: bool = False,
     explain: bool = False,
+    page: Path | None = None,
 ) -> None:
     """Answer, print, write files; see `verifier verify --help`."""
     if certificate is not None:
@@ -43,7 +44,7 @@ def command(
         _check_names(spec)
         check_folder(assignments)
     watch = Watch(quiet, timeout)
-    report = _Report(results, json, watch, assignments, explain)
+    report = _Report(results, json, watch, assignments, explain, page)
     limit = None if timeout is None or timeout == float("inf") else timeout
     report.asked = {"model": model, "spec": spec, "timeout": limit, "device": device, "accept_real": accept_real}
     left = None if timeout is None else max(0.0, timeout - since_start() - GRACE)
@@ -108,10 +109,11 @@ class _Report:
         watch: Watch,
         assignments: Path | None = None,
         explain: bool = False,
+        page: Path | None = None,
     ) -> None:
         self._results, self._json, self._watch, self._lock = results, json, watch, threading.Lock()
         self._assignments = assignments
-        self._explain = explain
+        self._explain, self._page = explain, page
         self.asked: dict[str, Any] = {}
         self._chosen: dict[str, Any] = {}
 
@@ -167,7 +169,23 @@ class _Report:
         answer.write(self._json, lambda: _as_json(verdict, reason, result, more))
         if (folder := self._assignments) is not None and result is not None and result.witness is not None:
             answer.also(lambda: write_tensors(folder, result.witness))
+        if self._page is not None:
+            from verifier.report.single import answer_page
+
+            seen = {**stats, "seconds": since_start()}
+            answer.write(
+                self._page, lambda: answer_page(self.asked, verdict, reason, seen, _found(self.asked, result))
+            )
         answer.done()
+
+
+def _found(asked: dict[str, Any], result: Any) -> Any:
+    """The counterexample as a page shows it."""
+    if result is None or result.witness is None:
+        return None
+    from verifier.bench.answer import found
+
+    return found(result.witness, asked["spec"], result.stats.get("facts", {}))
 
 
 def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -> str:
@@ -179,7 +197,11 @@ def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -
     witness = None if result is None else result.witness
     found = None if witness is None else {"x": witness.flat.tolist(), "y": witness.y.tolist()}
     if found is not None and witness is not None:
+        from verifier.run.violated import constraints
+        from verifier.spec.vnnlib import read
+
         found["disjunct"] = witness.disjunct
+        found["constraints"] = constraints(read(more["question"]["spec"]), witness)
         if witness.tensors:
             found["variables"] = {t.name: t.values.tolist() for t in witness.tensors}
     about = {"version": __version__, "machine": machine(), "seconds": since_start()}

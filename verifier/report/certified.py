@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from verifier.report.figures import COLOUR, LEAST, empty, svg
+from verifier.report.figures import COLOUR, LEAST, empty, legend, svg
 from verifier.report.render import digits, render
 from verifier.run.certification.points import NAMES, Status
 from verifier.run.certification.radius import Radius
@@ -39,7 +39,7 @@ class Image:
         fate: one of `FATES`.
         words: what decided it, or why it is open.
         seconds: spent on it.
-        witness: the counterexample, if there is one.
+        witness: the counterexample, if there is one.  becomes: the class that it becomes.
     """
 
     index: int
@@ -49,17 +49,22 @@ class Image:
     words: str
     seconds: float
     witness: np.ndarray | None
+    becomes: int | None = None
 
 
-def accuracy_page(result: Certified, x: np.ndarray, about: dict[str, str], rungs: Table) -> str:
+def accuracy_page(
+    result: Certified, x: np.ndarray, about: dict[str, str], rungs: Table, made: dict[str, str] | None = None
+) -> str:
     """The page of `certify`.
 
     Args:
         result: what is known.  x: `[N, *shape]` the data that its images are places in.
-        about: what was asked, by name.  rungs: a table of what proved how much.
+        about: what was asked, by name.  rungs: a table of what proved how much.  made: see `report.made`.
     """
     images = [
-        Image(p.index, p.label, p.predicted, fate(p.status), _words(p.status, p.reason), p.seconds, p.witness)
+        Image(
+            p.index, p.label, p.predicted, fate(p.status), _words(p.status, p.reason), p.seconds, p.witness, p.becomes
+        )
         for p in result.points
     ]
     tiles = [
@@ -70,10 +75,17 @@ def accuracy_page(result: Certified, x: np.ndarray, about: dict[str, str], rungs
     ]
     figures = {"classes": by_class(images), "time": times(images)}
     tables = [("By what it was proved", rungs), ("By class", class_table(images))]
-    return _page("Certified accuracy", images, x, about, tiles, figures, tables)
+    return _page("Certified accuracy", images, x, (about, made or {}), tiles, figures, tables)
 
 
-def radius_page(found: list[Radius], most: float, x: np.ndarray, about: dict[str, str], quantiles: Table) -> str:
+def radius_page(
+    found: list[Radius],
+    most: float,
+    x: np.ndarray,
+    about: dict[str, str],
+    quantiles: Table,
+    made: dict[str, str] | None = None,
+) -> str:
     """The page of `certify --radius`; `most` is the largest radius that was tried, the rest as of `accuracy_page`."""
     images = [_measured(r, most) for r in found]
     right = [r for r in found if r.predicted == r.label]
@@ -84,7 +96,7 @@ def radius_page(found: list[Radius], most: float, x: np.ndarray, about: dict[str
         (str(sum(bool(r.reason) for r in right)), "left open"),
     ]
     figures = {"radius": curves(right, len(found), most), "time": times(images)}
-    return _page("Certified radii", images, x, about, tiles, figures, [("Radii", quantiles)])
+    return _page("Certified radii", images, x, (about, made or {}), tiles, figures, [("Radii", quantiles)])
 
 
 def fate(status: Status) -> str:
@@ -106,8 +118,8 @@ def by_class(images: list[Image]) -> Figure:
     ax.invert_yaxis()
     ax.set_xlabel("images")
     ax.set_ylabel("class")
-    ax.set_xlim(0, 1.5 * max(1, left.max(initial=0)))  # room for the legend
-    ax.legend(loc="right", frameon=False)
+    ax.set_xlim(0, 1.02 * max(1, left.max(initial=0)))
+    legend(figure)
     return figure
 
 
@@ -122,8 +134,7 @@ def times(images: list[Image]) -> Figure:
     ax.set_xlim(left=0)
     ax.set_xlabel("images")
     ax.set_ylabel("seconds for each of them, at most")
-    if ax.get_lines():
-        ax.legend(loc="upper left", frameon=False)
+    legend(figure)
     return figure
 
 
@@ -139,7 +150,7 @@ def curves(right: list[Radius], total: int, most: float) -> Figure:
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("radius")
     ax.set_ylabel("share of the images")
-    ax.legend(loc="lower left", frameon=False)
+    legend(figure)
     return figure
 
 
@@ -157,7 +168,7 @@ def _page(
     title: str,
     images: list[Image],
     x: np.ndarray,
-    about: dict[str, str],
+    about: tuple[dict[str, str], dict[str, str]],
     tiles: Sequence[tuple[str, str]],
     figures: dict[str, Figure],
     tables: list[tuple[str, Table]],
@@ -170,7 +181,8 @@ def _page(
         "certified",
         {"images": told},
         title=title,
-        about=about,
+        about=about[0],
+        made=about[1],
         tiles=tiles,
         figures={name: svg(figure, name) for name, figure in figures.items()},
         tables=tables,
@@ -183,7 +195,7 @@ def _page(
 def _told(i: Image) -> dict[str, Any]:
     return {
         "index": i.index, "label": i.label, "predicted": i.predicted, "fate": i.fate, "words": i.words,
-        "seconds": digits(i.seconds),
+        "seconds": digits(i.seconds), "becomes": i.becomes,
     }  # fmt: skip
 
 
@@ -209,4 +221,4 @@ def _measured(r: Radius, most: float) -> Image:
     name = "certified" if r.proved >= most else "attacked" if not r.reason else "unknown"
     said = f"certified up to {r.proved:.4g}"
     said += f", counterexample at {r.attacked:.4g}" if np.isfinite(r.attacked) else ""
-    return Image(r.index, r.label, r.predicted, name, f"{said}. {r.reason}".strip(), r.seconds, r.witness)
+    return Image(r.index, r.label, r.predicted, name, f"{said}. {r.reason}".strip(), r.seconds, r.witness, r.becomes)

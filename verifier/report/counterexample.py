@@ -40,7 +40,8 @@ def table(found: Found) -> dict[str, Any]:
 
     `inputs`: for each shown its name, lower bound, value, upper bound (None where unknown or infinite); `of`: how many
     inputs there are; `moved`: whether those are shown that moved most from the centre of the box; `change`: the
-    largest distance from the centre, or None; `outputs`, and `outputs_of` how many there are.
+    largest distance from the centre, or None; `outputs`, and `outputs_of` how many there are; `constraints`: what of
+    the property it satisfies.
     """
     x, n = np.array(found.x, dtype=float), len(found.x)
     known = len(found.lower) == n and n > 0
@@ -56,6 +57,7 @@ def table(found: Found) -> dict[str, Any]:
         "change": number(distance.max(initial=0.0)) if known else None,
         "outputs": [number(v) for v in found.y[:OUTPUTS]],
         "outputs_of": len(found.y),
+        "constraints": found.constraints,
     }
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 COLOUR = {"sat": "#c8641b", "unsat": "#1f6f8b", "wrong": "#d0021b", "none": "#8a8f98"}
 """Of verdicts, and of the other tool's curve."""
+LONG = 24
+"""Letters; longer names stand below each other."""
 LEAST = 1e-3
 """Seconds; on a logarithmic axis nothing is shorter."""
 
@@ -20,7 +22,8 @@ LEAST = 1e-3
 def figures(content: Content) -> dict[str, Figure]:
     """`cactus`, and beside another tool that has an instance in common `scatter`."""
     drawn = {"cactus": cactus(content)}
-    return drawn if all(o is None for _, o in content.pairs) else {**drawn, "scatter": scatter(content)}
+    alone = content.theirs is None or all(o is None for _, o in content.pairs)
+    return drawn if alone else {**drawn, "scatter": scatter(content)}
 
 
 def cactus(content: Content) -> Figure:
@@ -37,7 +40,7 @@ def cactus(content: Content) -> Figure:
     ax.set_xlim(left=0)
     ax.set_xlabel("instances answered")
     ax.set_ylabel("seconds for each of them, at most")
-    ax.legend(loc="upper left", frameon=False)
+    legend(figure)
     return figure
 
 
@@ -79,8 +82,17 @@ def scatter(content: Content) -> Figure:
     assert content.theirs is not None
     ax.set_xlabel(plain(f"seconds, {content.theirs.label}"))
     ax.set_ylabel(plain(f"seconds, {content.mine.label}"))
-    ax.legend(loc="upper left", frameon=True, framealpha=0.8, edgecolor="none")
+    legend(figure)
     return figure
+
+
+def legend(figure: Figure) -> None:
+    """What colours and marks mean, above the axes: there it hides nothing that is drawn."""
+    (ax,) = figure.axes
+    marks, names = ax.get_legend_handles_labels()
+    if names:
+        columns = 1 if max(map(len, names)) > LONG else 3
+        figure.legend(marks, names, loc="outside upper left", ncols=columns, frameon=False, fontsize="small")
 
 
 def plain(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from verifier.bench.store import Row, contradict
@@ -11,6 +11,7 @@ from verifier.bench.summary import COUNTED, families
 from verifier.report import counterexample
 from verifier.report.content import Content
 from verifier.report.figures import figures, svg
+from verifier.report.made import made, words
 from verifier.report.render import digits, render
 from verifier.run.facts import lines
 from verifier.values.images import uri
@@ -23,21 +24,28 @@ MOST_PARTS = 12
 """Open disjuncts shown of an instance, the worst first."""
 
 
-def page(content: Content, watch: Watch | None = None) -> str:
+def page(content: Content, watch: Watch | None = None, *, alone: str = "", files: Iterable[str] = ()) -> str:
     """The page as HTML; styles, script, figures, pictures and data inside.
 
     Args:
         content: what it is about.
         watch: called with how many instances are done.
+        alone: for a page about one instance, which is shown in full, its title.
+        files: what the page is about; their digests are on it.
     """
+    drawn = {} if alone else {name: svg(figure, name) for name, figure in figures(content).items()}
     return render(
         "page",
-        data(content, watch),
+        {**data(content, watch), "alone": bool(alone)},
+        alone=bool(alone),
         content=content,
-        title=_title(content),
+        title=alone or _title(content),
         families=families(content.pairs, content.theirs is not None),
         counted=[*COUNTED, "error"],
-        figures={name: svg(figure, name) for name, figure in figures(content).items()},
+        figures=drawn,
+        made=made(files),
+        asked=[words(run.settings) for run in content.mine.runs],
+        machines=[words(run.machine) for run in content.mine.runs],
         began=[time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)) for run in content.mine.runs],
     )
 
@@ -108,6 +116,7 @@ def _told(row: Row, other: Row | None, texts: dict[str, int]) -> dict[str, Any]:
         "why": [shared(line) for line in why], "phases": {k: digits(v) for k, v in row.phases.items()},
         "parts": [[p["disjunct"], p.get("gap"), p.get("open"), p.get("undecided")] for p in row.parts[:MOST_PARTS]],
         "parts_of": len(row.parts), "explained": explained(row), "found": None,
+        "files": [[name.replace("\\", "/").rsplit("/", 1)[-1], digest] for name, digest in row.files.items()],
     }  # fmt: skip
     if other is not None:
         told["other"] = {"verdict": other.verdict, "seconds": digits(other.seconds)}

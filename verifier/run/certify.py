@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from verifier.run.certification.ladder import climb
 from verifier.run.certification.points import RUNGS, Point, Status, batch
-from verifier.run.certification.question import check, chosen, described, posed
+from verifier.run.certification.question import become, check, chosen, described, posed
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
 from verifier.run.notebook import certifying, shows
@@ -172,6 +172,8 @@ def certify(  # noqa: PLR0913
             if watch is not None and some:
                 watch(standing)
         found = [store.points[i, float(eps)] for i in wanted]
+    classes = become(s, [(p.label, p.witness) for p in found])
+    found = [replace(p, becomes=c) for p, c in zip(found, classes, strict=True)]
     near = {p.index: points[p.index] for p in found if p.witness is not None}
     shape = tuple(s.net.input_shapes[0])
     result = Certified(found, float(eps), norm, time.monotonic() - began, resumed, shape, near)

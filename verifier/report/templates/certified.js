@@ -17,6 +17,7 @@
     }
     const head = element("p");
     head.append(element("b", "#" + i.index), element("span", ` class ${i.label}` + (i.predicted === i.label ? "" : `, read as ${i.predicted}`)));
+    if (i.becomes !== null) head.append(element("span", `, becomes ${i.becomes}`, "verdict attacked"));
     const verdict = element("p");
     verdict.append(element("span", i.fate, "verdict " + i.fate), element("span", ` ${seconds(i.seconds)} s`, "muted"));
     box.append(head, verdict);
@@ -31,7 +32,7 @@
   };
   const filter = () => {
     const some = text.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const has = (i, w) => /^\d+$/.test(w) ? String(i.index) === w : `${i.fate} ${i.words}`.toLowerCase().includes(w);
+    const has = (i, w) => /^\d+$/.test(w) ? String(i.index) === w : `${i.fate} ${i.words} ${i.becomes === null ? "" : "becomes " + i.becomes}`.toLowerCase().includes(w);
     found = data.images.filter((i) => (!show.value || i.fate === show.value)
       && (!kind.value || String(i.label) === kind.value) && some.every((w) => has(i, w)));
     told.textContent = `${count(found.length)} of ${count(data.images.length)}`;

@@ -12,12 +12,19 @@
     ["verdict", (r) => r.verdict, true], ["seconds", (r) => r.seconds], ["domains", (r) => r.domains],
     ["gap", (r) => r.gap],
   ];
+  const hints = {
+    seconds: "of the whole process", domains: "parts of the question that were bounded",
+    gap: "how far the worst open part's bound is from a proof", other: "the other's verdict",
+  };
   if (beside) columns.push(["other", (r) => r.other ? r.other.verdict : null, true],
     ["its seconds", (r) => r.other ? r.other.seconds : null]);
 
   const rows = data.rows.map((r, k) => {
     const tr = element("tr", null, "row");
     tr.id = "instance-" + k;
+    tr.addEventListener("click", (e) => {  // anywhere in the row; not where text is being marked
+      if (!e.target.closest("button, a") && getSelection().isCollapsed) tr.querySelector("button").click();
+    });
     for (const [name, value, text] of columns) {
       const td = element("td", undefined, text ? "text" : "");
       if (name === "network") {
@@ -72,6 +79,7 @@
     const th = element("th", undefined, isText ? "text" : "");
     const button = element("button", name);
     button.type = "button";
+    button.title = `${hints[name] ? hints[name] + "; " : ""}sort by it`;
     button.addEventListener("click", () => {
       up = sorted === k ? !up : true;
       sorted = k;
@@ -131,6 +139,11 @@
     td.append(element("h3", "Again"));
     td.append(element("code", command(r)));
     td.append(element("p", "files: from " + data.sources[r.run], "muted"));
+    if (r.files.length) {
+      const list = element("ul", null, "digests");
+      for (const [name, digest] of r.files) list.append(element("li", `SHA-256 of ${name}: ${digest}`, "muted"));
+      td.append(list);
+    }
     tr.append(td);
     return tr;
   };
@@ -139,10 +152,16 @@
     const several = r.onnx.trimStart().startsWith("[");
     const nets = [...r.onnx.matchAll(/\(\s*['"]([^'"]*)['"]\s*,\s*['"]([^'"]*)['"]\s*\)/g)];
     const model = several ? nets.map((m) => "--network " + quoted(m[1] + "=" + m[2])).join(" ") : quoted(r.onnx);
-    return `verifier verify ${model} ${quoted(r.vnnlib)} --timeout ${r.timeout}`;
+    return `verifier verify ${model} ${quoted(r.vnnlib)}${r.timeout === null ? "" : " --timeout " + r.timeout}`;
   };
   const counterexample = (td, f) => {
     td.append(element("h3", "Counterexample"));
+    if (f.constraints.length) {
+      td.append(element("p", "What it does that the property describes, with the numbers that came out:"));
+      const list = element("ul", null, "constraints");
+      for (const c of f.constraints) list.append(element("li", c));
+      td.append(list);
+    }
     if (f.picture) {
       const img = element("img", null, "shot");
       img.src = f.picture;
@@ -184,10 +203,12 @@
       td.append(bar);
     }
     const words = some.map(([k, v]) => `${k} ${short(v)} s`);
-    words.push(`whole process ${short(r.seconds)} s of ${r.timeout} s`);
+    words.push(`whole process ${short(r.seconds)} s${r.timeout === null ? "" : ` of ${r.timeout} s`}`);
     if (r.memory) words.push(`${count(Math.round(r.memory / 1e6))} MB at most`);
     td.append(element("p", words.join(", ")));
   };
+
+  if (data.alone) toggle(rows[0].r, rows[0].tr, rows[0].tr.querySelector("button"));
 
   // An address that names an instance, as a click on a point does.
   report.filters([text, show, family], filter, (hash, all) => {

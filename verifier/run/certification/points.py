@@ -52,6 +52,7 @@ class Point(Shown):
         timeout: seconds that it was given.
         reason: one line, for `unknown` and `error`.
         witness: `[n]` the counterexample, exactly representable in the model's type, for `attacked`.
+        becomes: the class that the original model gives the counterexample: the first of its rivals; None without one.
     """
 
     index: int
@@ -63,6 +64,7 @@ class Point(Shown):
     timeout: float
     reason: str = ""
     witness: np.ndarray | None = None
+    becomes: int | None = None
 
     def _said(self) -> list[tuple[str, Any]]:
         """What became of it."""

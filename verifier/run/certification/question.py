@@ -62,6 +62,17 @@ def check(s: Setting, x: np.ndarray, eps: float, timeout: float) -> None:
         raise UserError(f"image {int(np.flatnonzero(beyond)[0])}: beyond lo .. hi; scale the data, or give its range")
 
 
+def become(s: Setting, found: Sequence[tuple[int, np.ndarray | None]]) -> list[int | None]:
+    """The class that each counterexample becomes, by the original model: of the others than its label the highest."""
+    some = [(label, z) for label, z in found if z is not None]
+    classes = iter(())
+    if some:
+        y = np.nan_to_num(np.asarray(s.net.run(np.stack([z for _, z in some])), np.float64).reshape(len(some), -1))
+        y[np.arange(len(some)), [label for label, _ in some]] = -np.inf
+        classes = iter(y.argmax(1).tolist())
+    return [None if z is None else int(next(classes)) for _, z in found]
+
+
 def chosen(indices: Sequence[int] | None, n: int) -> list[int]:
     """Which images.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from verifier.run.certification.ladder import climb
 from verifier.run.certification.points import Batch, Point, Status
-from verifier.run.certification.question import check, chosen, described, posed
+from verifier.run.certification.question import become, check, chosen, described, posed
 from verifier.run.certification.setting import Setting
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
@@ -38,6 +38,7 @@ class Radius(Shown):
         by: the status of that proof; None where there is none.
         attacked: the distance of the nearest counterexample found, rounded up; infinite without one.
         witness: `[n]` it.
+        becomes: the class that it becomes; None without one.
         seconds: of all trials.  trials: how many radii were tried.
         reason: one line: why proved and attacked have not met; empty where they have, or `most` was reached.
     """
@@ -52,6 +53,7 @@ class Radius(Shown):
     seconds: float
     trials: int
     reason: str = ""
+    becomes: int | None = None
 
     def _said(self) -> list[tuple[str, Any]]:
         """What is proved and what is attacked."""
@@ -117,6 +119,8 @@ def radii(  # noqa: PLR0913
                     note("radii", "%r", p)
                     trials[p.index].append(p)
         found = [_radius(s, points[i], trials[i], most, near) for i in wanted]
+    classes = become(s, [(r.label, r.witness) for r in found])
+    found = [replace(r, becomes=c) for r, c in zip(found, classes, strict=True)]
     if store.lost:
         raise Unwritten(store.lost, found)
     return found
