@@ -17,6 +17,8 @@ from verifier.values.verdict import Verdict
 
 GRACE = 0.15
 """Seconds before the timeout at which the verdict is due, so that it is printed in time."""
+DRAWING = 1.0
+"""Seconds that a page may take, or half of what there is."""
 MOST = 10
 """Open disjuncts that `--explain` lists."""
 LEAST = 0.5
@@ -48,6 +50,8 @@ def command(
     limit = None if timeout is None or timeout == float("inf") else timeout
     report.asked = {"model": model, "spec": spec, "timeout": limit, "device": device, "accept_real": accept_real}
     left = None if timeout is None else max(0.0, timeout - since_start() - GRACE)
+    if left is not None and page is not None:
+        left -= min(DRAWING, 0.5 * left)
     timer = threading.Timer(_due(left), report.late)  # a step that takes too long must not delay the verdict
     timer.daemon = True
     if left is not None:
@@ -131,8 +135,9 @@ class _Report:
         """Print and write a result."""
         self._lock.acquire()  # and never released: one verdict
         text = "" if result.witness is None else result.witness.text() + "\n"
-        self._write(result.verdict, text, result.reason, result)
+        answer = self._write(result.verdict, text, result.reason, result)
         self._watch.say(f"{result.reason} ({since_start():.2f} s)")
+        answer.done()
 
     def late(self) -> None:
         """The time is up and the search has not come back: say so and leave."""
@@ -141,11 +146,15 @@ class _Report:
         reason, status = f"out of time while {self._watch.line}", 0
         try:
             self._watch.close()
-            self._write(Verdict.TIMEOUT, "", reason, None)
+            answer = self._write(Verdict.TIMEOUT, "", reason, None)
             self._watch.say(f"{reason} ({since_start():.2f} s)")
+            answer.done()
         except Unwritten as e:
             print(f"verifier: {e}", file=sys.stderr)
             status = 3
+        except Exception as e:
+            print(f"verifier: {type(e).__name__}: {e}: a fault of verifier; please report it", file=sys.stderr)
+            status = 1
         finally:
             os._exit(status)
 
@@ -158,7 +167,7 @@ class _Report:
         counts = {"domains": p.bounded, "open": p.open, "closed": p.closed, "gap": gap}
         return {"seconds": since_start(), **counts, **self._chosen}
 
-    def _write(self, verdict: Verdict, text: str, reason: str, result: Any) -> None:
+    def _write(self, verdict: Verdict, text: str, reason: str, result: Any) -> Answer:
         """The verdict first: it is not lost where a file cannot be written."""
         note("cli", "%s: %s", verdict, reason)
         answer, stats = Answer(), self._so_far() if result is None else result.stats
@@ -176,7 +185,7 @@ class _Report:
             answer.write(
                 self._page, lambda: answer_page(self.asked, verdict, reason, seen, _found(self.asked, result))
             )
-        answer.done()
+        return answer
 
 
 def _found(asked: dict[str, Any], result: Any) -> Any:
