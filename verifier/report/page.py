@@ -33,10 +33,11 @@ def page(content: Content, watch: Watch | None = None, *, alone: str = "", files
         alone: for a page about one instance, which is shown in full, its title.
         files: what the page is about; their digests are on it.
     """
+    told = data(content, watch)
     drawn = {} if alone else {name: svg(figure, name) for name, figure in figures(content).items()}
     return render(
         "page",
-        {**data(content, watch), "alone": bool(alone)},
+        {**told, "alone": bool(alone)},
         alone=bool(alone),
         content=content,
         title=alone or _title(content),
