@@ -164,3 +164,16 @@ def test_weights_of_eight_bits_are_taken_and_both_kernels_must_agree(eight_bits:
     prop = output_property(points[0], points[0] + 0.5, [[(np.array([1.0, 0.0, 0.0]), plain[0, 0] + 1)]], "law")
     found = verifier.verify(eight_bits, prop, timeout=20)
     assert found.verdict == "sat" and net.run(found.witness.x[None])[0] == pytest.approx(found.witness.y, abs=0)
+
+
+def test_saturated_gates_are_no_difference(tmp_path: Path) -> None:
+    """Behind a sigmoid that is all but zero ours are numbers like 1e-40, and onnxruntime's kernel errs by 1e-9."""
+    nodes = [
+        helper.make_node("Mul", ["x", "big"], ["h"]),
+        helper.make_node("Sub", ["h", "shift"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["y"]),
+    ]
+    for shift in (15.0, 20.0, 30.0, 60.0, 90.0):
+        path = saved(tmp_path / "s.onnx", nodes, 2, 2, big=np.float32(0.1), shift=np.float32(shift))
+        lower, upper = verifier.bound(path, verifier.Box([0, 0], [1, 1]))
+        assert (0 <= lower).all() and (upper <= 2 * np.exp(0.1 - shift)).all()

@@ -26,6 +26,9 @@ _SMALL = 1_000_000
 """Multiply-adds below which a network is compared on many points."""
 _MARGIN = 1000.0
 """How many times what rounding does to our own graph it may do to the original."""
+_FLOOR = 4.0
+"""Units of rounding by which values may always differ behind curves whose kernels keep the absolute error small: where
+these saturate, ours may be the smallest of numbers and rounded as such."""
 _ANY = 1e30
 """Where nothing is known of an error."""
 _RELATIVE = ("exp", "power", "square")
@@ -217,7 +220,10 @@ def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, as
         coarse = graph.cast(Place("numpy", "float32").array).evaluate(*given)
     joined = np.concatenate([np.asarray(a, np.float64).reshape(len(a), -1) for a in coarse], 1)
     ends = (slice(len(values) - asked), slice(len(values) - asked, None))
-    return np.concatenate([np.full(len(values[at]), _typical(joined[at], values[at])) for at in ends])
+    kinds = [getattr(n.op, "kind", "share") for n in graph.nodes if isinstance(n.op, (Curve, Share))]
+    saturating = any(kind not in _RELATIVE for kind in kinds)
+    least = _FLOOR * _UNIT["float32"] if saturating else 0.0
+    return np.concatenate([np.full(len(values[at]), least + _typical(joined[at], values[at])) for at in ends])
 
 
 def _typical(coarse: np.ndarray, values: np.ndarray) -> float:
