@@ -14,7 +14,21 @@ from verifier.graph.ops import affine
 
 from .onnx_models import Case
 
-SLICE = ("Abs", "Clip", "Conv", "Div", "Floor", "Gather", "GRU", "MaxPool", "Resize", "Softmax", "Where")
+SLICE = (
+    "island int32",
+    "island float16",
+    "Abs",
+    "Clip",
+    "Conv",
+    "Div",
+    "Floor",
+    "Gather",
+    "GRU",
+    "MaxPool",
+    "Resize",
+    "Softmax",
+    "Where",
+)
 
 
 @pytest.mark.parametrize("op", SLICE)
