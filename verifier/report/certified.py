@@ -116,6 +116,7 @@ def by_class(images: list[Image]) -> Figure:
             left = left + counts
     ax.set_yticks(range(len(classes)), [str(c) for c in classes])
     ax.invert_yaxis()
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("images")
     ax.set_ylabel("class")
     ax.set_xlim(0, 1.02 * max(1, left.max(initial=0)))
