@@ -52,6 +52,27 @@ def test_a_quotient_too_small_for_a_double() -> None:
         assert (exact(up[0, 0]) >= reach) if sign > 0 else (exact(low[0, 0]) <= -reach)
 
 
+def test_half_spaces_whose_terms_cancel() -> None:
+    """Terms of inputs that are fixed are large and cancel: what they leave errs by far more than the constant does."""
+    rng = np.random.default_rng(5)
+    for _ in range(400):
+        n = int(rng.integers(3, 9))
+        a, x = rng.normal(size=n) * 1e8, rng.normal(size=n)
+        a[1] = -(a @ x - a[0] * x[0] - a[1] * x[1] + a[0] * x[0]) / x[1]
+        a[0], lower, upper = 1.0, x.copy(), x.copy()
+        lower[0], upper[0] = -10.0, 10.0
+        rest = sum((exact(p) * exact(q) for p, q in zip(a[1:], x[1:], strict=True)), Fraction(0))
+        b = rng.normal()
+        _, up = relaxed.clip(lower[None], upper[None], a[None, None], np.array([[b]]))
+        assert exact(up[0, 0]) >= min(-(exact(b) + rest), Fraction(10))
+
+
+def test_products_too_small_for_a_double() -> None:
+    """`1e-200·x <= 1e-200·1e-200` leaves all x up to 1e-200, though both products are zero in doubles."""
+    a, low, up = np.array([[[1e-200, -1e-200]]]), np.array([[0.0, 1e-200]]), np.array([[1e-200, 1e-200]])
+    assert relaxed.clip(low, up, a, np.zeros((1, 1)))[1][0, 0] == 1e-200
+
+
 @pytest.mark.parametrize("norm", [1, 2])
 def test_what_a_ball_leaves_of_a_box_that_touches_it(norm: int) -> None:
     """Other entries use up nearly all of the radius, so that what they leave is less than the rounding of their sum."""
