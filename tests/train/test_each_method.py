@@ -101,16 +101,16 @@ def test_the_mixtures_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_attack_of_a_wider_box(cls: type) -> None:
     """Stretched about the clean input, cut to the data, and never less than the box."""
     d = data("dense", 0.2)
-    d = Data(d.x, d.y, *box(d.x, 0.2))
+    d = Data(d.x, d.y, *box(d.x, 0.2, (0, 1)))
     net = trainable("dense")
     batch = Batch(net.clean(d.x), net, d.y, d.lower, d.upper, None, 1.0)
     for scale in (1.0, 1.5, 3.0):
-        lower, upper = cls(scale=scale).attacked(batch)
-        for a, b in zip((lower, upper), box(d.x, 0.2 * scale), strict=True):
+        lower, upper = cls(scale=scale, data_lower=0, data_upper=1).attacked(batch)
+        for a, b in zip((lower, upper), box(d.x, 0.2 * scale, (0, 1)), strict=True):
             torch.testing.assert_close(a, b)
     outside = Data(d.x, d.y, d.x - 5, d.x + 5)
     batch = Batch(net.clean(d.x), net, d.y, outside.lower, outside.upper, None, 1.0)
-    lower, upper = cls(scale=2.0).attacked(batch)
+    lower, upper = cls(scale=2.0, data_lower=0, data_upper=1).attacked(batch)
     assert torch.equal(lower, outside.lower) and torch.equal(upper, outside.upper)
     lower, upper = cls(scale=2.0, data_lower=-100, data_upper=100).attacked(batch)
     torch.testing.assert_close(lower, d.x - 10)

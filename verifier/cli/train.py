@@ -57,7 +57,7 @@ class Progress:
 
     def __init__(self, watch: Watch, quiet: bool) -> None:
         """Nothing is drawn where `quiet`."""
-        self._watch, self._text = watch, "training"
+        self._watch, self._text, self._noted = watch, "training", False
         self._bar: Any = None
         self._task: Any = None
         if sys.stderr.isatty() and not quiet:
@@ -79,6 +79,9 @@ class Progress:
 
     def epoch(self, row: dict[str, Any]) -> None:
         """One epoch more."""
+        if row.get("note") and not self._noted:
+            self._watch.say(f"epoch {row['epoch']}: {row['note']}")
+        self._noted = bool(row.get("note"))
         proved = "" if row["verified"] is None else f", verified {row['verified']:.1%}"
         self._text = (
             f"epoch {row['epoch']}: eps {row['eps']:.4g}, loss {row['loss']:.4g}, natural {row['natural']:.1%}{proved}"

@@ -5,7 +5,7 @@ Everything here is imported when it is first used.  A loop of one's own needs th
     net = verifier.train.Trainable(module, x[:1])
     method = verifier.train.IBP()
     for x, y in batches:
-        loss = method.loss(net, x, y, *verifier.train.box(x, eps))
+        loss = method.loss(net, x, y, *verifier.train.box(x, eps, domain=(0, 1)))
         loss.robust.mean().backward()
 """
 

@@ -70,8 +70,11 @@ class Data:
                 )
             if len(y) and not 0 <= y.min() <= y.max() < self.classes:
                 raise UserError(
-                    f"data: y_{part} goes from {y.min()} to {y.max()}, but there are {self.classes} classes"
+                    f"data: y_{part} goes from {y.min()} to {y.max()}, but there are {self.classes} classes, from 0 on"
                 )
+        present = set(np.unique(np.concatenate([self.y_train, self.y_test])).tolist())
+        if self.classes > 2 and present == set(range(1, self.classes)):
+            raise UserError(f"data: classes are 1 to {max(present)}, but they are counted from 0; subtract 1")
 
     def within(self, lower: float, upper: float) -> None:
         """See that all inputs are in [lower, upper]: boxes are cut to that range, which turns those outside inside out.

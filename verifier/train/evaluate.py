@@ -56,7 +56,7 @@ def accuracy(
             label = torch.from_numpy(y[at : at + BATCH]).to(device)
             clean = net.clean(part)
             correct = clean.logits.argmax(1) == label
-            lower, upper = box(part, eps, data.lower, data.upper)
+            lower, upper = box(part, eps, (data.lower, data.upper))
             bounds = interval(clean.graph, lower, upper)
             right += int(correct.sum())
             done = worst_case(bounds.margins(label), label)[1] & correct
@@ -97,6 +97,16 @@ def tight(net: Trainable, x: Tensor) -> float | None:
     except ModelError:
         return None
     return value if value == value else None
+
+
+def lifeless(loss: Loss) -> str | None:
+    """One line about rectifiers that are dead on every box of a batch, a whole layer of them; None where none are."""
+    layers = loss.layers or {}
+    for node in loss.clean_pass.graph.nodes:
+        dead = isinstance(node.op, Relu) and node.op.leak == 0 and node.inputs[0] in layers
+        if dead and bool((layers[node.inputs[0]][1] <= 0).all()):
+            return f"{node.name}: all neurons are dead, no gradient passes; lower lr, or let eps grow more slowly"
+    return None
 
 
 def shares(loss: Loss) -> dict[str, float | None]:

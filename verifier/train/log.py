@@ -12,7 +12,7 @@ from verifier.values.errors import Unwritten
 
 COLUMNS = (
     "epoch", "eps", "lr", "loss", "clean", "robust", "natural", "verified", "dead", "active", "unstable", "tightness",
-    "held_natural", "held_verified", "seconds",
+    "held_natural", "held_verified", "seconds", "note",
 )  # fmt: skip
 """Of `log.csv`; empty where a run has no such number."""
 

@@ -22,7 +22,7 @@ from verifier.train import checkpoint, initialize, log
 from verifier.train.architectures import build
 from verifier.train.augment import augmented
 from verifier.train.data import Data
-from verifier.train.evaluate import accuracy, shares, tight
+from verifier.train.evaluate import accuracy, lifeless, shares, tight
 from verifier.train.method import Loss, box
 from verifier.train.model import Trainable
 from verifier.train.recipe import Recipe
@@ -159,7 +159,7 @@ class Run:
         The row: epoch (from 1), eps, lr, loss, clean and robust loss, natural and verified accuracy of the batches
         (verified: None where the method has no bounds of the whole box), shares of dead, active and undecided neurons
         in the last batch, tightness at a few training inputs, seconds; of the held-out part, where there is one,
-        `held_natural` and `held_verified`.
+        `held_natural` and `held_verified`; a note, where a whole layer is dead.
         """
         recipe, began, n = self.recipe, time.perf_counter(), len(self.x)
         ramp, rate, size = recipe.ramp(), recipe.rate(), recipe.train.batch
@@ -196,6 +196,7 @@ class Run:
                 "tightness": tight(self.net, self.x),
                 **self._held(),
                 "seconds": time.perf_counter() - began,
+                "note": lifeless(last),
             }
         )
 
@@ -208,7 +209,7 @@ class Run:
         """One step of the optimiser; the loss, and what is summed for the log."""
         recipe, t = self.recipe, self.recipe.train
         x, y = augmented(self.x[index], recipe.data.crop, recipe.data.flip, self.order), self.y[index]
-        lower, upper = box(x, eps, recipe.data.lower, recipe.data.upper)
+        lower, upper = box(x, eps, (recipe.data.lower, recipe.data.upper))
         top = recipe.ramp().to
         progress = min(1.0, eps / top) if top else 1.0
         loss = recipe.method.loss(self.net, x, y, lower, upper, generator=self.noise, progress=progress)

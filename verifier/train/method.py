@@ -93,17 +93,31 @@ class Method(ABC):
         upper: Tensor,
         *,
         generator: Generator | None = None,
-        progress: float = 1.0,
+        progress: float | None = None,
     ) -> Loss:
         """The loss of a batch.
 
         Args:
             net: the model; in training mode its batch norms take this batch's statistics.
-            x: `[B, *shape]` the clean inputs.  y: `[B]` their classes.
-            lower, upper: `[B, *shape]` the box of each.
+            x: `[B, *shape]` the clean inputs.  y: `[B]` their classes, counted from 0.
+            lower, upper: `[B, *shape]` the box of each, which must hold it.
             generator: where random starts come from; torch's own where None.
-            progress: how far eps has come, in [0, 1].
+            progress: how far eps has come, in [0, 1]; all the way where None.
+
+        Raises:
+            UserError: a box that does not hold its input, or has none; a class there is not; no progress, where the
+                method's loss changes with it.
+            ModelError: as of `Trainable.clean`.
         """
+        if progress is None and self.changes:
+            raise UserError(
+                f"{type(self).__name__}: its loss changes while eps grows; give progress, from 0 where eps is 0 to 1 "
+                "where it has come all the way"
+            )
+        progress = 1.0 if progress is None else progress
+        if not 0 <= progress <= 1:
+            raise UserError(f"{type(self).__name__}: progress {progress}: give a number in [0, 1]")
+        _check(net, x, y, lower, upper)
         clean = net.clean(x)
         correct = clean.logits.argmax(1) == y
         ce = F.cross_entropy(clean.logits, y, reduction="none")
@@ -112,14 +126,61 @@ class Method(ABC):
         robust = self.robust(Batch(clean, net, y, lower, upper, generator, progress))
         return Loss(ce, robust.loss, correct, robust.verified, robust.layers, clean)
 
+    @property
+    def changes(self) -> bool:
+        """Whether the loss is another where eps has come all the way than on the way there."""
+        return False
+
     @abstractmethod
     def robust(self, batch: Batch) -> Robust:
         """The method's own loss, on the network as the clean pass has it."""
 
 
-def box(x: Tensor, eps: float | Tensor, lo: float | Tensor = 0.0, hi: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
-    """The ℓ∞ ball of radius eps about each of `[B, *shape]`, cut to the range of the data."""
-    return (x - eps).clamp(min=lo), (x + eps).clamp(max=hi)
+def box(
+    x: Tensor, eps: float | Tensor, domain: tuple[float | Tensor, float | Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """The ℓ∞ ball of radius eps about each of `[B, *shape]`.
+
+    Args:
+        eps: not negative; one number, or a tensor that broadcasts to x (`[C, 1, 1]` for channels that were normalised).
+        domain: the least and the largest value that data can have, which boxes are cut to; numbers or tensors like
+            eps.  Nothing is cut where None: only the caller knows whether x is in [0, 1], or was normalised.
+
+    Raises:
+        UserError: a negative eps, or one that is no number; an x outside of the domain, which its box would not hold.
+    """
+    if not bool((torch.as_tensor(eps) >= 0).all()):
+        raise UserError(f"eps {eps}: give a number that is not negative")
+    lower, upper = x - eps, x + eps
+    if domain is None:
+        return lower, upper
+    lo, hi = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in domain)
+    if not bool(((x >= lo) & (x <= hi)).all()):
+        least, most = float(x.min()), float(x.max())
+        raise UserError(f"x, from {least:g} to {most:g}, is not within the domain; give that of x as it is here")
+    return torch.maximum(lower, lo), torch.minimum(upper, hi)
+
+
+def _check(net: Trainable, x: Tensor, y: Tensor, lower: Tensor, upper: Tensor) -> None:
+    """See that boxes hold their inputs and that classes are some of the network's, waiting for a device once.
+
+    Raises:
+        UserError: one doesn't, or isn't.
+    """
+    if lower.shape != x.shape or upper.shape != x.shape or y.shape != x.shape[:1] or y.is_floating_point():
+        shapes = [list(a.shape) for a in (x, lower, upper, y)]
+        raise UserError("x {}, lower {}, upper {}: give all of one shape; y {}: a whole number each".format(*shapes))
+    wrong = torch.stack([~((lower <= x) & (x <= upper)).all(), (y < 0).any() | (y >= net.classes).any()])
+    if not bool(wrong.any()):
+        return
+    if bool(wrong[1]):
+        least, most = int(y.min()), int(y.max())
+        raise UserError(f"classes are from {least} to {most}; the network has {net.classes}, counted from 0")
+    outside = float((~((lower <= x) & (x <= upper))).double().mean())
+    raise UserError(
+        f"{outside:.2%} of x is not in its box (is NaN in one of them, or cut off); make it of x as it is here, with "
+        "eps >= 0 and the domain that x has"
+    )
 
 
 def worst_case(margins: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from verifier.graph.from_torch import load_torch
 from verifier.graph.graph import Builder, Graph, Node, Operator
@@ -55,7 +56,8 @@ class Trainable:
 
         Raises:
             ModelError: it cannot be imported, has several outputs, computes new parameters from its own before it
-                uses them (they would stay what they are now), or has random parts (dropout).
+                uses them (they would stay what they are now), or has random parts (dropout, as a module or as a
+                function).
         """
         name = type(module).__name__
         for path, part in module.named_modules():
@@ -63,13 +65,18 @@ class Trainable:
                 raise ModelError(
                     f"{name}: {path or 'it'} is a {type(part).__name__}: bounds know no dropout; remove it"
                 )
+        if (draws := random_operation(module, example)) is not None:
+            raise ModelError(
+                f"{name}: {draws} is random in training mode: bounds know no such thing; remove it (F.dropout?)"
+            )
         model = load_torch(module, example)
         if len(model.output_shapes) != 1 or len(model.output_shapes[0]) != 1:
             shapes = ", ".join(str(list(s)) for s in model.output_shapes)
             raise ModelError(f"{name}: training needs one output of class scores [K]; it has {shapes}")
         computed: list[str] = []
+        self._views: list[Tensor] = []
         for node in model.graph.nodes:
-            node.op.cast(lambda a, at=node.name: _check(a, at, computed))  # type: ignore[misc]
+            node.op.cast(lambda a, at=node.name: _check(a, at, computed, self._views))  # type: ignore[misc]
         if computed:
             raise ModelError(
                 f"{name}: {computed[0]} uses numbers computed from parameters, which would not follow the training; "
@@ -82,13 +89,43 @@ class Trainable:
         }
 
         self._norm_of, self._freed = _walk(self.graph)
+        self._example, self._parts = example[:1].detach(), _parts(module)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy imports its own module: the graph of this one goes on using this one's parameters."""
+        return type(self), (self.module, self._example)
+
+    def check(self, x: Tensor) -> None:
+        """See that the graph is still the module's, and that numbers are precise enough to bound anything.
+
+        Raises:
+            ModelError: a part of the module was replaced or moved since it was imported; half precision.
+        """
+        name = type(self.module).__name__
+        now = _parts(self.module)
+        other = [k for k in now.keys() | self._parts.keys() if now.get(k) is not self._parts.get(k)]
+        if other or any(_storage(a) != _storage(a._base) for a in self._views):
+            raise ModelError(
+                f"{name}: {min(other, default='a parameter') or 'it'} is no longer what was imported (replaced, "
+                "loaded by assign=True, or moved to another type or device); make a new Trainable of it"
+            )
+        if torch.is_autocast_enabled(x.device.type):
+            raise ModelError(f"{name}: autocast is on: bounds in half precision say nothing; leave it for the loss")
+        own = next((p.dtype for p in self.module.parameters()), x.dtype)
+        if x.dtype not in (torch.float32, torch.float64) or x.dtype != own:
+            what = f"inputs are of {x.dtype}, parameters of {own}".replace("torch.", "")
+            raise ModelError(f"{name}: {what}; give both in float32, or both in float64")
 
     def clean(self, x: Tensor) -> Pass:
         """The outputs for `x` `[B, *shape]`, and the network as they were computed by it.
 
         Where the module is in training mode its batch norms take the batch's statistics and move their stored ones, as
         the module itself would have done; otherwise they use the stored ones.
+
+        Raises:
+            ModelError: see `check`.
         """
+        self.check(x)
         nodes: tuple[Node, ...] = self.graph.nodes
         values: list[Any] = [None] * len(nodes)
         ops: list[Any] = []
@@ -159,6 +196,47 @@ class Trainable:
         norm.running_var.lerp_(var * (count / (count - 1)), share)
 
 
+def _parts(module: nn.Module) -> dict[str, Any]:
+    """All that a graph hangs on, by name: modules, parameters and buffers."""
+    return dict((*module.named_modules(), *module.named_parameters(), *module.named_buffers()))
+
+
+def _storage(a: Tensor | None) -> int:
+    """Where the numbers of a tensor lie."""
+    return 0 if a is None else a.untyped_storage().data_ptr()
+
+
+def random_operation(module: nn.Module, example: Tensor) -> str | None:
+    """The name of an operation that draws random numbers when the module is in training mode; None where none does.
+
+    Raises:
+        ModelError: the module does not run in training mode.
+    """
+    found: list[str] = []
+
+    class Draws(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if torch.Tag.nondeterministic_seeded in func.tags:
+                found.append(func._schema.name.removeprefix("aten::"))
+            return func(*args, **(kwargs or {}))
+
+    modes = {m: m.training for m in module.modules()}
+    own = {k: b.detach().clone() for k, b in module.named_buffers()}  # statistics move in copies
+    state = torch.get_rng_state()
+    module.train()
+    try:
+        with torch.no_grad(), Draws():
+            torch.func.functional_call(module, own, (torch.cat([example, example]),))
+    except Exception as e:  # whatever the module raises, it is the module's
+        why = " ".join(str(e).split())[:200]
+        raise ModelError(f"{type(module).__name__}: does not run on two inputs in training mode ({why})") from None
+    finally:
+        torch.set_rng_state(state)
+        for m, training in modes.items():
+            m.training = training
+    return found[0] if found else None
+
+
 def _walk(graph: Graph) -> tuple[dict[int, int], list[list[int]]]:
     """Each scale that alone follows a norm's statistics -> their node; and whose value nobody needs after each node."""
     users: dict[int, list[int]] = {}
@@ -181,9 +259,11 @@ def _walk(graph: Graph) -> tuple[dict[int, int], list[list[int]]]:
     return norm_of, [[j for j, i in last.items() if i == k] for k in range(len(graph.nodes))]
 
 
-def _check(a: Tensor, at: str, computed: list[str]) -> Tensor:
-    """Note a node's name where its parameter is neither the module's own nor a view of one."""
+def _check(a: Tensor, at: str, computed: list[str], views: list[Tensor]) -> Tensor:
+    """Note a node's name where its parameter is neither the module's own nor a view of one; and the views."""
     if isinstance(a, Tensor):
+        if a._is_view():
+            views.append(a)
         own = a._base if a._is_view() else a
         if own is not None and own.grad_fn is not None:
             computed.append(at)

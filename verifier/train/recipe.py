@@ -137,6 +137,9 @@ class Recipe:
             "schedule.eps must not be negative": s.eps >= 0,
             "schedule.train_eps must not be negative": s.train_eps is None or s.train_eps >= 0,
             "schedule.epochs must be positive": s.epochs > 0,
+            f"schedule.ramp_end {s.ramp_end:g} is after the last epoch, {s.epochs}: eps would not come to its end": (
+                s.ramp_end <= s.epochs or s.shape == "constant" or s.eps == 0
+            ),
             "schedule.lr must be positive and at most 1e30": 0 < s.lr <= 1e30,
             "schedule.milestones must not be negative": all(m >= 0 for m in s.milestones),
             "schedule.factor must be positive": s.factor > 0,

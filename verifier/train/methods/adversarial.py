@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ class Mixed(Adversarial):
         alpha: the share of the bounds, in [0, 1].
         scale: the attack's box is so many times as wide as the bounds' (the authors take about 2 for small
             perturbations); at least 1.
-        data_lower, data_upper: range of the data, which the larger box is cut to.
+        data_lower, data_upper: range of the data, which the larger box is cut to; it is not where None.
 
     Raises:
         UserError: a field out of range.
@@ -57,15 +58,17 @@ class Mixed(Adversarial):
 
     alpha: float = 0.5
     scale: float = 1.0
-    data_lower: float = 0.0
-    data_upper: float = 1.0
+    data_lower: float | None = None
+    data_upper: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number(self, "alpha", 0, 1)
         check_number(self, "scale", 1)
-        check_number(self, "data_lower")
-        check_number(self, "data_upper", self.data_lower)
+        if self.data_lower is not None:
+            check_number(self, "data_lower")
+        if self.data_upper is not None:
+            check_number(self, "data_upper", -math.inf if self.data_lower is None else self.data_lower)
 
     def robust(self, batch: Batch) -> Robust:
         """See `Method.robust`."""
@@ -83,7 +86,9 @@ class Mixed(Adversarial):
         if self.scale == 1:
             return lower, upper
         wide = (x + self.scale * (b - x) for b in (lower, upper))
-        low, high = (w.clamp(self.data_lower, self.data_upper) for w in wide)
+        low, high = wide
+        if self.data_lower is not None or self.data_upper is not None:
+            low, high = (w.clamp(self.data_lower, self.data_upper) for w in (low, high))
         return torch.minimum(low, lower), torch.maximum(high, upper)  # never less than the box itself
 
     @abstractmethod

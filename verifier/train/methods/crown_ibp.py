@@ -42,6 +42,11 @@ class CROWNIBP(Method):
         check_switch(self, "fusion")
         check_switch(self, "flat")
 
+    @property
+    def changes(self) -> bool:
+        """Where linear bounds count more or less as eps grows."""
+        return self.beta_start != self.beta_end
+
     def robust(self, batch: Batch) -> Robust:
         """See `Method.robust`."""
         bounds = interval(batch.clean.graph, batch.lower, batch.upper)
