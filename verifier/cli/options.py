@@ -78,7 +78,7 @@ def parser(named: bool = False) -> _Parser:
     verify.add_argument(
         "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
     )
-    verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (cpu)")
     verify.add_argument("--report", metavar="PAGE", type=FILE, help="write a page for a browser: the answer and why")
     verify.add_argument("--explain", action="store_true", help="say what is done, from what facts, and what is open")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
@@ -188,7 +188,7 @@ def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     )
     bench.add_argument("--timeout", metavar="S", type=_seconds, help="cap of every timeout, seconds")
     bench.add_argument("--fresh", action="store_true", help="a new interpreter for each, as a user would start it")
-    bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (cpu)")
     bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
@@ -251,7 +251,7 @@ def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
     command.add_argument("--tolerance", metavar="T", type=float, help="of radii, absolute (a hundredth of E)")
     command.add_argument("--jobs", metavar="N", type=int, default=1, help="images searched at once (1)")
-    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (auto)")
+    command.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (cpu)")
     command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
 
