@@ -93,7 +93,7 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path, text, said):
 def test_a_method_that_cuts_boxes_cuts_them_to_the_range_of_the_data():
     wide = {"data": {"lower": -1.0, "upper": 2.0}, "method": {"name": "mtl_ibp"}}
     assert (parse(wide).method.data_lower, parse(wide).method.data_upper) == (-1.0, 2.0)
-    assert parse({"method": {"name": "mtl_ibp"}}).method == METHODS["mtl_ibp"]()
+    assert parse({"method": {"name": "mtl_ibp"}}).method == METHODS["mtl_ibp"](data_lower=0.0, data_upper=1.0)
 
 
 def test_no_file(tmp_path):
