@@ -33,7 +33,7 @@ steps = 2
 [schedule]
 eps = 0.06
 epochs = {epochs}
-ramp_end = 3
+ramp_end = {ramp}
 lr = {lr}
 milestones = [6]
 [train]
@@ -48,7 +48,7 @@ def _write(folder: Path, epochs: int = 5, lr: str = "0.01") -> Path:
     x = np.clip(0.5 + 0.2 * np.eye(3)[y].repeat(2, 1) + 0.1 * rng.normal(size=(260, 6)), 0, 1).astype(np.float32)
     np.savez(folder / "data.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
     path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(epochs=epochs, lr=lr))
+    path.write_text(RECIPE.format(epochs=epochs, ramp=min(3, epochs), lr=lr))
     return path
 
 
