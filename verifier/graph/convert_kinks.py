@@ -6,10 +6,9 @@ import numpy as np
 
 from verifier.graph.convert import Call
 from verifier.graph.convert_affine import scale, total
+from verifier.graph.ops.fit import limits
 from verifier.graph.ops.relu import Relu
 from verifier.graph.weights import shrinking
-
-_LARGE = float(np.finfo(np.float32).max)
 
 
 def relu(call: Call) -> int:
@@ -42,12 +41,20 @@ def clip(call: Call) -> int:
     if any(call.has(i) and not call.is_constant(i) for i in (1, 2)):
         return _between(call)
     x = call.activation(0)
-    a, b = (
-        np.asarray(call.constant(i), np.float64).reshape(()) if call.has(i) else np.asarray(call.get(key), np.float64)
-        for i, key in ((1, "min"), (2, "max"))
-    )
-    x = x if np.isnan(a) or a <= -_LARGE else above(call, x, a)
-    return x if np.isnan(b) or b >= _LARGE else below(call, x, np.maximum(b, a) if a > b else b)
+    for i, key in ((1, "min"), (2, "max")):  # in this order: where min is above max, the result is max
+        given = call.constant(i) if call.has(i) else call.get(key)
+        if given is None or _idle(call, np.asarray(given), i):
+            continue
+        bound = call.finite(call.doubles(given, call.op), f"{key} of {call.op}").reshape(())
+        x = (above if i == 1 else below)(call, x, bound)
+    return x
+
+
+def _idle(call: Call, bound: np.ndarray, i: int) -> bool:
+    """Whether no number of the input's type is below a `min` (i 1), or above a `max` (i 2)."""
+    low, high = limits(call.types[0] if call.types[:1] != ("",) and call.types else "float32")
+    entries = [v.item() for v in bound.reshape(-1)]  # whole numbers compare exactly
+    return all(v <= low for v in entries) if i == 1 else all(v >= high for v in entries)
 
 
 def _between(call: Call) -> int:
@@ -58,11 +65,11 @@ def _between(call: Call) -> int:
         if isinstance(y, int) and isinstance(bound, int):
             y = larger(call, y, bound, sign)
         elif bound is not None:
-            if isinstance(bound, np.ndarray) and (abs(bound) >= _LARGE).all():
+            if isinstance(bound, np.ndarray) and _idle(call, bound, i):
                 continue
             x, c = (y, bound) if isinstance(y, int) else (bound, y)
             assert isinstance(x, int) and isinstance(c, np.ndarray)
-            y = (above if sign > 0 else below)(call, x, call.finite(np.asarray(c, np.float64), call.names[i]))
+            y = (above if sign > 0 else below)(call, x, call.finite(call.doubles(c, call.op), call.names[i]))
     assert isinstance(y, int)
     return y
 

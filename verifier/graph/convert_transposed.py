@@ -62,7 +62,10 @@ def _pads(
     cuts = []
     for i, (n, k, t, d, e) in enumerate(zip(spatial, kernel, stride, dilation, extra, strict=True)):
         out = n * t if shape is None else shape[len(shape) - r + i]
-        total = max(0, t * (n - 1) + e + d * (k - 1) + 1 - out)
+        total = t * (n - 1) + e + d * (k - 1) + 1 - out
+        if total < 0:  # more than there is: zeros behind it
+            cuts.append((0, total))
+            continue
         small = total // 2
         cuts.append((small, total - small) if auto == "SAME_UPPER" else (total - small, small))
     return cuts

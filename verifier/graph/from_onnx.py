@@ -15,7 +15,7 @@ from verifier.graph.compare import check as check  # part of what this module of
 from verifier.graph.decided import Front
 from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import OLDEST as OLDEST
-from verifier.graph.importer import Importer, names_read, one_line
+from verifier.graph.importer import Importer, names_read, one_line, tensors
 from verifier.values.errors import ModelError, UnsoundBound, UserError, memory_is_out
 from verifier.values.packed import is_packed, unpacked
 from verifier.values.shown import Shown
@@ -196,7 +196,7 @@ def load(
     kept: bytes | str = str(path) if external and not packed else data
     if external and packed:
         raise ModelError(f"{path}: a compressed model with external data; unpack it")
-    own = len(proto.graph.output)
+    own = len(tensors(proto.graph))
     if also:
         kept = _expose(path, proto, also)
     return Model(path=path, own_outputs=own, _source=kept, **vars(Importer(path, proto, decided, parted).run()))
@@ -217,7 +217,7 @@ def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray]
         name = f"ONNX model '{called}'"
     if away := [t.name for t in proto.graph.initializer if t.data_location == t.EXTERNAL]:
         raise ModelError(f"{name}: data of tensor '{away[0]}' are in another file; load them, or give the model's file")
-    own = len(proto.graph.output)
+    own = len(tensors(proto.graph))
     kept = _expose(name, proto, also) if also else origin
     read = Importer(name, proto, decided, parted).run()
     return Model(path=name, own_outputs=own, _source=kept, _origin=origin, **vars(read))

@@ -86,21 +86,26 @@ class Importer:
         if len(set(dtypes)) > 1:
             raise ModelError(f"{self.path}: inputs of several types ({', '.join(dtypes)})")
         fixed = None if self.given is None else self._fixed(inputs, positions, dtypes)
-        for node in self.proto_graph.node:
+        declared = tensors(self.proto_graph)
+        if not declared:
+            name = self.proto_graph.output[0].name
+            raise ModelError(f"{self.path}: output '{name}' is no tensor; export a network whose outputs are tensors")
+        all_read = len(declared) == len(self.proto_graph.output)
+        for node in self.proto_graph.node if all_read else _behind(self.proto_graph, declared):
             self._convert(node)
-        outputs = [self._output(o.name) for o in self.proto_graph.output]
-        self.decided.spoil([o.name for o in self.proto_graph.output])
+        outputs = [self._output(o.name) for o in declared]
+        self.decided.spoil([o.name for o in declared])
         graph = self.builder.graph(positions, outputs)
         for made in graph.nodes:
             if isinstance(made.op, Scale) and made.op.t is not None and np.isneginf(made.op.t).any():
                 raise ModelError(f"{self.path}: node '{made.name}' adds minus infinity, and no softmax takes it in")
-        symbolic += [self._symbolic(v) for v in self.proto_graph.output if v.HasField("type")]
+        symbolic += [self._symbolic(v) for v in declared if v.HasField("type")]
         return Imported(
             graph=graph,
             input_names=tuple(v.name for v in inputs),
             input_shapes=tuple(shapes),
             input_dtype=dtypes[0] if dtypes else "float32",
-            output_names=tuple(o.name for o in self.proto_graph.output),
+            output_names=tuple(o.name for o in declared),
             output_shapes=tuple(graph.nodes[i].shape for i in graph.outputs),
             batched=bool(inputs) and all(symbolic) and all(graph.nodes[i].shape[:1] == (1,) for i in graph.outputs),
             decided=fixed,
@@ -259,6 +264,26 @@ class Importer:
 def _real(value: Value | None) -> bool:
     """Whether it is an array of real numbers."""
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def tensors(graph: Any) -> list[Any]:
+    """The outputs of an onnx GraphProto that are tensors: sequences and maps, as classifiers give them, are ignored."""
+    return [o for o in graph.output if not _no_tensor(o)]
+
+
+def _behind(graph: Any, outputs: list[Any]) -> list[Any]:
+    """The nodes that some outputs depend on, in order."""
+    needed, kept = {o.name for o in outputs}, []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed |= names_read(node)
+    return kept[::-1]
+
+
+def _no_tensor(v: Any) -> bool:
+    """Whether a declared value is a sequence or a map."""
+    return bool(v.type.WhichOneof("value") not in (None, "tensor_type"))
 
 
 def _names_read(graph: Any) -> set[str]:
