@@ -11,10 +11,12 @@ from verifier.graph.convert import Call, Converter, Value
 from verifier.graph.convert_affine import scale, total
 from verifier.graph.convert_products import product
 from verifier.graph.convert_select import select
+from verifier.graph.ended import may_end, sheltered
 from verifier.graph.kinds import named
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.fit import FLOATS, WHOLE
-from verifier.graph.ops.moves import Transpose
+from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.moves import Concat, Transpose
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -109,9 +111,23 @@ def where(call: Call) -> Value:
             for v, n, start in ((x, sizes[0], 0), (y, sizes[1], sizes[0]))
         )
         return select(call, [x, y], np.where(condition, first, second))
+    x, y = (sheltered(call, v) if isinstance(v, int) else v for v in (x, y))
+    if any(isinstance(v, int) and may_end(call.builder, v) for v in (x, y)):
+        return total(call, [(1, _gated(call, x, condition, 1)), (1, _gated(call, y, condition, -1))])
     gap = minus(call, x, y)
     part = product(call, condition, gap) if isinstance(gap, int) else scale(call, condition, gap, None)
     return total(call, [(1, part), (1, y)]) if isinstance(y, int) else scale(call, part, None, _number(call, y))
+
+
+def _gated(call: Call, v: Value, condition: int, sign: int) -> int:
+    """v where the condition holds (sign 1) or does not (-1), else zero, whatever v is there."""
+    if not isinstance(v, int):
+        s, t = (1.0, 0.0) if sign > 0 else (-1.0, 1.0)
+        return scale(call, scale(call, condition, np.array(s), np.array(t)), _number(call, v), None)
+    shape = np.broadcast_shapes(call.shape(v), call.shape(condition))
+    side = scale(call, condition, np.array(float(sign)), np.array(-0.5 * sign))
+    pair = [call.reshape(call.expand(p, shape), (*shape, 1)) for p in (v, side)]
+    return call.add(Gate(), call.add(Concat(len(shape)), *pair))
 
 
 def cast(call: Call) -> int:
