@@ -52,6 +52,7 @@ class Beyond:
         )
 
 
+@np.errstate(all="ignore")  # what overflows is looked for
 def beyond(query: Query) -> Beyond | None:
     """Of the nodes that the rows depend on and that are not known to fit their types, one, rather one that does not."""
     graph = query.graph
