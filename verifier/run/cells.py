@@ -64,6 +64,8 @@ def divide(source: Any, prop: Property) -> from_onnx.Model | Divided:
     varies = np.isnan(fixed)
     cut = varies & np.asarray(model.whole[0] if model.whole else np.zeros(len(varies), bool)).reshape(-1)
     touched = prop.A_x is not None and bool(prop.A_x[:, cut].any())
+    if prop.clauses is not None:
+        touched |= bool(np.isin(prop.clauses.column, np.flatnonzero(cut)).any())
     if not cut.any() or touched or prop.ball is not None or prop.monomials or _count(prop, np.flatnonzero(cut)) > MOST:
         raise refused
     return Divided(source, model, fixed, np.flatnonzero(cut), bool((varies & ~cut).any()))
@@ -198,6 +200,7 @@ def _search(
         box=np.zeros(len(mine), np.int64),
         start=start,
         literal=literal,
+        clauses=None if prop.clauses is None else prop.clauses.take(mine),
     )
     verdict, witness = sub(network, part)
     if witness is not None:

@@ -21,8 +21,9 @@ Facts = dict[str, Any]
 def facts(net: Any, graph: Graph, prop: Property) -> Facts:
     """Numbers about a question, fit for JSON.
 
-    `inputs`, `varying` (inputs that a box of the property leaves free), `outputs`, `disjuncts`, `boxes`; `units` by
-    name of nonlinear operator; `affine` nodes; `multiply_adds` of an evaluation; `input_shape` (of one input), `dtype`.
+    `inputs`, `varying` (inputs that a box of the property leaves free), `outputs`, `disjuncts`, `boxes`, `clauses`
+    (disjunctions that are not multiplied out, see `spec.clauses`); `units` by name of nonlinear operator; `affine`
+    nodes; `multiply_adds` of an evaluation; `input_shape` (of one input), `dtype`.
     """
     units: dict[str, int] = {}
     for node in graph.nodes:
@@ -38,6 +39,7 @@ def facts(net: Any, graph: Graph, prop: Property) -> Facts:
         "outputs": prop.n_outputs,
         "disjuncts": prop.n_disjuncts,
         "boxes": len(used),
+        "clauses": 0 if prop.clauses is None else len(prop.clauses),
         "units": units,
         "affine": len(affine),
         "multiply_adds": int(sum(op.work(*shapes) for op, shapes in affine)),
@@ -61,10 +63,11 @@ def splits(f: Facts) -> str:
 def lines(strategy: str, f: Facts) -> list[str]:
     """A strategy and what it was chosen from, a line each."""
     units = ", ".join(f"{count:,} {name}" for name, count in f["units"].items()) or "no nonlinear unit"
+    clauses = f", {counted(f['clauses'], 'clause')} kept as they are" if f.get("clauses") else ""
     return [
         f"facts: {counted(f['inputs'], 'input')} ({f['varying']:,} vary), {counted(f['outputs'], 'output')}, {units}, "
         f"{f['multiply_adds']:,} multiply-adds an evaluation, {f['dtype']}",
-        f"facts: {counted(f['disjuncts'], 'disjunct')} on {counted(f['boxes'], 'box')}",
+        f"facts: {counted(f['disjuncts'], 'disjunct')} on {counted(f['boxes'], 'box')}{clauses}",
         f"strategy: {strategy}",
         f"strategy: {splits(f)}",
     ]

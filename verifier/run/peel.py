@@ -39,10 +39,13 @@ def peeled(graph: Graph, prop: Property) -> Graph:
 
 def _only_order(prop: Property) -> bool:
     """Whether every literal compares two outputs, and nothing else."""
-    if not len(prop.d) or prop.monomials or prop.A_x is not None or prop.d.any() or prop.inner_d.any():
+    if prop.monomials or prop.A_x is not None or prop.d.any() or prop.inner_d.any():
+        return False
+    if prop.clauses is not None and not prop.clauses.only_order(prop.n_inputs):
         return False
     used = (prop.A_y != 0).sum(1)
-    return bool((used == 2).all() and (prop.A_y.sum(1) == 0).all() and np.isfinite(prop.A_y).all())
+    some = bool(len(prop.d)) or prop.clauses is not None
+    return bool(some and (used == 2).all() and (prop.A_y.sum(1) == 0).all() and np.isfinite(prop.A_y).all())
 
 
 def _inner(graph: Graph, i: int) -> int | None:

@@ -20,6 +20,7 @@ from verifier.graph.graph import Graph
 from verifier.run import sample, strategy
 from verifier.run.apart import apart
 from verifier.run.beyond import beyond
+from verifier.run.clauses import reduced
 from verifier.run.facts import Facts, facts, parts, tell
 from verifier.run.joint import Joint
 from verifier.run.model import boundable, name_of, second_run
@@ -31,7 +32,7 @@ from verifier.search.budget import Budget, OutOfTime
 from verifier.search.candidates import Candidates
 from verifier.search.decide import decide
 from verifier.search.outcome import Progress
-from verifier.search.query import make_query
+from verifier.search.query import Query, make_query
 from verifier.spec.property import Property
 from verifier.spec.query2 import Query2
 from verifier.spec.vnnlib import read
@@ -138,15 +139,20 @@ def verify(
     if watch:
         watch("looking for a counterexample", None)
     try:
-        witness = attack(graph, question, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
+        posted = reduced(graph, question, budget)
+        graph, sought = posted.graph, posted.prop
+        if not sought.n_disjuncts:
+            return Result(Verdict.UNSAT, None, "bounds of its literals refute every disjunct", clock.stats(**chosen))
+        witness = attack(graph, sought, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
         clock.mark("attack")
         if witness is not None:
             return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(**chosen))
-        if not len(question.d):  # nothing can be refuted, and splitting leads nowhere
+        if not len(sought.d):  # nothing can be refuted, and splitting leads nowhere
             why_not = "the property asks nothing of the outputs, but no input was found at which all of them are finite"
             return Result(Verdict.UNKNOWN, None, why_not, clock.stats(**chosen))
         with full_precision(plan.place):
-            query = make_query(graph, question, plan.place, budget.check)
+            query = make_query(graph, sought, plan.place, budget.check, posted.nested)
+            plain = posted.plain(plan.place, budget.check)
     except OutOfTime:
         return Result(Verdict.TIMEOUT, None, LATE, clock.stats(**chosen))
     clock.mark("prepare")
@@ -158,7 +164,8 @@ def verify(
             Candidates(query, replay),
             (lambda p: watch("searching", p)) if watch else None,
             threads=plan.threads,
-            other=partial(apart, net, whole, question, plan.place, budget.check) if isinstance(net, Joint) else None,
+            plain=plain,
+            other=_apart(net, whole, question, plan.place, budget),
         )
     clock.mark("search")
     p = outcome.progress
@@ -170,12 +177,20 @@ def verify(
     }
     counts: dict[str, Any] = {"domains": p.bounded, "open": p.open, "closed": p.closed, "rounds": p.rounds}
     if outcome.verdict in (Verdict.TIMEOUT, Verdict.UNKNOWN):
-        gap = max((o.gap for o in outcome.rest), default=p.worst)
+        rest = posted.told(outcome.rest)
+        gap = max((o.gap for o in rest), default=p.worst)
         if left is not None:
             why[outcome.verdict] += left.remark(name_of(net))
-        counts |= {"gap": gap if gap < float("inf") else None, "parts": parts(outcome.rest)}
+        counts |= {"gap": gap if gap < float("inf") else None, "parts": parts(rest)}
     stats = clock.stats(**counts, **chosen)
     return Result(outcome.verdict, posed.told(outcome.witness), why[outcome.verdict], stats)
+
+
+def _apart(net: Any, graph: Graph, prop: Property, place: Place, budget: Budget) -> Callable[[], Query | None] | None:
+    """What makes the question in terms of differences, where that may serve (see `run.apart`)."""
+    if not isinstance(net, Joint) or prop.clauses is not None:
+        return None
+    return partial(apart, net, graph, prop, place, budget.check)
 
 
 def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: Budget, **how: Any) -> Result:

@@ -39,18 +39,20 @@ def decide(
     watch: Watch = None,
     threads: int = 1,
     other: Callable[[], Query | None] | None = None,
+    plain: Query | None = None,
 ) -> Outcome:
     """Search until every disjunct is refuted, a counterexample is found, or time is up.
 
     Args:
         other: makes the same question in another form (see `Rivals`).
+        plain: the form for splits of inputs, with the same groups and disjuncts (`query` itself, when None).
     """
 
     def both(_: Progress) -> None:
         if watch is not None:
             watch(inputs.progress.plus(neurons.progress))
 
-    inputs: InputSearch | Rivals = InputSearch(query, attempt, both, threads=threads)
+    inputs: InputSearch | Rivals = InputSearch(plain or query, attempt, both, threads=threads)
     if other is not None:
         inputs = Rivals(query, other, attempt, both, threads)
     neurons = NeuronSearch(query, budget, attempt, both)

@@ -92,18 +92,24 @@ def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False, thorou
     plain = rows_interval(exact, query.rows, exact.place.array(ids), bounds.image, (box.lower, box.upper))
     row = np.fmax(row, to_numpy(plain))
     row = np.where(np.isfinite(row), row, -np.inf)  # what has overflowed refutes nothing
+    if query.nested is not None:
+        row, through = query.nested.improved(row, ids, len(query.rows))
     uses = query.uses[d.group]
     best = np.where(uses, row[:, None], -np.inf).max(2)  # [B, J] best row of each disjunct; NaN never wins a refutation
     alive = d.alive & ~(best > 0)
     matters = _matters(query, uses, ids)
     best = np.where(matters, row[:, None], -np.inf).max(2)
-    if _worth_combining(uses):
-        best = _combined(d, A, b, row, (uses, matters), alive, best)
+    own = query.own  # what clauses are made of is none of a disjunct's literals
+    if _worth_combining(uses[:, :, :own]) and not (query.nested is not None and query.nested.alone):
+        which = uses[:, :, :own], matters[:, :, :own]
+        best = _combined(d, A[:, :own], b[:, :own], row[:, :own], which, alive, best)
         alive = alive & ~(best > 0)
     nearest = np.where(alive, -best, -np.inf)
     deciding_disjunct = nearest.argmax(1)
     gap = nearest.max(1)
     deciding = np.where(np.take_along_axis(matters, deciding_disjunct[:, None, None], 1)[:, 0], row, -np.inf).argmax(1)
+    if query.nested is not None:  # of a clause, the literal that decides it
+        deciding = through[np.arange(B), deciding]
     picked = {i: _pick(r, deciding, B, K, net.place) for i, r in seen.items()}
     A_decides = np.take_along_axis(A, deciding[:, None, None], 1)[:, 0]
     score = Gap().score(net, bounds, picked, net.place.array(A_decides), box.radius)

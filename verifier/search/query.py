@@ -12,6 +12,7 @@ from verifier.bounds.network import Network, Tick, magnitudes, nothing, prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import Rows, make_rows
 from verifier.graph.graph import Affine, Graph
+from verifier.spec.clauses import Nest
 from verifier.spec.property import Property
 from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.rounding import outward
@@ -21,6 +22,45 @@ MOST_SYMBOLS = 100
 
 ROOT_EFFORT = 2e8
 """Multiply-adds that the backward walk on the hull of all boxes may cost; otherwise the forward walk must do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Nested:
+    """Rows of a property that are the least of the largest of others.
+
+    Attributes:
+        nest: clauses over literals.
+        literals: `[L]` which rows of the property these literals are.
+        clauses: `[T]`, rows: `[T]` which row of the property stands for a clause: either its margin, as the network
+            gives it (up to a positive factor: only signs are used), or, where `alone`, one that is zero throughout.
+        alone: whether nothing but their literals speaks for clauses.
+    """
+
+    nest: Nest
+    literals: np.ndarray
+    clauses: np.ndarray
+    rows: np.ndarray
+    alone: bool = False
+
+    def improved(self, row: np.ndarray, ids: np.ndarray, L: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lower bounds `[B, K]` of the rows `ids` `[B, K]`, of L in all: those of clauses by those of their literals.
+
+        Returns: the bounds, and for each row the position in `ids` of the row that it is the bound of.
+
+        Sound because: a clause holds nowhere where of each alternative a literal holds nowhere; lines of rectifiers
+        may know less than that.
+        """
+        B, K = ids.shape
+        full, place = np.full((B, L), -np.inf), np.zeros((B, L), np.int64)
+        own = np.broadcast_to(np.arange(K), (B, K))
+        np.put_along_axis(full, ids, row, 1)
+        np.put_along_axis(place, ids, own, 1)
+        value, source = self.nest.traced(full[:, self.literals])
+        better = (value[:, self.clauses] > full[:, self.rows]) | self.alone
+        full[:, self.rows] = np.where(better, value[:, self.clauses], full[:, self.rows])
+        source = np.take_along_axis(place[:, self.literals], source[:, self.clauses], 1)
+        place[:, self.rows] = np.where(better, source, place[:, self.rows])
+        return np.take_along_axis(full, ids, 1), np.take_along_axis(place, ids, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +77,8 @@ class Query:
         rows: one row a literal of the property, at the place of `exact`.
         lower, upper: `[G, n]` boxes of the groups, rounded outward.
         box: `[G]` which box of the property a group is.
-        ids: `[G, K]` the literals of a group (padded by repeating).
+        ids: `[G, K]` the literals of a group (padded by repeating); the last ones, which no disjunct uses, are those
+            that clauses are made of.
         uses: `[G, J, K]` which of them each disjunct of the group has.
         open: `[G, J]` which of the J disjuncts exist.
         symbols: `[k]` the inputs that forward bounds keep symbols for: those that vary in some group, or none.
@@ -45,6 +86,7 @@ class Query:
         reached: node -> `[1, *shape]` boolean: what the rows depend on (see `bounds.cone`).
         wanted: source -> `[1, *shape]` boolean: the entries that some row depends on, for sources of which not all are.
         cost: multiply-adds of one evaluation of the network.
+        nested: which rows are made of others.
     """
 
     prop: Property
@@ -64,15 +106,24 @@ class Query:
     reached: dict[int, Array]
     wanted: dict[int, Array]
     cost: int
+    nested: Nested | None = None
+
+    @property
+    def own(self) -> int:
+        """How many of `ids` are literals of disjuncts; those behind are what clauses are made of."""
+        return self.ids.shape[1] - (0 if self.nested is None else len(self.nested.literals))
 
     @cached_property
     def over_outputs(self) -> np.ndarray:
         """`[L]` which literals have to do with outputs."""
-        return np.asarray(self.prop.A_y.any(1))
+        over = np.asarray(self.prop.A_y.any(1))
+        if self.nested is not None:
+            over[self.nested.rows] = True
+        return over
 
 
 @np.errstate(all="ignore")  # what is not defined or overflows proves nothing
-def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing) -> Query:
+def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing, nested: Nested | None = None) -> Query:
     """Join them.
 
     Args:
@@ -81,10 +132,14 @@ def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing)
         place: for bulk bounding.
         tick: called between nodes, now and whenever something of the query is bounded; whoever has run out of time
             raises `OutOfTime` there.
+        nested: which of the property's rows are made of others.
     """
     used, inverse = np.unique(prop.box, return_inverse=True)
     lower, upper = prop.lower[used], prop.upper[used]
     ids, uses, exists = _groups(prop, inverse, len(used))
+    if nested is not None:
+        ids = np.concatenate([ids, np.broadcast_to(nested.literals, (len(ids), len(nested.literals)))], 1)
+        uses = np.concatenate([uses, np.zeros((*uses.shape[:2], len(nested.literals)), bool)], 2)
     hull_l, hull_u = lower.min(0), upper.max(0)
     active = np.flatnonzero((lower < upper).any(0))  # what only differs from box to box is known on each
     symbols = active if len(active) <= MOST_SYMBOLS else active[:0]
@@ -102,7 +157,7 @@ def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing)
     known = {j: outward(*interval, place) for j, interval in sure.items()}
     symbols, reached = place.array(symbols), cone(exact, rows.start)
     bounds = (known, sure, reached, wanted(exact, reached), cost)
-    return Query(prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, *bounds)
+    return Query(prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, *bounds, nested)
 
 
 def _groups(prop: Property, group: np.ndarray, G: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

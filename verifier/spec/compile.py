@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
+from verifier.spec import dnf
+from verifier.spec.clauses import Clauses, Nest
 from verifier.spec.contradictions import Stated, Terms, without_contradictions
 from verifier.spec.decimals import Ints, Pool
 from verifier.spec.dnf import FALSE, Former, Rows, TooLarge, classes
@@ -63,13 +65,16 @@ class _Compiler:
 
     def run(self, table: _Table) -> Property:
         try:
-            base, rows = table.expand(self.formula)
+            try:
+                base, rows = table.expand(self.formula)
+            except TooLarge:  # not even in part: nothing is multiplied out
+                base, rows = table.expand(self.formula, 1)
         except TooLarge as error:
             self.refuse(f"{error}; split the property into several files")
         return self._property(table, self.formula, base, rows)
 
     def _property(self, table: _Table, formula: Formula, base: Rows, rows: Rows) -> Property:
-        n, is_bound = self.n_inputs, table.former.slot < 2 * self.n_inputs
+        n, is_bound = self.n_inputs, table.former.slot < 2 * self.n_inputs  # ids of clauses are at the end
         entry, ids = rows.gather(np.arange(len(rows)))
         bound = is_bound[ids]
         per_row = np.bincount(entry[bound], minlength=len(rows))
@@ -101,27 +106,66 @@ class _Compiler:
         is_shared[at] = True
         literal[at] = np.tile(shared, len(rows))
         literal[~is_shared] = ids[~bound]
+        clauses = None
+        if len(table.former.clauses):
+            start, literal, clauses = self._with_clauses(table, start, literal)
         used, literal = np.unique(literal, return_inverse=True)
+        terms = self._terms(table, used)
         try:
-            A_y, A_x, inexact, terms = self._matrices(table, formula, used)
+            A_y, A_x = self._matrices(terms, len(used))
         except (MemoryError, ValueError):
             self.refuse(f"{len(used):,} literals over {self.n_outputs:,} outputs do not fit in memory; split the file")
-        which = table.former.slot[used] - 2 * n
-        d, inner_d = table.ranked.up(table.row_rank[which]), table.ranked.down(table.row_rank[which])
+        d, inner_d, strict = table.sides(used)
         prop = Property(outer[low], outer[high], inner[low], inner[high], box, start, literal, A_y, A_x, d, inner_d,
-                        table.row_strict[which], inexact, self.layout.source)  # fmt: skip
-        return without_contradictions(prop, terms, table.stated(formula, which, chosen))
+                        strict, terms.inexact, self.layout.source, clauses=clauses)  # fmt: skip
+        which = table.former.slot[used] - 2 * n
+        whole = Terms(terms.row, terms.code, terms.value)
+        return without_contradictions(prop, whole, table.stated(self.formula, which, chosen))
 
-    def _matrices(self, table: _Table, formula: Formula, used: Ints) -> tuple[Array, Array | None, Bools, Terms]:
-        which = table.former.slot[used] - 2 * self.n_inputs
+    def _with_clauses(self, table: _Table, start: Ints, literal: Ints) -> tuple[Ints, Ints, Clauses | None]:
+        """The literals of the disjuncts without ids of clauses, and the clauses that these stand for."""
+        L, made = table.former.n_literals, table.former.clauses
+        owner, kept = np.repeat(np.arange(len(start) - 1), np.diff(start)), literal < L
+        needed = np.zeros(len(made), bool)
+        needed[literal[~kept] - L] = True
+        for c in range(len(made) - 1, -1, -1):  # a clause is made of earlier ones
+            if needed[c]:
+                ids = made[c].ids
+                needed[ids[ids >= L] - L] = True
+        chosen, number = np.flatnonzero(needed), np.cumsum(needed) - 1
+        if not len(chosen):
+            return start, literal, None
+        members = np.concatenate([made[c].ids for c in chosen]).astype(np.int64)
+        used = np.unique(members[members < L])
+        clause = members >= L
+        member = np.where(clause, len(used) + number[np.where(clause, members - L, 0)], 0)
+        member[~clause] = np.searchsorted(used, members[~clause])
+        sizes = np.concatenate([np.diff(made[c].start) for c in chosen])
+        terms = self._terms(table, used)
+        outer = terms.code % 2 == 0
+        column = (terms.code - 1) // 2 + np.where(outer, self.n_inputs, 0)
+        order = np.lexsort((column, terms.row))
+        term = np.searchsorted(terms.row[order], np.arange(len(used) + 1))
+        d, inner_d, strict = table.sides(used)
+        needs = np.concatenate([[0], np.cumsum(np.bincount(owner[~kept], minlength=len(start) - 1))])
+        clauses = Clauses(term, column[order], terms.value[order], d, inner_d, strict, terms.inexact,
+                          Nest(len(used), _ends([len(made[c]) for c in chosen]), _ends(sizes), member), needs,
+                          number[literal[~kept] - L])  # fmt: skip
+        return (
+            np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(start) - 1))]),
+            literal[kept],
+            clauses,
+        )
+
+    def _terms(self, table: _Table, used: Ints) -> _Terms:
         row: list[int] = []
         code: list[int] = []
         value: list[float] = []
         inexact = np.zeros(len(used), bool)
-        for i, (p, q) in enumerate(zip(table.row_p[which].tolist(), table.row_q[which].tolist(), strict=True)):
+        for i, (p, q) in enumerate(zip(*(side.tolist() for side in table.pairs(used)), strict=True)):
             if p < 0:
-                for v, c in formula.rows[-1 - p]:
-                    near, exact = self._coefficient(c, formula.rows_at[-1 - p])
+                for v, c in self.formula.rows[-1 - p]:
+                    near, exact = self._coefficient(c, self.formula.rows_at[-1 - p])
                     row.append(i)
                     code.append(v)
                     value.append(near)
@@ -132,16 +176,19 @@ class _Compiler:
                     row.append(i)
                     code.append(v)
                     value.append(sign)
-        rows, codes, values = np.array(row, np.int64), np.array(code, np.int64), np.array(value)
+        return _Terms(np.array(row, np.int64), np.array(code, np.int64), np.array(value), inexact)
+
+    def _matrices(self, terms: _Terms, L: int) -> tuple[Array, Array | None]:
+        rows, codes, values = terms.row, terms.code, terms.value
         # Zeroed pages cost no memory until written, so a wide sparse matrix stays cheap.
-        A_y = np.zeros((len(used), self.n_outputs))
+        A_y = np.zeros((L, self.n_outputs))
         out = codes % 2 == 0
         A_y[rows[out], (codes[out] - 1) // 2] = values[out]
         A_x = None
         if not out.all():
-            A_x = np.zeros((len(used), self.n_inputs))
+            A_x = np.zeros((L, self.n_inputs))
             A_x[rows[~out], (codes[~out] - 1) // 2] = values[~out]
-        return A_y, A_x, inexact, Terms(rows, codes, values)
+        return A_y, A_x
 
     def _coefficient(self, exact: Exact, at: int) -> tuple[float, bool]:
         try:
@@ -152,6 +199,20 @@ class _Compiler:
         if not same and abs(near) < _TINY:
             self.fail(at, "a coefficient too close to zero for a double; rescale the comparison")
         return near, same
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Left-hand sides: `value` times the variable `code` in `row`; inexact: `[L]`."""
+
+    row: Ints
+    code: Ints
+    value: Array
+    inexact: Bools
+
+
+def _ends(sizes: Any) -> Ints:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 class _Table:
@@ -191,10 +252,13 @@ class _Table:
         self.ids[holds] = -1
         slots, keys = np.divmod(distinct, span)
         false_id = len(distinct) - 1 if len(distinct) and slots[-1] == false else -2
-        self.former = Former(slots, keys - span // 2, 2 * n_inputs, false_id)
+        self._ids = slots, keys - span // 2, 2 * n_inputs, false_id
+        self.former = Former(*self._ids)
 
-    def expand(self, formula: Formula) -> tuple[Rows, Rows]:
+    def expand(self, formula: Formula, choices: int | None = None) -> tuple[Rows, Rows]:
         """(one row that all disjuncts share, the disjuncts without it); raises TooLarge."""
+        choices = dnf.MOST_CHOICES if choices is None else choices
+        self.former = Former(*self._ids, len(formula.nodes), choices)
         made: list[Rows] = []
         for op, children in formula.nodes:
             if op == AND:
@@ -249,6 +313,26 @@ class _Table:
             return self.ranked.exact(-rank if upper else rank), key % 2 == 1
 
         return Stated(row, lambda i: self.ranked.exact(int(self.row_rank[which[i]])), bound)
+
+    def pairs(self, used: Ints) -> tuple[Ints, Ints]:
+        """(p, q) of literals, bounds of inputs among them: `p − q <= …`."""
+        slot = self.former.slot[used]
+        n = 2 * self.n_inputs
+        at = np.maximum(slot - n, 0)
+        rows = len(self.row_p) > 0
+        own_p, own_q = (side[at] if rows else 0 * at for side in (self.row_p, self.row_q))
+        upper = slot % 2 == 1  # the slots of X_i, whose code is 2 i + 1, are 2 i and 2 i + 1
+        p = np.where(slot >= n, own_p, np.where(upper, slot, 0))
+        return p, np.where(slot >= n, own_q, np.where(upper, 0, slot + 1))
+
+    def sides(self, used: Ints) -> tuple[Array, Array, Bools]:
+        """Right-hand sides of literals rounded up, and down, and whether they are strict."""
+        slot, key = self.former.slot[used], self.former.key[used]
+        bound = slot < 2 * self.n_inputs
+        at = np.where(bound, 0, slot - 2 * self.n_inputs)
+        strict = np.where(bound, key % 2 == 1, self.row_strict[at] if len(self.row_strict) else False)
+        rank = np.where(bound, (key % 2 - key) // 2, self.row_rank[at] if len(self.row_rank) else 0)
+        return self.ranked.up(rank), self.ranked.down(rank), strict
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """`[D]` doubles of the bounds among the ids: outward, and inward."""

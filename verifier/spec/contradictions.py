@@ -93,7 +93,9 @@ def without_contradictions(prop: Property, terms: Terms, stated: Stated) -> Prop
     keep[gone] = False
     count = np.diff(prop.start)
     start = np.concatenate([[0], np.cumsum(count[keep])])
-    return replace(prop, box=prop.box[keep], start=start, literal=prop.literal[np.repeat(keep, count)])
+    clauses = None if prop.clauses is None else prop.clauses.take(np.flatnonzero(keep))
+    literal = prop.literal[np.repeat(keep, count)]
+    return replace(prop, box=prop.box[keep], start=start, literal=literal, clauses=clauses)
 
 
 def _suspects(prop: Property, terms: Terms) -> list[tuple[int, Ints]]:

@@ -1,8 +1,9 @@
 """A question about a network: an input set and an unsafe region of outputs, in disjunctive normal form.
 
 The property is satisfiable when some input x and its output y = f(x) satisfy one disjunct j: x lies in the box of j,
-and every literal of j holds.  A literal is `A_y·y + A_x·x <= d` (or `<`).  Decimal numbers of a property are rarely
-doubles; every bound is therefore kept twice: rounded *outward* (for proofs) and *inward* (for witnesses).
+and every literal of j holds, and every clause that it needs (`spec.clauses`).  A literal is `A_y·y + A_x·x <= d` (or
+`<`).  Decimal numbers of a property are rarely doubles; every bound is therefore kept twice: rounded *outward* (for
+proofs) and *inward* (for witnesses).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.spec.clauses import Clauses
 from verifier.values.box import Ball
 from verifier.values.shown import Shown, table
 
@@ -44,6 +46,8 @@ class Property(Shown):
         ball: every input lies, moreover, in this ball of the ℓ1 or ℓ2 norm (its range of inputs is in the boxes).
         monomials: products of variables, each of which is one of the last outputs: indices into the inputs followed by
             the outputs before these, sorted, an index as often as its power.
+        clauses: disjunctions of which disjuncts need all of some, too many to be multiplied out; None where there are
+            none.  What does not look at them asks about more inputs than the property does.
     """
 
     lower: Array
@@ -62,6 +66,7 @@ class Property(Shown):
     source: str = "property"
     monomials: tuple[tuple[int, ...], ...] = ()
     ball: Ball | None = None
+    clauses: Clauses | None = None
 
     def _said(self) -> list[tuple[str, Any]]:
         """Where it is from, and how much there is of it."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.spec.assignment import Tensor
+from verifier.spec.clauses import decided
 from verifier.spec.property import Array, Property
 from verifier.values import ball
 from verifier.values.rounding import inward
@@ -83,7 +84,7 @@ class Witness(Shown):
 
 
 def satisfies(prop: Property, j: int, x: Array, y: Array) -> bool:
-    """Whether the literals of disjunct `j` hold exactly, in rational arithmetic, for input `x` with outputs `y`.
+    """Whether literals and clauses of disjunct `j` hold exactly, in rational arithmetic, for input `x`, outputs `y`.
 
     Whether x lies in the disjunct's box is for `admissible` to say; a ball is tested here.  NaN or infinite numbers
     satisfy nothing.
@@ -93,7 +94,13 @@ def satisfies(prop: Property, j: int, x: Array, y: Array) -> bool:
     if prop.ball is not None and not ball.holds(prop.ball, x):
         return False
     x_exact, y_exact = _exact(prop, x, y)
-    return all(_literal_holds(prop, int(i), x_exact, y_exact) for i in prop.literals(j))
+    if not all(_literal_holds(prop, int(i), x_exact, y_exact) for i in prop.literals(j)):
+        return False
+    clauses = prop.clauses
+    if clauses is None:
+        return True
+    at = [*x_exact, *y_exact]
+    return clauses.nest.hold(clauses.of(j), lambda i: clauses.literal_holds(i, at.__getitem__))
 
 
 def admissible(prop: Property, boxes: NDArray[np.int64], dtype: str) -> tuple[Array, Array]:
@@ -129,10 +136,7 @@ def _literal_holds(prop: Property, i: int, x: list[Fraction], y: list[Fraction])
         for c in np.flatnonzero(coefficients):
             product = Fraction(float(coefficients[c])) * values[c]
             total, size = total + product, size + abs(product)
-    if prop.inexact[i]:  # coefficients are within 2**-53 of the stated ones: ask for what that may change
-        total += size / 2**52
-    bound = Fraction(float(prop.inner_d[i]))
-    return total < bound if prop.strict[i] else total <= bound
+    return decided(total, size, prop.inner_d[i], bool(prop.strict[i]), bool(prop.inexact[i]))
 
 
 def satisfying(prop: Property, x: Array, y: Array, boxes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -154,4 +158,10 @@ def _nearly(prop: Property, j: int, x: Array, y: Array) -> bool:
     value, size = A_y @ y, abs(A_y) @ abs(y) + abs(d)
     if prop.A_x is not None:
         value, size = value + prop.A_x[ids] @ x, size + abs(prop.A_x[ids]) @ abs(x)
-    return bool((value - d <= 1e-12 * (len(x) + len(y)) * size).all())
+    doubt = 1e-12 * (len(x) + len(y))
+    if not (value - d <= doubt * size).all():
+        return False
+    if prop.clauses is None or not len(prop.clauses.of(j)):
+        return True
+    margin, size = prop.clauses.margins(x[None], y[None])
+    return bool((prop.clauses.nest.combined(margin - doubt * size)[0, prop.clauses.of(j)] <= 0).all())

@@ -111,6 +111,8 @@ def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
     plain = rows_interval(net, query.rows, place.array(ids[None]), bounds.image, (box.lower, box.upper))
     row = np.fmax(row, to_numpy(plain[0]))
     row = np.where(np.isfinite(row), row, -np.inf)
+    if query.nested is not None:
+        row = query.nested.improved(row[None], ids[None], len(query.rows))[0][0]
     at = np.searchsorted(ids, query.ids[group])
     best = np.where(query.uses[group], row[at][None], -np.inf).max(1)
     alive = d.alive[0] & ~(best > 0)
