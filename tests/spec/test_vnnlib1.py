@@ -397,8 +397,8 @@ def test_fifty_thousand_disjuncts_take_linear_time() -> None:
         f"(<= Y_0 {rng.random():.17f}) (>= Y_1 {i}) (<= Y_0 Y_1))"
         for i in range(50_000)
     )
-    begin = time.perf_counter()
+    begin = time.process_time()
     p = parse((HEAD + BOX + f"(assert (or {branches}))").encode())
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     assert p.n_disjuncts == 50_000
     assert seconds < 6  # 1 s on an idle machine; a quadratic step would take minutes
