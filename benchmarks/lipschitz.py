@@ -24,7 +24,7 @@ from torch import nn
 import verifier
 from benchmarks.lipschitz_nets import SHARED, data, networks
 from verifier.graph.graph import Elementwise
-from verifier.run.lipschitz import Asked, ask
+from verifier.run.asked import Asked, ask
 from verifier.run.model import boundable
 from verifier.sensitivity.baselines import NEURONS, chain
 from verifier.sensitivity.baselines.products import product_of_norms

@@ -117,7 +117,7 @@ def test_arrays_that_are_none(content: bytes | np.ndarray, capsys: pytest.Captur
 
 
 def test_any_norm(capsys: pytest.CaptureFixture[str]) -> None:
-    """Between those of l1 and of l-infinity; several outputs need infinity behind it."""
+    """Between those of l1 and of l-infinity; several outputs in any pair of norms, each by itself as well."""
     found = []
     for norm in ("1", "1.5", "3,inf", "inf"):
         given = ["--input", "0.3,-0.4", "--eps", "0.2", "--norm", norm, "--ball", "2", "--quiet"]
@@ -125,8 +125,28 @@ def test_any_norm(capsys: pytest.CaptureFixture[str]) -> None:
         found.append([float(v) for v in capsys.readouterr().out.split()])
         assert found[-1][0] <= found[-1][1] <= found[-1][0] * 1.001
     assert [v[0] for v in found] == sorted(v[0] for v in found)
-    assert run(["lipschitz", DIGITS, "--spec", DIGIT, "--norm", "1.5", "--quiet"]) == 2
-    assert "ask for (p, inf)" in capsys.readouterr().err
+    for norm in ("1.5", "inf,1", "2,1", "inf,2", "1,2"):
+        given = ["--spec", DIGIT, "--norm", norm, "--quiet", "--timeout", "4", "--outputs", "0,-1"]
+        assert run(["lipschitz", DIGITS, *given]) == 0
+        (lower, upper), *each = (line.split() for line in capsys.readouterr().out.splitlines())
+        assert 0 < float(lower) <= float(upper)
+        assert [name for name, _, _ in each] == ["Y_0", "Y_9"]
+        assert all(0 <= float(a) <= float(b) <= float(upper) for _, a, b in each)
+
+
+def test_everywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Bounds for all inputs, above those on a set; nothing that describes a set goes with it."""
+    assert run(["lipschitz", PENDULUM, "--everywhere", "--json", str(tmp_path / "found.json")]) == 0
+    out, err = capsys.readouterr()
+    lower, upper = map(float, out.split())
+    assert run(["lipschitz", PENDULUM, "--input", "0,0", "--eps", "1", "--quiet"]) == 0
+    local = [float(v) for v in capsys.readouterr().out.split()]
+    assert local[0] <= upper and lower <= upper
+    assert "valid for all inputs; the lower bound is the best point met" in err
+    assert json.loads((tmp_path / "found.json").read_text())["upper"] == upper
+    for more in (["--eps", "1"], ["--spec", DIGIT], ["--jacobian", "x.csv"], ["--each"]):
+        assert run(["lipschitz", PENDULUM, "--everywhere", *more]) == 2
+        assert "--everywhere: leave out" in capsys.readouterr().err
 
 
 def test_many_numbers(capsys: pytest.CaptureFixture[str]) -> None:

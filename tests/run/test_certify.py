@@ -365,7 +365,7 @@ def bad(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[str, tuple[Any, ...], di
     yield "image 60", (FC, x, y, 0.1), {"indices": [3, 60]}
     yield "named twice", (FC, x, y, 0.1), {"indices": [3, 3]}
     yield "no such file", ("none.onnx", x, y, 0.1), {}
-    yield "lo: give one number", (FC, x, y, 0.1), {"lo": [0, 0]}
+    yield "lo has 2 entries", (FC, x, y, 0.1), {"lo": [0, 0]}
     broken = x.copy()
     broken[7, 2, 2] = np.nan
     yield "image 7: an entry", (FC, broken, y, 0.1), {}

@@ -22,7 +22,7 @@ from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
-from verifier.run.lipschitz import ask
+from verifier.run.asked import ask
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines.mixed_integer import lipmip
 
@@ -260,13 +260,13 @@ WRONG: dict[str, tuple[list[Any] | None, Any, dict[str, Any]]] = {
     "step": (STEP, None, {}),
     "size": (None, verifier.Box([0], [1]), {}),
     "set": (None, (0, 1), {}),
-    "p": (None, None, {"norm": 3}),
-    "q": (None, None, {"norm": (inf, 1)}),
+    "p": (None, None, {"norm": 0.5}),
+    "q": (None, None, {"norm": (inf, 0)}),
     "nan": (None, None, {"norm": np.nan}),
     "words": (None, None, {"norm": "large"}),
     "triple": (None, None, {"norm": (1, 2, 3)}),
     "output": (None, None, {"outputs": 2}),
-    "below": (None, None, {"outputs": [0, -1]}),
+    "below": (None, None, {"outputs": [0, -5]}),
     "half": (None, None, {"outputs": 0.5}),
     "none": (None, None, {"outputs": []}),
     "columns": (None, None, {"outputs": [[1.0, 2.0, 3.0]]}),

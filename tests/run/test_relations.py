@@ -169,8 +169,8 @@ def test_another_network_in_its_place(tmp_path: Path) -> None:
 
 WRONG: list[tuple[Any, str]] = [
     (lambda f: verifier.monotonicity(f, input=2, box=BOX), "input 2 of 2; give a number from 0 to 1"),
-    (lambda f: verifier.monotonicity(f, input=0, box=BOX, output=-1), "output -1 of 2"),
-    (lambda f: verifier.monotonicity(f, input=0, box=BOX, tolerance=-1), "tolerance is -1"),
+    (lambda f: verifier.monotonicity(f, input=0, box=BOX, output=-1), "output -1: give"),
+    (lambda f: verifier.monotonicity(f, input=0, box=BOX, tolerance=-1), "tolerance -1: give"),
     (
         lambda f: verifier.monotonicity(f, input=0, box=verifier.Box([0], [1])),
         "the box has 1 entries, the network 2 inputs",
@@ -179,12 +179,12 @@ WRONG: list[tuple[Any, str]] = [
         lambda f: verifier.monotonicity(f, input=0, box=verifier.Ball([0, 0], 1, 2)),
         "give a Box, or a Ball of the maximum norm",
     ),
-    (lambda f: verifier.equivalent(f, f, BOX, float("nan")), "eps is nan"),
+    (lambda f: verifier.equivalent(f, f, BOX, float("nan")), "eps nan: give"),
     (lambda f: verifier.robust(f, [0.0], 0.1), "x has 1 entries"),
     (lambda f: verifier.robust(f, [0.0, 0.0], 0.1, norm=3), "norm 3"),
     (lambda f: verifier.robust(f, [0.0, 0.0], 0.1, label=7), "label 7"),
     (lambda f: verifier.output_range(f, BOX), "give lower, upper or both"),
-    (lambda f: verifier.output_range(f, BOX, upper=float("inf")), "give lower, upper or both"),
+    (lambda f: verifier.output_range(f, BOX, upper=float("inf")), "upper inf: give a finite number"),
 ]
 
 

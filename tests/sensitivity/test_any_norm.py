@@ -15,7 +15,7 @@ from tests.laws.general_nets import network
 from tests.sensitivity.cases import inside, jacobians, layers, loaded
 from verifier.graph.derivative import jacobian
 from verifier.graph.graph import Graph
-from verifier.run.lipschitz import ask
+from verifier.run.asked import ask
 from verifier.run.lipschitz import product as product_bound
 from verifier.search.budget import Budget
 
@@ -169,7 +169,7 @@ def test_one_functional_needs_no_second_norm() -> None:
     assert ball.settled and ball.upper <= around.upper * 1.001
 
 
-@pytest.mark.parametrize("norm", [1.5, (1.5, 2), (0.5, inf), (-2, inf), (np.nan, inf), (1.5, 0.5), (inf, 2)])
+@pytest.mark.parametrize("norm", [0.5, (0.5, inf), (-2, inf), (np.nan, inf), (1.5, 0.5), (inf, -inf)])
 def test_refused_in_one_line(norm: Any) -> None:
     net, box = loaded(layers(2, (3, 6, 4)), 3), verifier.Box([-0.2] * 3, [0.3] * 3)
     with pytest.raises(verifier.UserError, match="norm") as e:

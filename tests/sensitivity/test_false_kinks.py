@@ -83,7 +83,7 @@ def test_settled(name: str, p: float) -> None:
 def test_a_kink_stays_one() -> None:
     """At a point on a kink nothing is certain but what both sides have in common."""
     net = verifier.load(_Function(lambda x: relu(x[:, :1]) + x[:, 1:]), torch.zeros(1, 2, dtype=torch.float64))
-    from verifier.run.lipschitz import ask
+    from verifier.run.asked import ask
     from verifier.run.model import boundable
 
     asked = ask(boundable(net), verifier.Box([-1, -1], [1, 1]), None, None, None, "net", 1e-4, False)

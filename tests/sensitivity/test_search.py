@@ -12,7 +12,7 @@ from torch import nn
 
 import verifier
 from tests.sensitivity.cases import SHARED, Residual, convolutional, inside, jacobians, layers, loaded, operator_norm
-from verifier.run.lipschitz import ask
+from verifier.run.asked import ask
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
 from verifier.sensitivity.baselines.mixed_integer import lipmip
@@ -134,10 +134,9 @@ def test_no_time() -> None:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"norm": 3}, "norm (3, 3) is not supported"),
-        ({"norm": (INF, 2)}, "is not supported"),
+        ({"norm": (0.5, 2)}, "norms are numbers from 1 to inf"),
         ({"outputs": 5}, "the outputs 0 to 1"),
-        ({"margins": -1}, "the outputs 0 to 1"),
+        ({"margins": -3}, "the outputs 0 to 1"),
         ({"outputs": [[1.0, 2.0, 3.0]]}, "needs 2 columns"),
         ({"tolerance": -1.0}, "not negative"),
     ],

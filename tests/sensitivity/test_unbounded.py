@@ -17,7 +17,7 @@ from verifier.graph.ops.adjoint import Constant
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Concat, Take
 from verifier.graph.ops.relu import Relu
-from verifier.run.lipschitz import ask
+from verifier.run.asked import ask
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
 from verifier.sensitivity.problem import pose

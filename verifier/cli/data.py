@@ -18,8 +18,8 @@ def number(text: str) -> float:
         UserError: it is none.
     """
     try:
-        top, _, below = text.partition("/")
-        value = float(top) / (float(below) if below else 1.0)
+        top, slash, below = text.partition("/")
+        value = float(top) / (float(below) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         value = float("nan")
     if not (0 <= value < float("inf")):

@@ -26,15 +26,17 @@ def command(a: argparse.Namespace) -> None:
     pictures = a.jacobian
     if pictures is not None and pictures.suffix not in (".csv", ".png"):
         raise UserError(f"--jacobian {pictures}: its name must end in .csv or .png")
+    if a.everywhere and (pictures is not None or a.each or any(v is not None for v in _set(a))):
+        raise UserError("--everywhere: leave out --jacobian, --each and what describes a set of inputs")
     outputs, norm, report = _listed(a.outputs), _norm(a.norm), _Report(a, pictures)
     deadline = Deadline(a.timeout, report.late)
     ends = time.monotonic() + deadline.left
     if pictures is not None and pictures.suffix == ".png":
         ends -= min(DRAWING, 0.5 * deadline.left)
     try:
-        inputs, net = input_set(a), load(a.model)
+        inputs, net = None if a.everywhere else input_set(a), load(a.model)
         report.shape = net.input_shapes[0] if net.input_shapes else ()
-        if pictures is not None:
+        if pictures is not None and inputs is not None:
             report.watch.note("bounding the Jacobian", None)
             half = max(0.0, 0.5 * (ends - time.monotonic()))
             report.entries = jacobian(net, inputs, outputs=outputs, margins=a.margins, within=half)
@@ -54,6 +56,11 @@ def command(a: argparse.Namespace) -> None:
         deadline.cancel()
         report.watch.close()
     report.write(found)
+
+
+def _set(a: argparse.Namespace) -> tuple[Any, ...]:
+    """The options that describe a set of inputs."""
+    return (a.input, a.eps, a.ball, a.lo, a.hi, a.spec)
 
 
 DRAWING = 2.0
@@ -94,9 +101,9 @@ class _Report:
 
     def write(self, found: Lipschitz) -> None:
         """Two numbers, those of each functional, then the files."""
-        a, names = self._a, _names(_listed(self._a.outputs), self._a.margins, len(found.functionals))
+        a, names = self._a, _names(_listed(self._a.outputs), self._a.margins, found.functionals)
         answer, lines = Answer(a.json), [f"{found.lower!r} {found.upper!r}"]
-        if found.lowers is not None and found.uppers is not None and len(names) > 1:
+        if len(names) > 1:
             for name, low, up in zip(names, found.lowers, found.uppers, strict=True):
                 lines.append(f"{name} {float(low)!r} {float(up)!r}")
         answer.say("\n".join(lines))
@@ -191,10 +198,12 @@ def _listed(text: str | None) -> list[int] | None:
         raise UserError(f"--outputs {text}: give numbers of outputs, as 0,3") from None
 
 
-def _names(outputs: list[int] | None, margins: int | None, K: int) -> list[str]:
+def _names(outputs: list[int] | None, margins: int | None, functionals: np.ndarray) -> list[str]:
+    """What functionals `[K, m]` are called; outputs may have been counted from the end."""
+    K, m = functionals.shape
     if margins is not None:
-        return [f"Y_{margins}-Y_{j if j < margins else j + 1}" for j in range(K)]
-    return [f"Y_{j}" for j in (range(K) if outputs is None else outputs)]
+        return [f"Y_{margins % m}-Y_{j if j < margins % m else j + 1}" for j in range(K)]
+    return [f"Y_{j % m}" for j in (range(K) if outputs is None else outputs)]
 
 
 def _finite(value: float) -> float | None:
@@ -203,9 +212,7 @@ def _finite(value: float) -> float | None:
 
 
 def _as_data(found: Any, names: list[str]) -> dict[str, Any]:
-    each = {}
-    if found.lowers is not None:
-        each = {n: [_finite(a), _finite(b)] for n, a, b in zip(names, found.lowers, found.uppers, strict=True)}
+    each = {n: [_finite(a), _finite(b)] for n, a, b in zip(names, found.lowers, found.uppers, strict=True)}
     return {
         "lower": found.lower,
         "upper": _finite(found.upper),

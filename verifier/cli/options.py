@@ -131,7 +131,10 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     constant.add_argument(
         "--norm", metavar="P[,Q]", type=str, help="norms of input and output, from 1 to inf (the ball's)"
     )
-    constant.add_argument("--outputs", metavar="I,J", type=str, help="which outputs count (all)")
+    constant.add_argument("--everywhere", action="store_true", help="of all inputs, not of a set")
+    constant.add_argument(
+        "--outputs", metavar="I,J", type=str, help="which outputs count, from the end if negative: --outputs=-1 (all)"
+    )
     constant.add_argument("--margins", metavar="I", type=int, help="in their place: output I less each of the others")
     constant.add_argument("--each", action="store_true", help="narrow every output's bounds, not the largest's")
     constant.add_argument("--tolerance", metavar="T", type=float, default=1e-4, help="relative gap to stop at (1e-4)")
@@ -295,9 +298,9 @@ def _add_model_and_spec(command: argparse.ArgumentParser) -> None:
 
 
 def _radius(text: str) -> float:
-    top, _, below = text.partition("/")
+    top, slash, below = text.partition("/")
     try:
-        return float(top) / (float(below) if below else 1.0)
+        return float(top) / (float(below) if slash else 1.0)
     except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"'{text}' where a number or a fraction such as 8/255 is due") from None
 

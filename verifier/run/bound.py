@@ -21,6 +21,7 @@ from verifier.run.model import boundable, load
 from verifier.run.sample import of_set
 from verifier.run.strategy import place_on
 from verifier.search.query import MOST_SYMBOLS
+from verifier.values import given
 from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError
@@ -62,10 +63,9 @@ def bound(
     row is concretised: the least of `A·x` within eps is `A·center − eps·‖A‖_q` with q the dual norm (Hölder).  Each
     method's bounds are bounds, so the larger of two lower ones is.
     """
-    if method not in METHODS:
-        raise UserError(f"method {method!r}: use one of {', '.join(METHODS)}")
+    given.choice("method", method, METHODS)
     if not isinstance(inputs, (Box, Ball)):
-        raise UserError(f"{type(inputs).__name__} is not an input set: give a Box or a Ball")
+        raise UserError(f"inputs: a {type(inputs).__name__} is not an input set; give a Box or a Ball")
     place = place_on(device, dtype)
     net = load(model)
     graph = boundable(net, of_set(inputs))
@@ -206,11 +206,8 @@ def _in_ball(F: Folded, w: Walk, ball: Ball) -> np.ndarray:
 
 def _rows(rows: Any, m: int) -> np.ndarray:
     """`rows` as `[R, m]`."""
-    try:
-        C = np.eye(m) if rows is None else np.atleast_2d(np.asarray(rows, np.float64))
-    except (TypeError, ValueError) as e:
-        raise PropertyError(f"rows: not an array of numbers ({e}); correct it") from None
-    if C.ndim != 2 or not np.isfinite(C).all():
+    C = np.eye(m) if rows is None else np.atleast_2d(given.array("rows", rows))
+    if C.ndim != 2:
         raise PropertyError("rows: give one row of finite numbers, or a matrix of them")
     if C.shape[1] != m:
         raise PropertyError(f"rows have {C.shape[1]} entries, the network {m} outputs; give as many")

@@ -17,6 +17,7 @@ from verifier.run.certification.question import become, check, chosen, described
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
 from verifier.run.notebook import certifying, shows
+from verifier.values import given
 from verifier.values.errors import Unwritten
 from verifier.values.log import note
 from verifier.values.shown import Shown, picture, table
@@ -152,12 +153,16 @@ def certify(  # noqa: PLR0913
     raises, runs out of time or is no number is not counted as certified.
     """
     began = time.monotonic()
+    eps, norm = given.number("eps", eps, least=0), given.norm("norm", norm)
+    timeout, jobs = given.seconds("timeout", timeout), given.whole("jobs", jobs, least=1)
+    db = None if db is None else given.path("db", db)
+    given.call("watch", watch)
     s, points, labels = posed(model, x, y, norm, lo, hi, device)
-    check(s, points, eps, timeout)
+    check(s, points)
     workers = pool(s, jobs, device)
     wanted = chosen(indices, len(labels))
     about = described(s, points, labels) | {"eps": repr(float(eps))}
-    with Store(None if db is None else Path(db), about) as store:
+    with Store(db, about) as store:
         todo = [i for i in wanted if not _settled(store, i, eps, timeout)]
         resumed = len(wanted) - len(todo)
         standing = Standing(resumed, len(wanted), _counts(store, set(wanted) - set(todo), eps), resumed)

@@ -61,7 +61,7 @@ def load(model: Any, example: Any = None) -> Network:
         return from_onnx.load(model)
     if hasattr(model, "graph") and hasattr(model, "run"):
         return model
-    if example is None:
+    if example is None or not hasattr(model, "parameters"):
         raise ModelError(
             f"{type(model).__name__}: give a file, or a torch module together with an example input; "
             "an onnx.ModelProto will do, too"

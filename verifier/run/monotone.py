@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from verifier.run.lipschitz import TURN, Watch, functionals, input_set, limit
+from verifier.run.asked import functionals, input_set
+from verifier.run.lipschitz import TURN, Watch, limit
 from verifier.run.model import boundable, load, name_of
 from verifier.run.notebook import narrowing, shows
 from verifier.run.sample import of_set
@@ -17,6 +18,7 @@ from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.problem import Unbounded, pose
 from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.steps import still
+from verifier.values import given
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
 from verifier.values.shown import Shown
@@ -79,14 +81,15 @@ def monotone(
     point, with rounding.
     """
     start, budget = time.monotonic(), limit(timeout, tolerance)
+    given.call("watch", watch)
     net = load(model)
     graph, name = boundable(net, of_set(inputs)), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)
     n = len(box.lower)
-    if isinstance(input, bool) or not (isinstance(input, (int, np.integer)) and 0 <= input < n):
-        raise PropertyError(f"input {input}: {name} has the inputs 0 to {n - 1}")
-    row = functionals(graph, output if np.ndim(output) == 0 else np.atleast_2d(output), None, name)
+    input = given.whole(f"input (of {name}, which has the inputs 0 to {n - 1})", input, least=0, most=n - 1)
+    row = given.array("output", output)
+    row = functionals(graph, row if row.ndim == 0 else np.atleast_2d(row), None, name)
     if len(row) != 1:
         raise PropertyError(f"output: {len(row)} of them; ask for one, or for one row of weights")
     try:
@@ -137,7 +140,9 @@ def jacobian(
     Raises:
         UserError: sizes do not fit, or the network jumps.
     """
-    budget, whole, net = limit(timeout, tolerance), limit(within, tolerance), load(model)
+    budget, whole = limit(timeout, tolerance), Budget.seconds(given.seconds("within", within))
+    given.call("watch", watch)
+    net = load(model)
     graph, name = boundable(net, of_set(inputs)), name_of(net)
     box, ball, inner = input_set(graph, inputs, name)
     graph = still(graph, box)

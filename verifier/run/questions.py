@@ -9,6 +9,7 @@ import numpy as np
 
 from verifier.spec import builders
 from verifier.spec.property import Property
+from verifier.values import given
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
 
@@ -40,5 +41,11 @@ class Robustness:
 
 
 def robustness(inputs: Ball | Box, label: int) -> Any:
-    """The question whether every input of a ball or box is classified as `label` (`unsat` means yes, robust)."""
-    return Robustness(inputs, label)
+    """The question whether every input of a ball or box is classified as `label` (`unsat` means yes, robust).
+
+    Raises:
+        PropertyError: it is no set, or the label no whole number from 0.
+    """
+    if not isinstance(inputs, (Ball, Box)):
+        raise PropertyError(f"inputs {given.shown(inputs)}: give a Ball or a Box")
+    return Robustness(inputs, given.whole("label", label, least=0))

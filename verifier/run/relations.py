@@ -15,6 +15,7 @@ from verifier.run.questions import robustness
 from verifier.spec import builders
 from verifier.spec.property import Property
 from verifier.spec.query2 import Declared, Query2, Variable
+from verifier.values import given
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
 from verifier.values.verdict import Verdict
@@ -76,7 +77,9 @@ def monotonicity(
     Raises:
         PropertyError: (when it is asked) sizes or entries do not fit.
     """
-    _not_negative("tolerance", tolerance)
+    tolerance, increasing = given.number("tolerance", tolerance, least=0), given.flag("increasing", increasing)
+    input, output = given.whole("input", input, least=0), given.whole("output", output, least=0)
+    _is_box(box)
 
     def make(loaded: Loaded) -> Query2:
         f = loaded["f"]
@@ -113,7 +116,8 @@ def equivalent(f: Any, g: Any, box: Box, eps: float) -> Asked:
     Raises:
         PropertyError: (when it is asked) sizes do not fit.
     """
-    _not_negative("eps", eps)
+    eps = given.number("eps", eps, least=0)
+    _is_box(box)
 
     def make(loaded: Loaded) -> Query2:
         one, other = loaded["f"], loaded["g"]
@@ -161,6 +165,7 @@ def robust(
         PropertyError: the ball is none, or (when it is asked) does not fit.
     """
     ball = Ball(x, eps, norm, lo=lo, hi=hi)
+    label = None if label is None else given.whole("label", label, least=0)
 
     def make(loaded: Loaded) -> Property:
         f = loaded["f"]
@@ -187,8 +192,11 @@ def output_range(
     Raises:
         PropertyError: no limit is given, or one is not a number, or (when it is asked) sizes do not fit.
     """
-    limits = [(sign, float(v)) for sign, v in ((1.0, lower), (-1.0, upper)) if v is not None]
-    if not limits or not np.isfinite([v for _, v in limits]).all():
+    ends = ((1.0, "lower", lower), (-1.0, "upper", upper))
+    limits = [(sign, given.number(name, v)) for sign, name, v in ends if v is not None]
+    output = given.whole("output", output, least=0)
+    _is_box(box)
+    if not limits:
         raise PropertyError("output_range: give lower, upper or both as finite numbers; or use find_range to find them")
 
     def make(loaded: Loaded) -> Property:
@@ -215,7 +223,8 @@ def find_range(
     from verifier.run.bound import bound
     from verifier.run.verify import verify
 
-    end = time.monotonic() + timeout
+    output, tolerance = given.whole("output", output, least=0), given.number("tolerance", tolerance, least=0)
+    end = time.monotonic() + given.seconds("timeout", timeout)
     f = load(net)
     n, m = _sizes(f)
     _entry("output", output, m)
@@ -241,11 +250,6 @@ def find_range(
     return proved[0], proved[1]
 
 
-def _not_negative(name: str, value: float) -> None:
-    if not 0 <= value < INF:
-        raise PropertyError(f"{name} is {value}; give a finite number that is not negative")
-
-
 def _sizes(net: Network) -> tuple[int, int]:
     """How many entries all inputs have together, and all outputs."""
     return sum(prod(s) for s in net.input_shapes), sum(prod(s) for s in net.output_shapes)
@@ -256,12 +260,18 @@ def _entry(what: str, i: int, n: int) -> None:
         raise PropertyError(f"{what} {i} of {n}; give a number from 0 to {n - 1}")
 
 
+def _is_box(box: Any) -> Box:
+    """The box that a box or a ball of the maximum norm is."""
+    if isinstance(box, Ball) and box.norm == INF:
+        return box.box()
+    if not isinstance(box, Box):
+        raise PropertyError(f"box {given.shown(box)}: give a Box, or a Ball of the maximum norm")
+    return box
+
+
 def _fitting(box: Box, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The box's ends, `[n]` each."""
-    if isinstance(box, Ball) and box.norm == INF:
-        box = box.box()
-    if not isinstance(box, Box):
-        raise PropertyError(f"{type(box).__name__} is not a box; give a Box, or a Ball of the maximum norm")
+    box = _is_box(box)
     if len(box.lower) != n:
         raise PropertyError(f"the box has {len(box.lower)} entries, the network {n} inputs; give as many")
     return box.lower, box.upper

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.relu import Relu
 from verifier.search.query import MOST_SYMBOLS
+from verifier.values import given
 from verifier.values.arrays import Place
 from verifier.values.errors import UserError
 
@@ -84,8 +85,7 @@ def place_on(device: str, dtype: str) -> Place:
     Raises:
         UserError: an unknown device or type, or `cuda` where there is none.
     """
-    if dtype not in ("float32", "float64"):
-        raise UserError(f"dtype {dtype!r}: use float32 or float64")
+    given.choice("dtype", dtype, ("float32", "float64"))
     check_device(device)
     return Place("torch", dtype, "cuda") if device == "cuda" else Place("numpy", dtype)
 
@@ -96,8 +96,7 @@ def check_device(device: str) -> None:
     Raises:
         UserError: it is unknown, or `cuda` where there is none.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device {device!r}: use auto, cpu or cuda")
+    given.choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not _has_gpu():
         raise UserError("device cuda: no CUDA device is found; use the device cpu")
 

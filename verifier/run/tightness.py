@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from verifier.run.model import load, name_of, one_input_one_output
-from verifier.values.errors import PropertyError, UserError
+from verifier.values import given
+from verifier.values.errors import PropertyError
 
 
 def tightness(
@@ -48,16 +49,14 @@ def tightness(
 
     from verifier.train import tightness as core
 
+    per_output = given.flag("per_output", per_output)
     graph, points, radius = _prepared(net, x, eps, kind, lo, hi)
     K = graph.nodes[graph.outputs[0]].size
     eye = torch.eye(K, dtype=points.dtype, device=points.device)
     if margins is None:
         values = core.by_parts(graph, points, radius, kind, eye)
         return values if per_output else float(core.mean(values.detach()))
-    classes = torch.as_tensor(margins).reshape(-1).to(points.device)
-    whole = not classes.is_floating_point() and len(classes) == len(points)
-    if not whole or not bool(((classes >= 0) & (classes < K)).all()):
-        raise PropertyError(f"margins: give one class from 0 to {K - 1} for each of {len(points)} points")
+    classes = torch.as_tensor(given.classes("margins", margins, len(points), K - 1), device=points.device)
     parts, order = [], []
     for y in classes.unique().tolist():  # one set of rows for all points of a class
         at = torch.nonzero(classes == y)[:, 0]
@@ -113,8 +112,8 @@ def _prepared(net: Any, x: Any, eps: Any, kind: str, lo: float | None, hi: float
 
     from verifier.train.tightness import KINDS
 
-    if kind not in KINDS:
-        raise UserError(f"kind {kind!r}: use one of {', '.join(KINDS)}")
+    given.choice("kind", kind, KINDS)
+    given.array("x", x)
     points = (x if isinstance(x, torch.Tensor) else torch.as_tensor(np.asarray(x))).detach()
     if isinstance(net, torch.nn.Module):
         own = next(net.parameters(), torch.zeros(1))
@@ -127,7 +126,8 @@ def _prepared(net: Any, x: Any, eps: Any, kind: str, lo: float | None, hi: float
         raise PropertyError(f"x: {points.numel()} numbers for inputs of {n} in {name_of(net)}")
     graph = net.graph.cast(_double)
     points = points.to(getattr(net, "device", "cpu"), torch.float64).reshape(-1, *graph.nodes[graph.inputs[0]].shape)
-    r = torch.as_tensor(eps, dtype=torch.float64, device=points.device).detach()
+    r = torch.as_tensor(given.array("eps", eps), device=points.device)
+    lo, hi = (None if v is None else given.number(name, v, finite=False) for name, v in (("lo", lo), ("hi", hi)))
     r = r.reshape(points.shape) if r.numel() == points.numel() else r.reshape(shape) if r.numel() == n else r
     try:
         r = r.expand(points.shape)

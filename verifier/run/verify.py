@@ -37,8 +37,9 @@ from verifier.spec.property import Property
 from verifier.spec.query2 import Query2
 from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
+from verifier.values import given
 from verifier.values.arrays import Place
-from verifier.values.errors import ModelError, UserError
+from verifier.values.errors import ModelError
 from verifier.values.log import note
 from verifier.values.precision import full_precision
 from verifier.values.shown import Shown, brief
@@ -112,9 +113,9 @@ def verify(
         UserError: input that cannot be used; the message says what, where, and what to do.
         UnsoundBound: a broken invariant; there is no verdict.
     """
-    timeout = float("inf") if timeout is None else timeout
-    if not timeout >= 0:
-        raise UserError(f"timeout {timeout}: give a number of seconds that is not negative")
+    timeout, seed = given.seconds("timeout", timeout), given.whole("seed", seed, least=0)
+    accept_real = given.flag("accept_real", accept_real)
+    given.call("watch", watch), given.call("explain", explain)
     strategy.check_device(device)
     clock, budget = _Clock(), Budget.seconds(timeout)
     try:

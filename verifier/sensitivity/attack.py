@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from verifier.attack.ball import towards
@@ -10,18 +12,28 @@ from verifier.sensitivity.problem import Problem, picked
 
 
 @np.errstate(all="ignore")
-def climb(problem: Problem, x: np.ndarray, seeds: np.ndarray, entry: np.ndarray, steps: int) -> np.ndarray:
+def climb(
+    problem: Problem,
+    x: np.ndarray,
+    seeds: np.ndarray,
+    entry: np.ndarray,
+    steps: int,
+    late: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
     """The best points `[P, n]` met on the way up from points x of the set (as computed: nothing is certain).
 
     Args:
         seeds: `[P, m]`, entry: `[P]`: what is climbed.
         steps: of which each is nine tenths as long as the one before; the first leads a quarter of the box.  In balls
             of the ℓ1 and the ℓ2 norm they are those of `attack.ball`.
+        late: whether the time is up; then what was met so far is returned.
     """
     low, high, n, rate = problem.low, problem.high, x.shape[1], 0.25
     best, value = x, np.full(len(x), -np.inf)
     lower, upper = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)
     for step in range(steps + 1):
+        if step and late():
+            break
         y, pull = evaluate(problem.soft, np.concatenate([x, seeds], 1))
         here = picked(y, entry)
         better = here > value

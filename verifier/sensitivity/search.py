@@ -306,7 +306,17 @@ class Search:
                 return
             g = goal[at : at + self._most]
             seed, entry = self.problem.goals[g].T
-            self._try(g, climb(self.problem, x[at : at + self._most], self.problem.seeds[seed], entry, STEPS))
+            self._try(
+                g, climb(self.problem, x[at : at + self._most], self.problem.seeds[seed], entry, STEPS, self._late)
+            )
+
+    def _late(self) -> bool:
+        """Whether all the time there is is up: then nobody looks for points any more (parts are never lost)."""
+        try:
+            self._tick()
+        except OutOfTime:
+            return True
+        return False
 
     def _sample(self, s: Parts) -> None:
         """Try the middles of parts, and from time to time what is uphill from the worst of them."""
@@ -325,7 +335,7 @@ class Search:
         order = np.argsort(-value)
         for i in order[np.unique(goal[order], return_index=True)[1]]:
             g = goal[i]
-            if value[i] > self.lower[g]:
+            if value[i] > self.lower[g] and not self._late():
                 seed, entry = P.goals[g]
                 sure = P.certain(x[i], P.seeds[seed], int(entry))
                 if sure > self.lower[g]:

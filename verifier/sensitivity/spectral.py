@@ -93,7 +93,7 @@ class Spectral(Search):
                 return
             some = x[at : at + self._most]
             u = self._largest(some)[1] @ self.problem.seeds
-            self._try(goal[:1], climb(self.problem, some, u, np.zeros(len(some), int), STEPS))
+            self._try(goal[:1], climb(self.problem, some, u, np.zeros(len(some), int), STEPS, self._late))
 
     def _try(self, goal: np.ndarray, x: np.ndarray) -> None:
         """Points `[P, n]` that may raise the lower bound."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from verifier.spec.property import Array, Property
+from verifier.values import given
 from verifier.values.box import Ball
 from verifier.values.errors import PropertyError
 
@@ -38,10 +39,11 @@ def robustness(
     Raises:
         PropertyError: shapes, ranges or the label do not fit, or the ball lies outside lo .. hi.
     """
-    x = _vector(center, "center")
+    x, norm = given.vector("center", center), given.norm("norm", norm)
     radius = _like(eps, x, "eps")
-    if not np.isfinite(x).all() or not np.isfinite(radius).all() or (radius < 0).any():
+    if (radius < 0).any():
         raise PropertyError(f"{source}: center and eps must be finite and eps not negative; correct them")
+    label, n_classes = given.whole("label", label), given.whole("n_classes", n_classes)
     if n_classes < 2 or not 0 <= label < n_classes:
         raise PropertyError(f"{source}: label {label} of {n_classes} classes; give 0 <= label < n_classes, two or more")
     lower, lower_rest = _exact_sum(x, -radius)
@@ -56,10 +58,8 @@ def robustness(
         np.where(lower_rest > 0, np.nextafter(lower, np.inf), lower),
         np.where(upper_rest < 0, np.nextafter(upper, -np.inf), upper),
     )
-    least = _like(-np.inf if lo is None else lo, x, "lo")
-    most = _like(np.inf if hi is None else hi, x, "hi")
-    if np.isnan(least).any() or np.isnan(most).any():
-        raise PropertyError(f"{source}: lo and hi must be numbers; correct them")
+    least = _like(-np.inf if lo is None else lo, x, "lo", finite=False)
+    most = _like(np.inf if hi is None else hi, x, "hi", finite=False)
     low, high = np.maximum(outer[0], least), np.minimum(outer[1], most)
     if (low > high).any():
         i = int(np.flatnonzero(low > high)[0])
@@ -86,21 +86,24 @@ def output_property(
     Raises:
         PropertyError: shapes do not fit, a number is not finite, lower exceeds upper, or no half-space is given.
     """
-    low, high = _vector(lower, "lower"), _vector(upper, "upper")
+    low, high = given.vector("lower", lower), given.vector("upper", upper)
     if low.shape != high.shape:
         raise PropertyError(f"{source}: lower has {len(low)} entries and upper {len(high)}; give as many")
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
+    if not (low <= high).all():
         raise PropertyError(f"{source}: bounds must be finite and lower at most upper; correct them")
-    rows = [(_vector(a, "coefficients"), float(d)) for disjunct in disjuncts for a, d in disjunct]
+    try:
+        pairs = [[(a, d) for a, d in disjunct] for disjunct in disjuncts]
+    except (TypeError, ValueError):
+        what = given.shown(disjuncts)
+        raise PropertyError(f"disjuncts {what}: give a list of lists of pairs (coefficients, d)") from None
+    rows = [(given.vector("coefficients", a), given.number("d", d)) for disjunct in pairs for a, d in disjunct]
     if not rows:
         raise PropertyError(f"{source}: no half-space over the outputs; give at least one")
     if len({len(a) for a, _ in rows}) != 1:
         raise PropertyError(f"{source}: half-spaces with different numbers of outputs; give all the same")
     A, d = np.stack([a for a, _ in rows]), np.array([d for _, d in rows])
-    if not (np.isfinite(A).all() and np.isfinite(d).all()):
-        raise PropertyError(f"{source}: coefficients and d must be finite; correct them")
     distinct, literal = np.unique(np.column_stack([A, d]), axis=0, return_inverse=True)
-    start = np.cumsum([0, *map(len, disjuncts)], dtype=np.int64)
+    start = np.cumsum([0, *map(len, pairs)], dtype=np.int64)
     return _property((low, high), (low, high), distinct[:, :-1].copy(), distinct[:, -1].copy(), start,
                      literal.reshape(-1).astype(np.int64), source)  # fmt: skip
 
@@ -115,22 +118,9 @@ def _property(
                     source)  # fmt: skip
 
 
-def _vector(value: Any, name: str) -> Array:
-    try:
-        result = np.asarray(value, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise PropertyError(f"{name}: not an array of numbers ({error}); correct it") from None
-    if not len(result):
-        raise PropertyError(f"{name}: empty; give at least one number")
-    return result
-
-
-def _like(value: Any, x: Array, name: str) -> Array:
+def _like(value: Any, x: Array, name: str, finite: bool = True) -> Array:
     """`value` as `[n]`: one number for all coordinates, or one a coordinate."""
-    result = _vector(value, name)
-    if len(result) not in (1, len(x)):
-        raise PropertyError(f"{name}: {len(result)} numbers for {len(x)} inputs; give one, or as many")
-    return np.broadcast_to(result, x.shape)
+    return np.broadcast_to(given.spread(name, value, len(x), "the center", finite=finite), x.shape)
 
 
 def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:

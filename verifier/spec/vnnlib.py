@@ -8,6 +8,7 @@ from pathlib import Path
 from verifier.spec import vnnlib1
 from verifier.spec.property import Property
 from verifier.spec.query2 import Query2
+from verifier.values import given
 from verifier.values.errors import PropertyError, UserError
 from verifier.values.packed import is_packed, unpacked
 
@@ -23,7 +24,7 @@ def read(path: str | Path) -> Property | Query2:
         PropertyError: the file cannot be read, or what it holds is not a property; one line, with line and column
             where there is a place to point at.
     """
-    text = _content(Path(path))
+    text = _content(given.path("path", path))
     try:
         if _VERSION.match(text, _blanks(text)):
             from verifier.spec.vnnlib2 import parse2  # only here: it imports the parser of the standard

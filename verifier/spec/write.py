@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from verifier.spec.property import Property
+from verifier.values import given
 from verifier.values.errors import PropertyError, UserError
 
 _EXACT = Context(prec=2000)
@@ -51,7 +52,7 @@ def write_vnnlib(prop: Property, path: str | Path) -> None:
         UserError: the file cannot be written.
     """
     content = text(prop).encode()
-    path = Path(path)
+    path = given.path("path", path)
     try:
         path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     except (OSError, ValueError) as e:

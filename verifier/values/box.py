@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.values import given
 from verifier.values.errors import PropertyError
 
 
@@ -25,7 +26,7 @@ class Box:
     upper: np.ndarray
 
     def __post_init__(self) -> None:
-        lower, upper = (_vector(a, name) for a, name in ((self.lower, "lower"), (self.upper, "upper")))
+        lower, upper = (given.vector(name, a) for a, name in ((self.lower, "lower"), (self.upper, "upper")))
         if lower.shape != upper.shape:
             raise PropertyError(f"box: lower has {lower.size} entries and upper {upper.size}; give as many")
         if (lower > upper).any():
@@ -39,46 +40,43 @@ class Box:
 class Ball:
     """All inputs within `eps` of `center` in the ℓp norm, p = `norm` (1, 2 or infinity), cut to `lo` .. `hi`.
 
+    Args:
+        center: an array, flattened row-major; finite.
+        eps: one number or, in the maximum norm, one an entry (kept as `[n]`); finite, not negative.
+        lo, hi: numbers, or arrays like `center`, may be infinite.
+
     Raises:
-        PropertyError: eps is negative or not finite, the centre is not finite, or the norm is another.
+        PropertyError: eps is negative or not finite, the centre is not finite, the norm is another, or sizes differ.
     """
 
     center: np.ndarray
-    eps: float
+    eps: Any
     norm: float = float("inf")
     lo: Any = field(default=None, kw_only=True)
     hi: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        center = _vector(self.center, "center")
-        if not (np.isfinite(self.eps) and self.eps >= 0):
-            raise PropertyError(f"ball: eps is {self.eps}; give a finite number that is not negative")
-        if self.norm not in (1, 2, float("inf")):
-            raise PropertyError(f"ball: norm {self.norm} is not supported; use 1, 2 or float('inf')")
+        center, p = given.vector("center", self.center), given.norm("norm", self.norm)
+        eps: Any = given.spread("eps", self.eps, len(center), "the center")
+        if (eps < 0).any():
+            raise PropertyError(f"eps {given.shown(self.eps)}: give finite numbers that are not negative")
+        if len(eps) > 1 and p != float("inf"):
+            raise PropertyError(f"eps has {len(eps)} entries; give one number for a ball of norm {p:g}")
         for name in ("lo", "hi"):
-            size = np.size(0 if getattr(self, name) is None else getattr(self, name))
-            if size not in (1, len(center)):
-                raise PropertyError(f"ball: {name} has {size} entries, the center {len(center)}; give one, or as many")
+            if (end := getattr(self, name)) is not None:
+                end = given.spread(name, end, len(center), "the center", finite=False)
+                object.__setattr__(self, name, float(end[0]) if len(end) == 1 else end)
         object.__setattr__(self, "center", center)
+        object.__setattr__(self, "eps", float(eps[0]) if len(eps) == 1 else eps)
+        object.__setattr__(self, "norm", p)
 
     def box(self) -> Box:
         """The smallest box of doubles around the ball."""
-        lower = np.nextafter(self.center - self.eps, -np.inf) if self.eps else self.center
-        upper = np.nextafter(self.center + self.eps, np.inf) if self.eps else self.center
+        wide, (low, high) = np.asarray(self.eps) > 0, (self.center - self.eps, self.center + self.eps)
+        lower = np.where(wide, np.nextafter(low, -np.inf), self.center)
+        upper = np.where(wide, np.nextafter(high, np.inf), self.center)
         if self.lo is not None:
             lower = np.maximum(lower, np.asarray(self.lo, np.float64).reshape(-1))
         if self.hi is not None:
             upper = np.minimum(upper, np.asarray(self.hi, np.float64).reshape(-1))
         return Box(lower, upper)
-
-
-def _vector(value: Any, name: str) -> np.ndarray:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    try:
-        a = np.asarray(value, np.float64).reshape(-1)
-    except (TypeError, ValueError) as e:
-        raise PropertyError(f"{name}: not an array of numbers ({e}); correct it") from None
-    if not len(a) or not np.isfinite(a).all():
-        raise PropertyError(f"{name}: it must hold finite numbers, at least one")
-    return a

@@ -10,6 +10,7 @@ import numpy as np
 from verifier.run.certification.setting import Setting, setting
 from verifier.run.certification.store import digest_data, digest_graph
 from verifier.run.model import name_of
+from verifier.values import given
 from verifier.values.errors import PropertyError, UserError
 
 inf = float("inf")
@@ -25,8 +26,7 @@ def posed(
     Raises:
         UserError: they do not fit together.
     """
-    x = np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-    y = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
+    x, y = (_numbers(name, v) for name, v in (("x", x), ("y", y)))
     if x.dtype.kind not in "uif" or x.ndim < 2 or y.dtype.kind not in "ui" or y.shape != (len(x),) or not len(x):
         raise PropertyError(
             f"x: {x.dtype} of shape {list(x.shape)}, y: {y.dtype} of shape {list(y.shape)}; "
@@ -44,16 +44,20 @@ def posed(
     return s, np.ascontiguousarray(x.reshape(len(x), -1), np.float64), y.astype(np.int64)
 
 
-def check(s: Setting, x: np.ndarray, eps: float, timeout: float) -> None:
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """An array, in its own type."""
+    try:
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, OverflowError):
+        raise PropertyError(f"{name}: not an array of numbers ({given.shown(value)}); give one") from None
+
+
+def check(s: Setting, x: np.ndarray) -> None:
     """Refuse what nothing can be said about.
 
     Raises:
-        UserError: numbers that are not finite or negative, or images beyond the range of inputs.
+        UserError: numbers that are not finite, or images beyond the range of inputs.
     """
-    if not (np.isfinite(eps) and eps >= 0):
-        raise UserError(f"eps {eps}: give a finite number that is not negative")
-    if not timeout >= 0:
-        raise UserError(f"timeout {timeout}: give a number of seconds that is not negative")
     if not np.isfinite(x).all():
         raise UserError(f"image {int(np.flatnonzero(~np.isfinite(x).all(1))[0])}: an entry is not a finite number")
     low, high = (-inf if s.lo is None else s.lo), (inf if s.hi is None else s.hi)
@@ -81,7 +85,10 @@ def chosen(indices: Sequence[int] | None, n: int) -> list[int]:
     """
     if indices is None:
         return list(range(n))
-    wanted = [int(i) for i in indices]
+    try:
+        wanted = [given.whole("indices: one", i) for i in indices]
+    except TypeError:
+        raise UserError(f"indices {given.shown(indices)}: give a list of whole numbers") from None
     wrong = next((i for i in wanted if not 0 <= i < n), None)
     if wrong is not None:
         raise UserError(f"image {wrong}: there are {n} images, from 0 to {n - 1}")

@@ -17,7 +17,8 @@ from verifier.run.certification.setting import Setting
 from verifier.run.certification.store import Store
 from verifier.run.certification.workers import pool
 from verifier.run.notebook import bisecting, shows
-from verifier.values.errors import Unwritten, UserError
+from verifier.values import given
+from verifier.values.errors import Unwritten
 from verifier.values.log import note
 from verifier.values.shown import Shown
 
@@ -95,13 +96,15 @@ def radii(  # noqa: PLR0913
     Raises:
         UserError, Unwritten: as of `run.certify.certify`.
     """
+    most, norm = given.number("most", most, above=0), given.norm("norm", norm)
+    near = most / 100 if tolerance is None else given.number("tolerance", tolerance, above=0)
+    timeout, jobs = given.seconds("timeout", timeout), given.whole("jobs", jobs, least=1)
+    db = None if db is None else given.path("db", db)
+    given.call("watch", watch)
     s, points, labels = posed(model, x, y, norm, lo, hi, device)
-    check(s, points, most, timeout)
-    near = most / 100 if tolerance is None else tolerance
-    if not (near > 0 and most > 0):
-        raise UserError(f"tolerance {near}, largest radius {most}: give numbers above 0")
+    check(s, points)
     workers, wanted = pool(s, jobs, device), chosen(indices, len(labels))
-    with Store(None if db is None else Path(db), described(s, points, labels) | {"eps": f"up to {most!r}"}) as store:
+    with Store(db, described(s, points, labels) | {"eps": f"up to {most!r}"}) as store:
         trials: dict[int, list[Point]] = {i: [] for i in wanted}
         for p in store.points.values():
             if p.index in trials and p.settled(timeout):

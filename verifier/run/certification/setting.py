@@ -18,9 +18,10 @@ from verifier.run.model import Network, boundable, load, name_of, second_run
 from verifier.run.peel import peeled
 from verifier.spec import builders
 from verifier.spec.property import Property
+from verifier.values import given
 from verifier.values.arrays import Place
 from verifier.values.box import Ball
-from verifier.values.errors import ModelError, UserError
+from verifier.values.errors import ModelError
 
 inf = float("inf")
 Range = np.ndarray | None
@@ -114,8 +115,7 @@ def setting(
     Raises:
         UserError: it cannot be read or bounded, or is no classifier; a norm or device there is not.
     """
-    if norm not in (1, 2, inf):
-        raise UserError(f"norm {norm}: use 1, 2 or inf")
+    norm = given.norm("norm", norm)
     strategy.check_device(device)
     net = load(model, None if isinstance(model, (str, bytes)) or hasattr(model, "graph") else _example(model, example))
     whole = boundable(net, sample)
@@ -124,10 +124,7 @@ def setting(
         raise ModelError(f"{name_of(net)}: it has one output; a classifier has one a class, at least two")
     ends = []
     for name, end in (("lo", lo), ("hi", hi)):
-        value = None if end is None else np.asarray(end, np.float64).reshape(-1)
-        if value is not None and (len(value) not in (1, n) or np.isnan(value).any()):
-            raise UserError(f"{name}: give one number, or one for each of {n} inputs")
-        ends.append(value)
+        ends.append(None if end is None else given.spread(name, end, n, "the input", finite=False))
     low, high = ends
     if low is not None and high is not None:  # no ball reaches beyond
         whole = settled(whole, np.broadcast_to(low, n), np.broadcast_to(high, n))
