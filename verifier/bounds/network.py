@@ -12,7 +12,7 @@ import numpy as np
 from verifier.bounds.attention import Attention, attentions
 from verifier.graph.graph import Affine, Elementwise, Graph, Input, Operator
 from verifier.graph.ops.adjoint import Adjoint, Tangent
-from verifier.graph.ops.affine import Dense, Scale
+from verifier.graph.ops.affine import Add, Dense, Scale
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
@@ -55,6 +55,7 @@ class Network:
         passed: of the sources that are read by value by gates alone, these gates: where all of them are decided, the
             value need not be bounded well.  quiet: nodes whose sign gates read: rows over them are mostly zero.
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
+        maxima: sums `b + relu(a − b)`, with where a and b are: their intervals are those of the larger of the two.
         attention: inner products of all pairs of rows of two activations, by node.
         fragile: curves that are not defined everywhere, with where they begin to be, if a step or a rectifier hangs on
             them: of no value, a comparison or a maximum makes one (onnxruntime's MaxPool passes NaN over).
@@ -76,6 +77,7 @@ class Network:
     passed: dict[int, tuple[int, ...]]
     quiet: frozenset[int]
     pair: dict[int, tuple[int, int]]
+    maxima: dict[int, tuple[int, int]]
     mixed: frozenset[int]
     fragile: dict[int, float]
     curved: bool
@@ -185,8 +187,10 @@ def prepare(graph: Graph, place: Place, tick: Tick = nothing) -> Network:
     terms = _terms(graph, len(sources))
     spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
     passed, quiet = _gates(graph, valued)
-    more = (feeds, sources, by_sign, passed, quiet, pair, mixed, _fragile(graph), curved, attentions(graph), terms)
-    return Network(cast, place, absolute, spread, *more, tick)  # type: ignore[arg-type]
+    return Network(
+        cast, place, absolute, spread, feeds, sources, by_sign, passed, quiet, pair, _maxima(graph), mixed,  # type: ignore[arg-type]
+        _fragile(graph), curved, attentions(graph), terms, tick,
+    )  # fmt: skip
 
 
 def _pairs(graph: Graph) -> dict[int, tuple[int, int]]:
@@ -199,6 +203,17 @@ def _pairs(graph: Graph) -> dict[int, tuple[int, int]]:
         z, e, d = (_before_reshapes(graph, j) for j in triple.inputs)
         if not any(isinstance(graph.nodes[j].op, Move) for j in (z, e, d)):
             found[d] = z, e
+    return found
+
+
+def _maxima(graph: Graph) -> dict[int, tuple[int, int]]:
+    """See `Network.maxima`; how rectifiers are written is `graph.passes.maxima`'s."""
+    nodes, found = graph.nodes, {}
+    for i, node in enumerate(nodes):
+        for b, lead in (node.inputs, node.inputs[::-1]) if node.op == Add((1, 1)) else ():
+            gap = nodes[nodes[lead].inputs[0]] if nodes[lead].op == Relu() else node
+            if gap.op == Add((1, -1)) and gap.inputs[1] == b:
+                found[i] = gap.inputs[0], b
     return found
 
 

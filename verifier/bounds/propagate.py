@@ -60,7 +60,7 @@ class Bounds:
     Attributes:
         interval: node -> lower and upper bounds `[B, *shape]` of its value, for sources and feeds.
         relaxed: nonlinear node -> its linear bounds.
-        image: nonlinear node -> an interval `[B, *shape]` of its values.
+        image: nonlinear node, or the sum that makes a maximum -> an interval `[B, *shape]` of its values.
         forms: node -> forward form, for the nodes asked for.
         symbols: `[k]` the inputs whose symbols the forms keep.
         magnitude: node -> `[1, *shape]`: see `Network.weight`, for these domains, broken ones left out.
@@ -137,10 +137,11 @@ class _Down:
     ) -> None:
         self._net, self._box, self._sign, self._keep = net, box, sign, keep
         self._critical, self._chunk, self._known, self._tick = critical, chunk, known, tick
-        self._last = {j: i for i, n in enumerate(net.graph.nodes) for j in n.inputs}
+        self._last = {j: i for i, n in enumerate(net.graph.nodes) for j in (*n.inputs, *net.maxima.get(i, ()))}
         self.forms: dict[int, Form] = {}
-        # Lines leave the range of curves (a square's are below zero): there plain intervals go along with the forms.
-        self._plain: dict[int, Form] | None = {} if net.curved and len(box.symbols) else None
+        # Lines leave the range of curves (a square's are below zero), and of maxima: there plain intervals go along
+        # with the forms.
+        self._plain: dict[int, Form] | None = {} if (net.curved or net.maxima) and len(box.symbols) else None
         self.interval: dict[int, tuple[Array, Array]] = {}
         self.relaxed: dict[int, Lines | Planes] = {}
         self.image: dict[int, tuple[Array, Array]] = {}
@@ -169,14 +170,28 @@ class _Down:
                 self.forms[i] = through_affine(net, i, [self.forms[j] for j in node.inputs])
                 if self._plain is not None:
                     self._plain[i] = through_affine(net, i, [self._plain[j] for j in node.inputs])
+                if i in net.maxima:
+                    self._larger(i, *net.maxima[i])
         else:
             self._relax(i, node, wanted)
         self._weight[UNDERFLOW] = self._weight[UNDERFLOW] + net.underflow(i, magnitude[i])
-        for j in set(node.inputs):
+        for j in {*node.inputs, *net.maxima.get(i, ())}:
             if self._last[j] == i and j not in self._keep and j not in net.sources:
                 self.forms.pop(j, None)
                 if self._plain is not None:
                     self._plain.pop(j, None)
+
+    def _larger(self, i: int, a: int, b: int) -> None:
+        """The interval of a maximum `b + relu(a − b)`, which as a sum is as wide as both together.
+
+        Sound because: the larger of two numbers grows with both, and lies between the larger of their lower and the
+        larger of their upper bounds.
+        """
+        plain = self.forms if self._plain is None else self._plain
+        dtype, xp = self._net.place.dtype, namespace(self._box.lower)
+        (l, u), (p, q), (r, s) = (concretize(plain[j], dtype) for j in (i, a, b))
+        self.image[i] = xp.fmax(l, xp.maximum(p, r)), xp.fmin(u, xp.maximum(q, s))
+        plain[i] = through_interval(plain[i], *self.image[i], dtype)
 
     def _relax(self, i: int, node: Node, wanted: bool) -> None:
         """Linear bounds of a nonlinear node, and its form."""

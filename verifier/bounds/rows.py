@@ -7,6 +7,7 @@ once, in double precision; what remains starts at activations (and at the input)
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,13 @@ class Rows:
 
 
 def make_rows(
-    graph: Graph, net: Network, magnitude: dict[int, np.ndarray], A_y: Array, A_x: Array | None, d: Array
+    graph: Graph,
+    net: Network,
+    magnitude: dict[int, np.ndarray],
+    A_y: Array,
+    A_x: Array | None,
+    d: Array,
+    stops: Container[int] = (),
 ) -> Rows:
     """Pull rows `A_y·y + A_x·x − d` back through the affine tail.
 
@@ -51,6 +58,8 @@ def make_rows(
         net: where the rows will be used.
         magnitude: see `magnitudes`, over everything that will be bounded.
         A_y: `[L, m]`; A_x: `[L, n]` or None; d: `[L]`; all in double precision.
+        stops: affine nodes that rows are not pulled back through, because more is known of them as they are: maxima,
+            where rows are bounded by intervals.
     """
     L, out = len(d), net.output
     if net.place.dtype == "float64" and not np.isfinite(magnitude[out]).all():
@@ -63,7 +72,7 @@ def make_rows(
             continue
         net.tick()
         A, node = rows.pop(i), graph.nodes[i]
-        if not isinstance(node.op, Affine):
+        if not isinstance(node.op, Affine) or i in stops:
             start[i] = start[i] + A.reshape(L, -1) if i in start else A.reshape(L, -1)
             continue
         if net.rounds(i):
@@ -120,8 +129,8 @@ def rows_interval(net: Network, rows: Rows, ids: Array, image: dict[int, tuple[A
     Linear bounds of saturated functions (a sigmoid near one) leave their range, which intervals never do.
 
     Args:
-        net: in double precision; rows: at its place.
-        image: nonlinear node -> an interval `[B, *shape]` of its values.  x: that of the input, `[B, n]`.
+        net: in double precision; rows: at its place, best with maxima as stops.
+        image: see `Bounds.image`.  x: that of the input, `[B, n]`.
 
     Returns minus infinity where rows start elsewhere (see `_whole`).
 

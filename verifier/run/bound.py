@@ -127,7 +127,8 @@ def _walked(
     bounds: Bounds | None = None
     parts = []
     for at in range(0, len(both), block):
-        rows = make_rows(graph, net, size, both[at : at + block], None, np.zeros(len(both[at : at + block])))
+        some, stops = both[at : at + block], () if backward or len(symbols) else net.maxima
+        rows = make_rows(graph, net, size, some, None, np.zeros(len(some)), stops)
         if bounds is None:
             critical: dict[int, Array] | None = {} if backward else None
             bounds = propagate(net, b, None, set(rows.start), critical, 10**6)

@@ -89,7 +89,7 @@ def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False, thorou
         b = np.where(to_numpy(bounds.broken)[:, None], -np.inf, b)
     if query.prop.ball is not None:
         row = np.fmax(row, least(A.reshape(B * K, -1), b.reshape(-1), query.prop.ball).reshape(B, K))
-    plain = rows_interval(exact, query.rows, exact.place.array(ids), bounds.image, (box.lower, box.upper))
+    plain = rows_interval(exact, query.whole, exact.place.array(ids), bounds.image, (box.lower, box.upper))
     row = np.fmax(row, to_numpy(plain))
     row = np.where(np.isfinite(row), row, -np.inf)  # what has overflowed refutes nothing
     if query.nested is not None:

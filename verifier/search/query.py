@@ -75,6 +75,7 @@ class Query:
         graph: the network in double precision on numpy.
         fast: the network in the type that bulk bounding uses; exact: the same in double precision (what decides).
         rows: one row a literal of the property, at the place of `exact`.
+        whole: the same, pulled back to maxima and not through them: for intervals.
         lower, upper: `[G, n]` boxes of the groups, rounded outward.
         box: `[G]` which box of the property a group is.
         ids: `[G, K]` the literals of a group (padded by repeating); the last ones, which no disjunct uses, are those
@@ -94,6 +95,7 @@ class Query:
     fast: Network
     exact: Network
     rows: Rows
+    whole: Rows
     lower: np.ndarray
     upper: np.ndarray
     box: np.ndarray
@@ -153,11 +155,15 @@ def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing,
     thorough = effort < ROOT_EFFORT and len(symbols) == int((hull_l < hull_u).sum())
     sure = propagate(exact, hull, None, set(), {} if thorough else None, 10**6).interval
     host = {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in sure.items()}
-    rows = make_rows(graph, exact, magnitudes(graph, hull_l, hull_u, host), prop.A_y, prop.A_x, prop.d)
+    size = magnitudes(graph, hull_l, hull_u, host)
+    rows = whole = make_rows(graph, exact, size, prop.A_y, prop.A_x, prop.d)
+    if exact.maxima:
+        whole = make_rows(graph, exact, size, prop.A_y, prop.A_x, prop.d, exact.maxima)
     known = {j: outward(*interval, place) for j, interval in sure.items()}
     symbols, reached = place.array(symbols), cone(exact, rows.start)
     bounds = (known, sure, reached, wanted(exact, reached), cost)
-    return Query(prop, graph, fast, exact, rows, lower, upper, used, ids, uses, exists, symbols, *bounds, nested)
+    boxed = (lower, upper, used, ids, uses, exists, symbols)
+    return Query(prop, graph, fast, exact, rows, whole, *boxed, *bounds, nested)
 
 
 def _groups(prop: Property, group: np.ndarray, G: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -86,8 +86,8 @@ def _bounded(s: Setting, b: Batch, walk: bool, thorough: bool, tick: Tick) -> Ma
     balls = Balls(place.array(b.x), place.array(b.eps), s.norm) if thorough and s.norm != inf else None
     box = boxes(place.array(lower), place.array(upper), place.array(varying), "float64", balls)
     bounds = propagate(net, box, None, set(), {} if thorough else None, BLOCK, None, tick)
-    rows, ids = _rows(s, b, bounds, lower, upper)
-    least = to_numpy(rows_interval(net, rows, ids, bounds.image, (box.lower, box.upper)))
+    rows, whole, ids = _rows(s, b, bounds, lower, upper)
+    least = to_numpy(rows_interval(net, whole, ids, bounds.image, (box.lower, box.upper)))
     if walk:
         least = np.fmax(least, _walked(s, b, bounds, box, rows, ids))
     if bounds.broken is not None:
@@ -95,8 +95,8 @@ def _bounded(s: Setting, b: Batch, walk: bool, thorough: bool, tick: Tick) -> Ma
     return Margins(np.where(np.isfinite(least), least, -inf), bounds, box, rows, ids)
 
 
-def _rows(s: Setting, b: Batch, bounds: Bounds, lower: np.ndarray, upper: np.ndarray) -> tuple[Rows, Array]:
-    """A row for each label of the batch and each of its rivals, and which are each image's."""
+def _rows(s: Setting, b: Batch, bounds: Bounds, lower: np.ndarray, upper: np.ndarray) -> tuple[Rows, Rows, Array]:
+    """A row for each label of the batch and each of its rivals; the same from maxima on; which are each image's."""
     present, rank = np.unique(b.label, return_inverse=True)
     K = s.classes
     C = np.concatenate([np.delete(np.eye(K)[y] - np.eye(K), y, 0) for y in present])
@@ -108,7 +108,10 @@ def _rows(s: Setting, b: Batch, bounds: Bounds, lower: np.ndarray, upper: np.nda
         hull[j] = low.min(0, keepdims=True), high.max(0, keepdims=True)
     size = magnitudes(s.graph, lower[fine].min(0), upper[fine].max(0), hull)
     ids = rank[:, None] * (K - 1) + np.arange(K - 1)
-    return make_rows(s.graph, s.exact, size, C, None, np.zeros(len(C))), s.exact.place.array(ids)
+    rows = whole = make_rows(s.graph, s.exact, size, C, None, np.zeros(len(C)))
+    if s.exact.maxima:
+        whole = make_rows(s.graph, s.exact, size, C, None, np.zeros(len(C)), s.exact.maxima)
+    return rows, whole, s.exact.place.array(ids)
 
 
 def _walked(s: Setting, b: Batch, bounds: Bounds, box: Boxes, rows: Rows, ids: Array) -> np.ndarray:

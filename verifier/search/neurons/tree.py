@@ -108,7 +108,7 @@ def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
         row = np.fmax(row, least(A, b, query.prop.ball))
     if bounds.broken is not None:
         row = np.full(row.shape, -np.inf)
-    plain = rows_interval(net, query.rows, place.array(ids[None]), bounds.image, (box.lower, box.upper))
+    plain = rows_interval(net, query.whole, place.array(ids[None]), bounds.image, (box.lower, box.upper))
     row = np.fmax(row, to_numpy(plain[0]))
     row = np.where(np.isfinite(row), row, -np.inf)
     if query.nested is not None:
