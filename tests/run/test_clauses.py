@@ -15,6 +15,7 @@ from verifier.run import clauses
 from verifier.run.model import boundable
 from verifier.run.verify import Result
 from verifier.search.budget import Budget
+from verifier.spec.builders import output_property, with_clauses
 from verifier.spec.property import Property
 
 
@@ -172,3 +173,14 @@ def test_what_bounds_decide_leaves_the_formula(tmp_path: Path) -> None:
     assert prop.clauses is not None
     r = clauses.reduced(boundable(net), prop, Budget())
     assert r.nested is None and r.prop.n_disjuncts <= 1
+
+
+def test_clauses_from_python(tmp_path: Path) -> None:
+    net = verifier.load(network(tmp_path / "n.onnx", [2, 8, 4]))
+    y = net.run(np.zeros((1, 2)))[0]
+    base = output_property(-np.ones(2), np.ones(2), [[(np.eye(4)[0], 99.0)]])
+    for shift, verdict in ((1e-3, "sat"), (-50.0, "unsat")):
+        some = [[[(np.eye(4)[k % 4], y[k % 4] + shift)], [(np.eye(4)[(k + 1) % 4], -99.0)]] for k in range(12)]
+        assert verifier.verify(net, with_clauses(base, some), timeout=60).verdict == verdict
+    with pytest.raises(verifier.UserError, match="finite coefficients"):
+        with_clauses(base, [[[(np.ones(3), 0.0)]]])

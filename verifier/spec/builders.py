@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.spec.clauses import Clauses, Nest
 from verifier.spec.property import Array, Property
 from verifier.values import given
 from verifier.values.box import Ball
@@ -106,6 +107,34 @@ def output_property(
     start = np.cumsum([0, *map(len, pairs)], dtype=np.int64)
     return _property((low, high), (low, high), distinct[:, :-1].copy(), distinct[:, -1].copy(), start,
                      literal.reshape(-1).astype(np.int64), source)  # fmt: skip
+
+
+def with_clauses(prop: Property, clauses: Sequence[Sequence[Sequence[tuple[Any, float]]]]) -> Property:
+    """The property where, in every disjunct, a list of disjunctions holds as well.  They are not multiplied out.
+
+    Args:
+        prop: as of `output_property`, or read from a file, without clauses.
+        clauses: for each its alternatives, for each alternative its half-spaces `(coefficients [m], d)`.
+
+    Raises:
+        PropertyError: shapes do not fit, a number is not finite, an alternative is empty, or there are clauses.
+    """
+    if prop.clauses is not None or not clauses:
+        raise PropertyError(f"{prop.source}: give a property without clauses, and at least one clause")
+    alternatives = [a for clause in clauses for a in clause]
+    rows = [(_vector(v, "coefficients"), float(d)) for a in alternatives for v, d in a]
+    if not all(map(len, clauses)) or not all(map(len, alternatives)):
+        raise PropertyError(f"{prop.source}: a clause without alternatives, or one without half-spaces; leave it out")
+    if any(len(a) != prop.n_outputs or not a.any() or not np.isfinite([*a, d]).all() for a, d in rows):
+        raise PropertyError(f"{prop.source}: give {prop.n_outputs} finite coefficients, not all zero, and a finite d")
+    L, J, C = len(rows), prop.n_disjuncts, len(clauses)
+    column = [np.flatnonzero(a) for a, _ in rows]
+    d, no = np.array([d for _, d in rows]), np.zeros(L, bool)
+    first, start = (np.cumsum([0, *map(len, some)], dtype=np.int64) for some in (clauses, alternatives))
+    made = Clauses(np.cumsum([0, *map(len, column)], dtype=np.int64), np.concatenate(column) + prop.n_inputs,
+                   np.concatenate([a[at] for (a, _), at in zip(rows, column, strict=True)]), d, d.copy(), no, no.copy(),
+                   Nest(L, first, start, np.arange(L)), np.arange(J + 1) * C, np.tile(np.arange(C), J))  # fmt: skip
+    return replace(prop, clauses=made)
 
 
 def _property(
