@@ -122,7 +122,7 @@ def with_clauses(prop: Property, clauses: Sequence[Sequence[Sequence[tuple[Any, 
     if prop.clauses is not None or not clauses:
         raise PropertyError(f"{prop.source}: give a property without clauses, and at least one clause")
     alternatives = [a for clause in clauses for a in clause]
-    rows = [(given.vector("coefficients", v), float(d)) for a in alternatives for v, d in a]
+    rows = [(given.vector("coefficients", v), given.number("d", d)) for a in alternatives for v, d in a]
     if not all(map(len, clauses)) or not all(map(len, alternatives)):
         raise PropertyError(f"{prop.source}: a clause without alternatives, or one without half-spaces; leave it out")
     if any(len(a) != prop.n_outputs or not a.any() or not np.isfinite([*a, d]).all() for a, d in rows):
