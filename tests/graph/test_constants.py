@@ -129,3 +129,15 @@ def test_large_logits_are_read(op: str, tmp_path: Path) -> None:
     y = model.run(np.array([[1e-3, 2e-3]]))[0]
     low, high = verifier.bound(model, verifier.Box([1e-3, 2e-3], [1.001e-3, 2.001e-3]))
     assert (low <= y + 1e-5).all() and (y - 1e-5 <= high).all() and (high - low < 0.1).all()
+
+
+def test_torch_says_where_a_choice_may_hide_what_has_no_value() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Chosen(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any) -> Any:
+            """A root behind a choice."""
+            return torch.where(x > 0, torch.sqrt(x), x)
+
+    with pytest.raises(ModelError, match="has no value"):
+        verifier.load(Chosen(), torch.tensor([[1.5, 9.5]]))

@@ -182,9 +182,7 @@ class _Report:
             from verifier.report.single import answer_page
 
             seen = {**stats, "seconds": since_start()}
-            answer.write(
-                self._page, lambda: answer_page(self.asked, verdict, reason, seen, _found(self.asked, result))
-            )
+            answer.write(self._page, lambda: answer_page(self.asked, verdict, reason, seen, _found(self.asked, result)))
         return answer
 
 

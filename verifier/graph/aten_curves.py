@@ -11,6 +11,7 @@ from torch import Tensor
 from verifier.graph.aten import scaled, spread, total
 from verifier.graph.aten_call import Activation, Call, Rule, refuse
 from verifier.graph.aten_products import product, size
+from verifier.graph.ended import may_end
 from verifier.graph.ops.affine import Add, Scale
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.relu import Relu
@@ -239,6 +240,8 @@ def _chosen(c: Call, condition: Any, a: Any, b: Any) -> Activation:
                 y = total(c, scaled(c, v, m), 1, y, 1)
         return y
     if isinstance(a, Activation) or isinstance(b, Activation):
+        if any(isinstance(v, Activation) and may_end(c.builder, v.at) for v in (a, b)):
+            refuse("it may leave out a root, logarithm or quotient that has no value; export to ONNX, or clamp before")
         gap: Any = total(c, a, 1, b, -1)
         return total(c, product(c, condition, gap), 1, b, 1)
     return total(c, scaled(c, condition, a - b), 1, b, 1)
