@@ -6,7 +6,9 @@ import gzip
 from collections.abc import Iterable
 from decimal import Context, Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from verifier.spec.property import Property
 from verifier.values import given
 from verifier.values.errors import PropertyError, UserError
 
+LONGEST = 100_000_000
+"""Characters of one disjunction."""
 _EXACT = Context(prec=2000)
 """Enough digits for every double, and for the middle of any two neighbours."""
 
@@ -71,6 +75,8 @@ class _Writer:
     def __init__(self, prop: Property) -> None:
         self.prop = prop
         self.literals: dict[int, str] = {}
+        self.kept: Any = getattr(prop, "clauses", None)
+        self.clauses = [] if self.kept is None else self._clauses()
 
     def asserted(self) -> list[str]:
         """One line an assertion."""
@@ -82,7 +88,17 @@ class _Writer:
         sides = [set(side) for side in zip(*boxes.values(), strict=True)]
         lines = [f"(assert {one})" for side in sides if len(side) == 1 for one in side]
         own = {k: [b for b, side in zip(boxes[k], sides, strict=True) if len(side) > 1] for k in used}
-        rows = [[*own[int(k)], *sorted(map(self._literal, prop.literals(j).tolist()))] for j, k in enumerate(prop.box)]
+        needs = [set[int]() if self.kept is None else set(self.kept.of(j).tolist()) for j in range(prop.n_disjuncts)]
+        shared = set.intersection(*needs)
+        lines += [f"(assert {self.clauses[c]})" for c in sorted(shared)]
+        rows = [
+            [
+                *own[int(k)],
+                *sorted(map(self._literal, prop.literals(j).tolist())),
+                *(self.clauses[c] for c in sorted(needs[j] - shared)),
+            ]
+            for j, k in enumerate(prop.box)
+        ]
         if len(rows) == 1:
             return lines + [f"(assert {row})" for row in rows[0]]
         return [*lines, "(assert (or\n" + "\n".join(f"  (and {' '.join(row) or 'true'})" for row in rows) + "))"]
@@ -104,26 +120,43 @@ class _Writer:
         """`(<= term number)`, or `<`."""
         if i not in self.literals:
             p = self.prop
-            name = f"{p.source}: literal {i} is compared with {p.d[i]:g}"
-            number = _between(float(p.inner_d[i]), float(p.d[i]), name)
-            op = "<" if p.strict[i] else "<="
-            self.literals[i] = f"({op} {self._term(i)} {number})"
+            terms = [(f"Y_{c}", float(p.A_y[i, c])) for c in np.flatnonzero(p.A_y[i])]
+            if p.A_x is not None:
+                terms += [(f"X_{c}", float(p.A_x[i, c])) for c in np.flatnonzero(p.A_x[i])]
+            self.literals[i] = self._compared(p, i, terms)
         return self.literals[i]
 
-    def _term(self, i: int) -> str:
-        """A sum of coefficients times variables."""
-        p = self.prop
-        terms = [(f"Y_{c}", float(p.A_y[i, c])) for c in np.flatnonzero(p.A_y[i])]
-        if p.A_x is not None:
-            terms += [(f"X_{c}", float(p.A_x[i, c])) for c in np.flatnonzero(p.A_x[i])]
+    def _clauses(self) -> list[str]:
+        """Disjunctions that are kept as they are; each is made of literals of its own and of earlier ones."""
+        kept, nest, n = self.kept, self.kept.nest, self.prop.n_inputs
+        names = [f"X_{c}" if c < n else f"Y_{c - n}" for c in kept.column.tolist()]
+        ends, members = kept.term.tolist(), nest.member.tolist()
+        parts = [
+            self._compared(kept, i, list(zip(names[a:b], kept.value[a:b].tolist(), strict=True)))
+            for i, (a, b) in enumerate(pairwise(ends))
+        ]
+        for first, last in pairwise(nest.first.tolist()):
+            rows = [[parts[i] for i in members[nest.start[a] : nest.start[a + 1]]] for a in range(first, last)]
+            said = [row[0] if len(row) == 1 else f"(and {' '.join(row)})" for row in rows]
+            parts.append(said[0] if len(said) == 1 else f"(or {' '.join(said)})")
+            if sum(map(len, said)) > LONGEST:
+                raise PropertyError(f"{self.prop.source}: a formula of more than {LONGEST:,} characters; keep its file")
+        return parts[nest.L :]
+
+    def _compared(self, of: Any, i: int, terms: list[tuple[str, float]]) -> str:
+        """Literal i of a property or of its clauses: a sum of coefficients times variables, compared with a number."""
+        source = self.prop.source
         if not all(np.isfinite(c) for _, c in terms):
-            raise PropertyError(f"{p.source}: literal {i} has a coefficient that is no finite number; correct it")
-        factors = _inexact([c for _, c in terms]) if p.inexact[i] else [_exact(Fraction(c)) for _, c in terms]
+            raise PropertyError(f"{source}: literal {i} has a coefficient that is no finite number; correct it")
+        factors = _inexact([c for _, c in terms]) if of.inexact[i] else [_exact(Fraction(c)) for _, c in terms]
         some = [
-            name if f == "1.0" and not p.inexact[i] else f"(* {f} {name})"
+            name if f == "1.0" and not of.inexact[i] else f"(* {f} {name})"
             for (name, _), f in zip(terms, factors, strict=True)
         ]
-        return some[0] if len(some) == 1 else f"(+ {' '.join(some)})" if some else "0.0"
+        term = some[0] if len(some) == 1 else f"(+ {' '.join(some)})" if some else "0.0"
+        name = f"{source}: literal {i} is compared with {of.d[i]:g}"
+        number = _between(float(of.inner_d[i]), float(of.d[i]), name)
+        return f"({'<' if of.strict[i] else '<='} {term} {number})"
 
 
 def _bound(outer: float, inner: float, op: str, name: str) -> tuple[bool, str]:
