@@ -227,14 +227,6 @@ WAITING = {
     "a scikit-learn regressor with a scaler",
 }
 """Refused so far; until they are read, only that they are neither answered wrongly nor break."""
-BROKEN: set[str] = {
-    "min > max",
-    "a root behind Where",
-    "large logits",
-}
-"""Being mended: wrong or breaking still."""
-REFUSED = {"output_shape beyond the natural size"}
-"""Being mended: without an answer."""
 
 
 def marked(waiting: set[str]) -> list[object]:
@@ -248,7 +240,7 @@ def test_every_case_is_known() -> None:
     assert all(len(RIGHT[case.name]) == len(case.asked) for case in CASES)
 
 
-@pytest.mark.parametrize("name", marked(BROKEN))
+@pytest.mark.parametrize("name", NAMES)
 def test_never_wrong(name: str) -> None:
     never = set(re.findall(r"never `(\w+)`", NAMES[name].right, re.IGNORECASE))
     if NAMES[name].right == "the same":
@@ -262,7 +254,7 @@ def test_never_wrong(name: str) -> None:
         assert said.verdict != "sat" or true_sat(said)
 
 
-@pytest.mark.parametrize("name", marked(WAITING | BROKEN | REFUSED))
+@pytest.mark.parametrize("name", marked(WAITING))
 def test_what_is_right(name: str) -> None:
     for said, right in zip(answers(name), RIGHT[name], strict=True):
         assert right(said), said
