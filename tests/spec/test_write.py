@@ -83,6 +83,8 @@ def test_reading_gives_it_back(asserted) -> None:
         ("(assert (<= Y_0 Y_1))", r"\(<= \(\+ Y_0 \(\* -1.0 Y_1\)\) 0.0\)"),
         ("(assert (<= (+ Y_0 X_1) 1e-310))", r"\(<= \(\+ Y_0 X_1\) 1e-310\)"),
         ("(assert (or (<= X_0 0) (and (>= X_0 1) (<= Y_0 0))))", r"\(or\n  \(and \(>= X_0 -2.0\) \(<= X_0 0.0\)\)\n"),
+        ("(assert (= X_0 (+ X_1 0.10971186340160388)))", "X_1"),  # a tie: both sides must not contradict each other
+        ("(assert (and (<= X_0 0.10971186340160388) (>= X_0 0.10971186340160388)))", "X_0"),
         ("(assert (> Y_0 Y_0))", r"\(assert false\)"),
     ],
 )

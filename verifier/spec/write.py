@@ -169,12 +169,16 @@ def _bound(outer: float, inner: float, op: str, name: str) -> tuple[bool, str]:
         return False, _exact(Fraction(outer))
     if inner != np.nextafter(outer, toward):
         raise _apart(name)
-    inside, end = _between(min(outer, inner), max(outer, inner), name), _exact(Fraction(outer))
+    inside, end = _between(min(outer, inner), max(outer, inner), name, op == "<"), _exact(Fraction(outer))
     return (True, end) if len(end) < len(inside) else (False, inside)
 
 
-def _between(low: float, high: float, name: str) -> str:
-    """The number itself, or a decimal number between two neighbours, short where there is one."""
+def _between(low: float, high: float, name: str, up: bool = True) -> str:
+    """The number itself, or a decimal number between two neighbours, short where there is one.
+
+    Of two that are as short, the one that asks for less (`up`: the larger): `= c` is two comparisons, which must not
+    contradict each other afterwards.
+    """
     if not (np.isfinite(low) and np.isfinite(high)):
         raise _apart(name)
     if low == high:
@@ -182,6 +186,7 @@ def _between(low: float, high: float, name: str) -> str:
     if np.nextafter(low, np.inf) != high:
         raise _apart(name)
     inside = [r for r in (repr(low), repr(high)) if Fraction(low) < Fraction(r) < Fraction(high)]
+    inside.sort(key=Fraction, reverse=up)
     return min(inside, key=len, default=_exact((Fraction(low) + Fraction(high)) / 2))
 
 
