@@ -20,6 +20,7 @@ from verifier.spec import vnnlib
 from verifier.spec.builders import output_property, robustness
 from verifier.spec.property import Property
 from verifier.spec.vnnlib1 import parse
+from verifier.spec.witness import satisfies
 from verifier.values.errors import PropertyError, UserError
 
 numbers = st.one_of(
@@ -144,3 +145,21 @@ def test_refusals(tmp_path: Path) -> None:
         verifier.write_vnnlib(verifier.read(tmp_path / "q.vnnlib"), tmp_path / "p.vnnlib")
     with pytest.raises(UserError, match="cannot be written"):
         verifier.write_vnnlib(exact, tmp_path / "none" / "p.vnnlib")
+
+
+def test_disjunctions_that_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    ors = "".join(
+        f"(assert (or (<= Y_0 {a:.3f}) (and (> Y_1 {b:.3f}) (<= (+ (* 0.3 Y_0) X_1) {c:.2f}))))"
+        for a, b, c in rng.uniform(-1, 1, (40, 3))
+    )
+    p = parse(text_of([]) + ors.encode())
+    back = again(p)
+    assert p.clauses is not None and back.clauses is not None
+    seen = set()
+    for _ in range(300):
+        x, y = rng.uniform(-2, 2, 2), rng.choice([-1.5, 0.9, 2.0, 0.0], 2)
+        held = [any(satisfies(q, j, x, y) for j in range(q.n_disjuncts)) for q in (p, back)]
+        assert held[0] == held[1]
+        seen.add(held[0])
+    assert seen == {True, False}

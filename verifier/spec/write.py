@@ -41,8 +41,6 @@ def text(prop: Property) -> str:
             f"{prop.source}: a ball of the l{prop.ball.norm:g} norm cannot be written in VNN-LIB 1.0, which has linear "
             "comparisons only; write its box, or keep the call that makes it"
         )
-    if prop.clauses is not None:
-        raise PropertyError(f"{prop.source}: a conjunction of many disjunctions is not written; keep its own text")
     if prop.monomials:
         raise PropertyError(f"{prop.source}: products of variables cannot be written in VNN-LIB 1.0, which is linear")
     return "\n".join([*_declared(prop), *_Writer(prop).asserted()]) + "\n"
@@ -75,7 +73,7 @@ class _Writer:
     def __init__(self, prop: Property) -> None:
         self.prop = prop
         self.literals: dict[int, str] = {}
-        self.kept: Any = getattr(prop, "clauses", None)
+        self.kept: Any = prop.clauses
         self.clauses = [] if self.kept is None else self._clauses()
 
     def asserted(self) -> list[str]:
