@@ -177,3 +177,34 @@ def test_saturated_gates_are_no_difference(tmp_path: Path) -> None:
         path = saved(tmp_path / "s.onnx", nodes, 2, 2, big=np.float32(0.1), shift=np.float32(shift))
         lower, upper = verifier.bound(path, verifier.Box([0, 0], [1, 1]))
         assert (0 <= lower).all() and (upper <= 2 * np.exp(0.1 - shift)).all()
+
+
+@pytest.mark.parametrize("level, spread", [(0.0, 0.0), (0.5, 1e-6), (0.0, 1e-9)])
+def test_a_large_network_asked_about_where_all_inputs_are_alike_is_compared_elsewhere(
+    level: float, spread: float, tmp_path: Path
+) -> None:
+    """There a product says nothing of where its weights stand."""
+    W = np.random.default_rng(0).normal(size=(1200, 1000)).astype(np.float32)
+    product = helper.make_node("MatMul", ["x", "W"], ["y"])
+    right, wrong = (
+        verifier.load(saved(tmp_path / f"{name}.onnx", [product], 1200, 1000, W=w))
+        for name, w in (("right", W), ("wrong", np.ascontiguousarray(W[::-1])))
+    )
+    box = verifier.Box(np.full(1200, level - spread), np.full(1200, level + spread))
+    assert np.isfinite(verifier.bound(right, box, "interval")[0]).all()
+    with pytest.raises(UnsoundBound, match="differs from onnxruntime"):
+        verifier.bound(replace(right, graph=wrong.graph), box, "interval")
+
+
+@pytest.mark.parametrize("behind", [TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT32])
+def test_what_kernels_do_beyond_float16_is_no_difference(behind: int, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["short"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["short"], ["other"], to=behind),
+        helper.make_node("Cast", ["other"], ["y"], to=TensorProto.FLOAT),
+    ]
+    net = verifier.load(saved(tmp_path / "n.onnx", nodes, 2, 2))
+    for at in (1e5, 3e9, 1e12):
+        lower, upper = verifier.bound(net, verifier.Box([at, -at], [1.1 * at, -0.9 * at]))
+        y = net.run(np.array([[at, -at]]))
+        assert ((lower <= y) & (y <= upper)).all()
