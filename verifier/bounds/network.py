@@ -17,6 +17,7 @@ from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Move, Reshape
+from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.product import Difference
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -189,7 +190,7 @@ def prepare(graph: Graph, place: Place, tick: Tick = nothing) -> Network:
     passed, quiet = _gates(graph, valued)
     return Network(
         cast, place, absolute, spread, feeds, sources, by_sign, passed, quiet, pair, _maxima(graph), mixed,  # type: ignore[arg-type]
-        _fragile(graph), curved, attentions(graph), terms, tick,
+        fragile(graph), curved, attentions(graph), terms, tick,
     )  # fmt: skip
 
 
@@ -258,11 +259,11 @@ def _by_value(graph: Graph, i: int, behind: set[int]) -> set[int]:
     return origins(graph, j, mask)
 
 
-def _fragile(graph: Graph) -> dict[int, float]:
+def fragile(graph: Graph) -> dict[int, float]:
     """See `Network.fragile`."""
     stepped: set[int] = set()
     for i in range(len(graph.nodes) - 1, -1, -1):
-        if i in stepped or isinstance(graph.nodes[i].op, (Step, Relu, Gate)):
+        if i in stepped or isinstance(graph.nodes[i].op, (Step, Relu, Gate, MaxOf)):
             stepped.update((i, *graph.nodes[i].inputs))
     curves = {i: op for i in stepped if isinstance(op := graph.nodes[i].op, Curve)}
     return {i: low for i, op in curves.items() if (low := domain(op)[0]) > -inf}

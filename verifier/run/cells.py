@@ -25,7 +25,7 @@ from verifier.values.verdict import Verdict
 
 MOST = 200_000
 """Cells that are gone through; more are refused."""
-AT_ONCE = 64
+AT_ONCE = 256
 """Points that are run between two looks at the clock."""
 
 

@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from verifier.bounds.network import Network, prepare
-from verifier.bounds.point import at_points
+from verifier.bounds.point import Pointwise, at_points
 from verifier.graph import from_onnx
 from verifier.graph.decided import Condition
 from verifier.graph.exactly import entries
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.moves import Reshape, Take
-from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
 from verifier.spec.property import Property
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError
 from verifier.values.rounding import gamma
 
-AT_ONCE = 2**18
+AT_ONCE = 2**20
 """Numbers of the widest node that are bounded at once, so that they stay near the processor."""
+CHECKED = 4
+"""Points of those that are run together at which the network is compared with the model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Split:
     model: from_onnx.Model
     session: Any
     read: Graph
-    net: Network
+    net: Pointwise
     tensors: tuple[str, ...]
     conditions: tuple[Condition, ...]
 
@@ -61,7 +61,7 @@ class Split:
         if not sure.any():
             return sure
         v = np.array([a for a in found if a is not None])
-        from_onnx.check(_At(self.model, self.read, v, y[sure]), self.net.graph, v, False)
+        from_onnx.check(_At(self.model, self.read, v, y[sure]), self.net.graph, v[:CHECKED], False)
         sure[sure] = _closed(self.net, prop, k, v)
         return sure
 
@@ -91,7 +91,7 @@ def split(source: Any, x: np.ndarray) -> Split | None:
     if built is None:
         return None
     read, tensors = built
-    net = prepare(maxima_to_relu(simplify(read)), Place("numpy", "float64"))
+    net = Pointwise.of(simplify(read))
     conditions = [c for c in front.conditions if len(c.names) == len(c.inputs)]
     if len(conditions) < len(front.conditions):
         return None
@@ -133,12 +133,21 @@ def _leads(graph: Graph, i: int) -> bool:
 
 
 @np.errstate(all="ignore")  # what overflows refutes nothing
-def _closed(net: Network, prop: Property, k: int, v: np.ndarray) -> np.ndarray:
+def _closed(net: Pointwise, prop: Property, k: int, v: np.ndarray) -> np.ndarray:
     """At which inputs `[P, N]` of the network every disjunct of box k has a literal that interval bounds refute."""
-    step = max(1, AT_ONCE // max(node.size for node in net.graph.nodes))
-    ends = [at_points(net, v[at : at + step]) for at in range(0, len(v), step)]
-    lower, upper = (np.concatenate([e[side] for e in ends]) for side in (0, 1))
-    closed = np.ones(len(v), bool)
+    closed = np.zeros(len(v), bool)
+    for shared in (True, False):  # nearly all are far from any literal
+        left = np.flatnonzero(~closed)
+        step = max(1, AT_ONCE // max(node.size for node in net.graph.nodes))
+        for at in range(0, len(left), step):
+            some = left[at : at + step]
+            closed[some] = _refuted(prop, k, *at_points(net, v[some], shared))
+    return closed
+
+
+def _refuted(prop: Property, k: int, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """At which points with outputs within bounds `[P, m]` every disjunct of box k has a literal that these refute."""
+    closed = np.ones(len(lower), bool)
     for j in np.flatnonzero(prop.box == k):
         ids = prop.literals(int(j))
         A, d = prop.A_y[ids], prop.d[ids]
