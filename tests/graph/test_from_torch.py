@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import verifier
 from verifier.graph import from_torch
 from verifier.graph.aten_table import TABLE
 from verifier.graph.from_torch import TorchModel, load_module, load_torch
@@ -367,6 +368,12 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "half": (lambda: Of(lambda x: x.half()), (4,), "has type float16"),
     "constant": (lambda: Of(lambda x: torch.ones(2, 3)), (4,), "depends on the input"),
     "infinite": (lambda: Of(lambda x: x * float("inf")), (4,), "not finite"),
+    "sum of truths": (lambda: Of(lambda x: ((x > 0) + (x > 1)).to(x.dtype)), (4,), "has type bool"),
+    "one of truths": (lambda: Of(lambda x: (x > 0).sum(-1, keepdim=True, dtype=torch.bool) * x), (4,), "has type bool"),
+    "filled": (lambda: Of(lambda x: F.pad(x > 0, (1, 1), value=0.5) * 1.0), (4,), "has type bool"),
+    "truth of numbers": (lambda: Of(lambda x: torch.logical_and(x, x > 0) * x), (4,), "numbers for truth values"),
+    "no number": (lambda: Of(lambda x: torch.logical_not(x) * x), (4,), "numbers for truth values"),
+    "decimals": (lambda: Of(lambda x: x.round(decimals=1)), (4,), "rounds to decimals"),
 }
 
 
@@ -376,6 +383,28 @@ def test_refused(name: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         load_module(make(), torch.randn(2, *shape))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("both", [lambda a, b: a & b, lambda a, b: torch.logical_and(a, b), lambda a, b: a * b])
+def test_truth_values_that_are_hardly_ever_true(both: Any) -> None:
+    module = Of(lambda x: both(x > 4.9, x < 4.9001).to(x.dtype))
+    lower, upper = verifier.bound(verifier.load(module, example=torch.zeros(1, 1)), verifier.Box([0.0], [9.0]))
+    assert lower[0] <= 0 and upper[0] >= 1
+
+
+def test_a_sum_of_truth_values_proves_nothing_wrong() -> None:
+    """1 in a band that no sample meets, where a sum of truth values were 2."""
+
+    def forward(x: Tensor) -> Tensor:
+        a, b = x > 4.9, x < 4.9001
+        return a.to(x.dtype) + b.to(x.dtype) - (a + b).to(x.dtype)
+
+    try:
+        upper = verifier.bound(verifier.load(Of(forward), example=torch.zeros(1, 1)), verifier.Box([0.0], [9.0]))[1]
+    except ModelError as e:
+        assert "bool" in str(e)
+    else:
+        assert upper[0] >= 1
 
 
 def test_a_buffer_that_changes_is_refused() -> None:

@@ -75,7 +75,13 @@ def curve(kind: str, *parameters: float, factor: float = 1.0, shift: float = 0.0
 
 def step(kind: str) -> Rule:
     """A step function."""
-    return lambda c: c.add(Step(kind), c.activation())
+
+    def rule(c: Call) -> Activation:
+        if c.args.get("decimals"):
+            refuse("it rounds to decimals; round a multiple instead, and divide")
+        return c.add(Step(kind), c.activation())
+
+    return rule
 
 
 def elu(c: Call) -> Activation:

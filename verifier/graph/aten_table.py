@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import log
 
+import torch
+
 from verifier.graph import aten, aten_curves, aten_layers, aten_products, aten_windows
 from verifier.graph.aten_call import Rule
 
@@ -96,6 +98,27 @@ TABLE: dict[str, Rule] = {
     **_rows("lstm gru rnn_tanh rnn_relu", aten_layers.recurrent),
 }
 """The rule of each operator, by its name without overload."""
+
+_LOGIC = frozenset(f"{p}_{k}" for p in ("logical", "bitwise") for k in ("and", "or", "xor", "not")) | frozenset(
+    ("__and__", "__or__", "__xor__")
+)
+_TRUTH = _LOGIC | frozenset(
+    "clone detach alias contiguous lift_fresh_copy _to_copy to view _unsafe_view reshape flatten unflatten unsqueeze "
+    "squeeze slice select narrow index index_select tril triu split split_with_sizes chunk unbind expand repeat flip "
+    "roll movedim diagonal repeat_interleave permute transpose t numpy_T mT cat stack mul maximum minimum gt ge lt le "
+    "eq ne where amax max amin min".split()
+)
+"""Operators whose rules, on the numbers 0 and 1, give what torch gives on truth values."""
+
+
+def unlike(name: str, result: torch.dtype, given: list[torch.dtype]) -> str:
+    """Why an operator's rule does not do what torch does with truth values, or with numbers in their place; or ""."""
+    if name in _LOGIC and any(kind != torch.bool for kind in given):
+        return "it takes numbers for truth values; compare them with zero first"
+    if result == torch.bool and name not in _TRUTH:
+        return "its result has type bool, whose sums are truth values, too; convert to numbers first, or write a | b"
+    return ""
+
 
 SUPPORTED = (
     "linear, matmul, einsum, conv and conv_transpose, interpolation, batch, layer, group, instance and RMS norm "

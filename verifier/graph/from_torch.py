@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from verifier.graph.aten_call import Activation, Call, refuse
-from verifier.graph.aten_table import SUPPORTED, TABLE
+from verifier.graph.aten_table import SUPPORTED, TABLE, unlike
 from verifier.graph.compare import moved
 from verifier.graph.graph import Affine, Builder, Graph, Input, Shape
 from verifier.graph.ops.affine import Scale
@@ -213,6 +213,9 @@ def _apply(
     first = values[0]
     if first.dtype not in (*_FLOATS, torch.bool):
         refuse(f"its result has type {str(first.dtype).removeprefix('torch.')}, not float32 or float64")
+    given_types = [v.dtype for n in node.all_input_nodes if isinstance(v := n.meta.get("val"), Tensor)]
+    if why := unlike(target.overloadpacket.__name__, first.dtype, given_types):
+        refuse(why)
     if not all(isinstance(d, int) for value in values for d in value.shape):
         refuse("its size depends on values; index by positions, not by a mask")
     dtype = first.dtype if first.dtype in _FLOATS else kind  # truth values are the numbers 0 and 1
