@@ -324,3 +324,14 @@ def test_constants_whose_squares_are_no_numbers(scale, norm):
     dual = norm[0] / (norm[0] - 1)
     truth = np.linalg.norm(m, 2) if norm[1] == 2 else np.linalg.norm(m, dual, axis=1).max()
     assert found.lower / scale <= truth * (1 + 1e-9) and found.upper / scale >= truth * (1 - 1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("norm", [1, 2, inf, (1.5, 3)])
+def test_what_overflows_on_the_whole_space_is_infinite(norm: Any) -> None:
+    """Weights whose products are no numbers, behind a neuron that is never active where anybody looks."""
+    first = Dense(np.array([[1e200, 1e200], [1.0, 0.5]]), np.array([-1e204, 0.0]))
+    second = Dense(np.array([[1e200, 0.0], [0.0, 1.0]]))
+    found = verifier.lipschitz(of([first, Relu(), second, Relu(), Dense(np.eye(2))]), None, norm, timeout=5)
+    assert 0.99 < found.lower < found.upper == inf
+    assert (found.lowers <= found.uppers).all() and not np.isnan(found.uppers).any()

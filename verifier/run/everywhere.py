@@ -31,6 +31,7 @@ Matrix = tuple[np.ndarray, np.ndarray]
 """Lower and upper ends of entries."""
 
 
+@np.errstate(all="ignore")  # what overflows bounds nothing
 def everywhere(
     graph: Graph,
     norm: Any,
@@ -77,7 +78,7 @@ def everywhere(
 
             spectral = lipsdp(layers, None, None, seconds=min(60.0, budget.left()))
             found = spectral * lengthened(K, q, 2) * lengthened(n, 2, p) * (1 + gamma(4, "float64"))
-            known["semidefinite programming (LipSDP)"] = found
+            known["semidefinite programming (LipSDP)"] = found if found == found else inf
     except ModelError:  # no chain: the product stands alone
         pass
     highs = np.minimum(highs, min(known.values()))
@@ -121,7 +122,7 @@ def _met(
 
 
 def slopes_anywhere(layers: Sequence[Layer]) -> Matrix:
-    """Bounds `[m, n]` of the Jacobian's entries for all inputs; infinite where a slope is not bounded.
+    """Bounds `[m, n]` of the Jacobian's entries for all inputs; infinite where a slope is not, or numbers overflow.
 
     Sound because: the Jacobian is a product of the layers' matrices with diagonal ones of slopes between them, each
     slope in the range that its function has anywhere; interval arithmetic encloses every such product, its sums raised
@@ -145,7 +146,7 @@ def slopes_anywhere(layers: Sequence[Layer]) -> Matrix:
         off = (gamma(2 * k + 8, "float64") * abs(layer.W) + layer.error) @ size * (1 + gamma(k + 8, "float64"))
         off = off + 2 * k * tiny("float64")
         low, up = positive @ low + negative @ up - off, positive @ up + negative @ low + off
-    return low, up
+    return np.where(np.isnan(low), -inf, low), np.where(np.isnan(up), inf, up)
 
 
 @np.errstate(all="ignore")
