@@ -164,6 +164,10 @@ def test_resumed_and_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--eps", "0.1", "--norm", "3"], "--norm"),
         (["--eps", "0.1", "--csv", "none/t.csv"], "does not exist"),
         (["--eps", "0.1", "--lo", "0.5"], "image 0: beyond"),
+        (["--eps", "0.1", "--lo", "inf"], "nothing lies in it"),
+        (["--eps", "0.1", "--hi", "-inf"], "nothing lies in it"),
+        (["--eps", "0.1", "--lo", "1", "--hi", "0"], "nothing lies in it"),
+        (["--eps", "0.1", "--tolerance", "0.01"], "--tolerance 0.01"),
         (["--eps", "0.1", "--jobs", "0"], "jobs 0"),
         (["--eps", "0", "--radius"], "above 0"),
         ([], "--eps"),
@@ -189,6 +193,11 @@ def test_a_file_of_test_images_alone(tmp_path: Path) -> None:
         a, b = read(str(tmp_path / f"{name}.npz"))
         assert (a == x).all() and (b == y).all()
     np.savez(tmp_path / "c.npz", z=x)
+    np.savez(tmp_path / "e.npz", x_test=x)
+    np.savez(tmp_path / "f.npz", x_test=np.array([None, "a"]), y_test=np.arange(2))
+    for name, said in {"c": "no array x_test", "e": "no array y_test", "f": "cannot be read"}.items():
+        with pytest.raises(UserError, match=f"{name}.npz: {said}|{name}.npz: has {said}"):
+            read(str(tmp_path / f"{name}.npz"))
     (tmp_path / "d.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:900])
     for name in "cd":
         with pytest.raises(UserError, match=f"{name}.npz"):

@@ -137,3 +137,34 @@ def test_bound_of_a_set_and_as_json(tmp_path: Path, capfd: pytest.CaptureFixture
         assert run(["bound", net, *words]) == 2
         out, err = capfd.readouterr()
         assert out == "" and said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("x", ["-1,0.2", "-.5,0", "-1e-3,0"])
+def test_numbers_with_a_minus_in_front(x: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """They are values, with and without `=`."""
+    joined = printed(capfd, "bound", str(MODEL), f"--input={x}", "--eps", "0.1", "--lo=-inf")
+    assert printed(capfd, "bound", str(MODEL), "--input", x, "--eps", "0.1", "--lo", "-inf") == joined
+    assert run(["bound", str(MODEL), "--input", x, "--eps", "-8/255"]) == 2
+    assert "not negative" in capfd.readouterr().err
+
+
+def test_a_model_beside_networks(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(MODEL), "p.vnnlib", "--network", f"f={MODEL}"]) == 2
+    assert "--network stands in place of MODEL" in capfd.readouterr().err
+
+
+def test_files_that_are_no_text(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What Python says of bytes is nothing to a reader."""
+    binary = tmp_path / "a.bin"
+    binary.write_bytes(bytes(range(256)))
+    csv = tmp_path / "q.csv"
+    csv.write_text("a.onnx,b.vnnlib,1\n")
+    for line in (
+        ["bound", str(MODEL), "--input", str(binary), "--eps", "1"],
+        ["bench", str(binary), "--db", str(tmp_path / "r.sqlite")],
+        ["bench", str(csv), "--db", str(tmp_path / "r.sqlite"), "--compare", str(binary)],
+        ["train", "--config", str(binary), "--out", str(tmp_path / "out")],
+    ):
+        assert run(line) == 2
+        err = capfd.readouterr().err
+        assert "it is not text" in err and "codec" not in err and err.count("\n") == 1

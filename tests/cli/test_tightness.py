@@ -94,7 +94,7 @@ def test_pictures(suffix: str, capsys: pytest.CaptureFixture[str], tmp_path: Pat
         ([DIGITS, "--data", "digits", "--ball", "inf"], "leave it out"),
         ([DIGITS, "--data", "nowhere"], "no data there"),
         ([DIGITS, "--data", "digits", "--eps", "-1"], "not negative"),
-        ([DIGITS, "--input", "0,0"], "2 numbers for inputs of 64"),
+        ([DIGITS, "--input", "0,0"], "takes 64 numbers a point"),
         ([DIGITS, "--input", "0", "--ball", "2"], "leave it out"),
         ([DIGITS, "--spec", DIGIT, "--eps", "1"], "give one of them"),
         (["gone.onnx", "--data", "digits", "--plot", "p.gif"], "must end in"),  # before anything is read
@@ -132,3 +132,14 @@ def test_data_as_certify_takes_them(tmp_path: Path, capfd: pytest.CaptureFixture
         assert run(["tightness", str(ROOT / "models/digits_fc.onnx"), "--data", source, "--count", "5", "--quiet"]) == 0
         said.append(capfd.readouterr().out)
     assert said[0] == said[1] == said[2] != ""
+
+
+def test_data_of_another_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Images of 64 numbers are no points of three; numbers of points are those of data."""
+    net = _network(tmp_path)
+    x = np.zeros((6, 9))
+    np.savez(tmp_path / "d.npz", x_test=x, y_test=np.zeros(6, int))
+    assert run(["tightness", net, "--data", str(tmp_path / "d.npz"), "--quiet"]) == 2
+    assert "takes 3 numbers a point" in capsys.readouterr().err
+    assert run(["tightness", net, "--input=0.9,0.3,0.5", "--count", "3", "--quiet"]) == 2
+    assert "--count 3: it counts inputs of --data" in capsys.readouterr().err

@@ -335,3 +335,18 @@ def test_what_overflows_on_the_whole_space_is_infinite(norm: Any) -> None:
     found = verifier.lipschitz(of([first, Relu(), second, Relu(), Dense(np.eye(2))]), None, norm, timeout=5)
     assert 0.99 < found.lower < found.upper == inf
     assert (found.lowers <= found.uppers).all() and not np.isnan(found.uppers).any()
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+@pytest.mark.parametrize("norm", [(inf, inf), (1, inf), (2, 2), (1, 1)])
+def test_a_point(activation: Any, norm: tuple[float, float]) -> None:
+    """At one input nothing can be split; the constant is the norm of the Jacobian there."""
+    torch.manual_seed(0)
+    net = loaded(nn.Sequential(nn.Linear(2, 5), activation(), nn.Linear(5, 3)).double(), 2)
+    x = np.array([0.3, -0.4])
+    low, high = verifier.jacobian(net, verifier.Box(x, x))
+    for region in (verifier.Box(x, x), verifier.Ball(x, 0), verifier.Ball(x, 0.0, norm=2), verifier.Ball(x, 0, norm=1)):
+        found = verifier.lipschitz(net, region, norm=norm, timeout=10)
+        assert found.lower <= operator_norm((low + high) / 2, *norm) * (1 + 1e-9)
+        assert found.upper >= operator_norm((low + high) / 2, *norm) * (1 - 1e-9) > 0
+        assert found.settled and found.upper <= found.lower * (1 + 1e-4)

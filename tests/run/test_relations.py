@@ -184,6 +184,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda f: verifier.robust(f, [0.0, 0.0], 0.1, norm=3), "norm 3"),
     (lambda f: verifier.robust(f, [0.0, 0.0], 0.1, label=7), "label 7"),
     (lambda f: verifier.output_range(f, BOX), "give lower, upper or both"),
+    (lambda f: verifier.output_range(f, BOX, lower=3, upper=1), "lower 3 exceeds upper 1"),
     (lambda f: verifier.output_range(f, BOX, upper=float("inf")), "upper inf: give a finite number"),
 ]
 

@@ -227,3 +227,14 @@ def test_weights_that_are_no_numbers_are_said():
         net[2].weight[0, 0] = torch.inf
     with pytest.raises(ModelError, match="not finite"):
         verifier.tightness(loaded, _points(2, 3), kind="linear")
+
+
+@pytest.mark.parametrize("shape", [(100, 64), (4,), (2, 3), (3, 4, 1)])
+def test_points_of_another_size_are_not_cut_into_points(shape):
+    """64 numbers are no 32 points of two."""
+    net = verifier.load(_dense(2, 6, 3), _points(1, 2))
+    for ask in (verifier.tightness, profile, exact):
+        with pytest.raises(PropertyError, match="takes 2 numbers a point"):
+            ask(net, np.zeros(shape))
+    for fits in ((2,), (1, 2), (5, 2), (5, 2, 1), (2, 1)):
+        assert 0 < verifier.tightness(net, np.ones(fits)) <= 1

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from verifier.run.networks import field, is_field
-from verifier.values.errors import UserError
+from verifier.values.errors import UserError, why
 
 LIST = "instances.csv"
 VERSIONS = ("1.0", "2.0")
@@ -108,7 +108,7 @@ def _read(path: Path, root: Path) -> list[Instance]:
         with open(path, newline="", encoding="utf-8-sig") as f:
             lines = [(reader.line_num, row) for reader in [csv.reader(f, skipinitialspace=True)] for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"{path}: cannot be read as a list of instances ({e}); write onnx,vnnlib,timeout") from None
+        raise UserError(f"{path}: cannot be read as a list ({why(e)}); write onnx,vnnlib,timeout") from None
     lines = [(number, row) for number, row in lines if any(cell.strip() for cell in row)]
     columns = dict(onnx=0, vnnlib=1, timeout=2, expected=3)
     first = [cell.strip() for cell in lines[0][1]] if lines else []

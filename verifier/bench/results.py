@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from verifier.bench.store import Row
-from verifier.values.errors import UserError
+from verifier.values.errors import UserError, why
 
 _COLUMNS = {
     "category": ("category", "benchmark"),
@@ -54,7 +54,7 @@ def read(path: Path) -> list[Row]:
             reader = csv.reader(f, skipinitialspace=True)
             lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise UserError(f"{path}: cannot be read as a table of results ({e})") from None
+        raise UserError(f"{path}: cannot be read as a table of results ({why(e)})") from None
     if not lines:
         raise UserError(f"{path}: is empty; a table of results is due")
     first = [cell.strip() for cell in lines[0][1]]

@@ -32,10 +32,12 @@ def command(a: argparse.Namespace) -> None:
     """
     if not Path(a.model).is_file():  # before the data are read
         raise UserError(f"{a.model}: no such file")
+    if a.tolerance is not None and not a.radius:
+        raise UserError(f"--tolerance {a.tolerance:g}: it is of --radius; leave it out")
     eps = number(a.eps)
     x, y = read(a.data)
     wanted = images(a.count, a.range, len(y))
-    lo, hi = (None if math.isinf(end) else end for end in (a.lo, a.hi))
+    lo, hi = None if a.lo == -math.inf else a.lo, None if a.hi == math.inf else a.hi
     how: dict[str, Any] = {"norm": float(a.norm), "lo": lo, "hi": hi, "timeout": a.timeout, "indices": wanted,
                            "db": a.db, "jobs": a.jobs, "device": a.device}  # fmt: skip
     answer = Answer(a.csv, a.json)

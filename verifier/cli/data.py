@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from verifier.train import data
-from verifier.values.errors import UserError
+from verifier.values.errors import UserError, why
 
 
 def number(text: str) -> float:
@@ -34,14 +35,33 @@ def read(source: str) -> tuple[np.ndarray, np.ndarray]:
         UserError: they are not there, or not what they should be.
     """
     path = Path(source)
-    if path.suffix == ".npz" and path.is_file():
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
-                for names in (("x_test", "y_test"), ("x", "y")):
-                    if "x_train" not in f.files and set(names) <= set(f.files):
-                        x = data.images(f[names[0]], f"{path}: {names[0]}")
-                        return x, data.labels(f[names[1]], len(x), f"{path}: {names[1]}")
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            pass  # the reader below says what is wrong
-    whole = data.read(source)
-    return whole.x_test, whole.y_test
+    names = _test_part(path) if path.suffix == ".npz" and path.is_file() else None
+    if names is None:
+        whole = data.read(source)
+        return whole.x_test, whole.y_test
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
+            x = data.images(f[names[0]], f"{path}: {names[0]}")
+            return x, data.labels(f[names[1]], len(x), f"{path}: {names[1]}")
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+        raise UserError(f"{path}: cannot be read ({why(e)}); save arrays of numbers by numpy.savez") from None
+
+
+def _test_part(path: Path) -> tuple[str, str] | None:
+    """The names of inputs and classes in a file that has no training part; None where it has one, or is no such file.
+
+    Raises:
+        UserError: it has neither part.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
+            there = set(f.files)
+    except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile):
+        return None  # the reader of whole data sets says what is wrong
+    if "x_train" in there:
+        return None
+    for names in (("x_test", "y_test"), ("x", "y")):
+        if there.issuperset(names):
+            return names
+    missing = "x_test" if "x_test" not in there else "y_test"
+    raise UserError(f"{path}: has no array {missing}; it needs x_test and y_test")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from verifier.values.box import Ball, Box
-from verifier.values.errors import PropertyError, UserError
+from verifier.values.errors import PropertyError, UserError, why
 
 
 def input_set(a: argparse.Namespace) -> Box | Ball:
@@ -57,5 +57,5 @@ def _numbers(text: str) -> np.ndarray:
             return np.asarray(values, np.float64).reshape(-1)
         return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
     except (OSError, EOFError, ValueError) as e:
-        why = "there is no such file" if isinstance(e, FileNotFoundError) else getattr(e, "strerror", None) or e
-        raise UserError(f"--input {text[:60]}: neither a file of numbers nor numbers ({why})") from None
+        reason = "there is no such file" if isinstance(e, FileNotFoundError) else why(e)
+        raise UserError(f"--input {text[:60]}: neither a file of numbers nor numbers ({reason})") from None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from verifier import __version__
 from verifier.cli import sources
@@ -32,9 +33,18 @@ STATUSES = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line; numbers with a minus in front are values, not options."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf)")  # also -1,0.2 and -1e-3, -8/255, -inf
+
+    named = False
+    """Whether models come by `--network`."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: ") and self.named:
+            message += " (--network stands in place of MODEL: SPEC --network NAME=FILE)"
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
@@ -43,6 +53,7 @@ def parser(named: bool = False) -> _Parser:
     whole = _Parser(
         "verifier", description="Prove or refute properties of neural networks.", epilog=STATUSES, allow_abbrev=False
     )
+    whole.named = named
     whole.add_argument("--version", action="version", version=__version__)
     whole.add_argument("--name", action="version", version="verifier", help="show program's name and exit")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -266,7 +277,7 @@ def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     tight.add_argument(
         "--data", metavar="SOURCE", type=DATA, help="in place of --input: test inputs of digits, an .npz, a folder"
     )
-    tight.add_argument("--count", metavar="N", type=int, default=100, help="so many of them (100)")
+    tight.add_argument("--count", metavar="N", type=int, help="so many of them (100)")
     tight.add_argument("--kind", default="local", choices=("local", "linear"), help="at the inputs, or without ReLUs")
     tight.add_argument("--plot", metavar="FILE", type=FILE, help="draw it layer by layer: .png, .svg or .pdf")
     tight.add_argument("--theory", metavar="FILE", type=FILE, help="draw what theory expects by width and depth")

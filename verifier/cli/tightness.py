@@ -66,12 +66,15 @@ def _points(a: argparse.Namespace) -> tuple[np.ndarray, Any]:
     if a.data is not None:
         if a.input is not None or a.spec is not None:
             raise UserError("--data, --input and --spec: give one of them")
-        if a.count < 1:
-            raise UserError(f"--count {a.count}: give at least 1")
+        count = 100 if a.count is None else a.count
+        if count < 1:
+            raise UserError(f"--count {count}: give at least 1")
         from verifier.cli.data import read
 
-        x = read(a.data)[0][: a.count]
+        x = read(a.data)[0][:count]
         return x.reshape(len(x), -1).astype(np.float64), a.eps if a.eps is not None else 1.0
+    if a.count is not None:
+        raise UserError(f"--count {a.count}: it counts inputs of --data; leave it out")
     if a.input is None and a.spec is None:
         raise UserError("no inputs are given: use --input X, --spec SPEC or --data SOURCE")
     if a.spec is None and a.eps is None:

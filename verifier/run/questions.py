@@ -12,14 +12,19 @@ from verifier.spec.property import Property
 from verifier.values import given
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
+from verifier.values.shown import Shown
 
 
-@dataclass(frozen=True)
-class Robustness:
+@dataclass(frozen=True, repr=False)
+class Robustness(Shown):
     """Is some input of a set not classified as `label`?"""
 
     inputs: Ball | Box
     label: int
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """The class, and the set."""
+        return [("label", self.label), ("set", type(self.inputs).__name__), *self.inputs._said()]
 
     def property(self, n_outputs: int) -> Property:
         """The property for a network of so many classes.

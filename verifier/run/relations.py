@@ -18,14 +18,15 @@ from verifier.spec.query2 import Declared, Query2, Variable
 from verifier.values import given
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
+from verifier.values.shown import Shown
 from verifier.values.verdict import Verdict
 
 INF = float("inf")
 Loaded = dict[str, Network]
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
+@dataclass(frozen=True, eq=False, repr=False)
+class Asked(Shown):
     """A question and what it is about; `verify(asked)` answers it, `verify(net, asked)` for another network.
 
     Attributes:
@@ -35,6 +36,10 @@ class Asked:
 
     networks: Mapping[str, Any]
     make: Callable[[Loaded], Property | Query2]
+
+    def _said(self) -> list[tuple[str, Any]]:
+        """Which question, about what."""
+        return [("question", self.make.__qualname__.partition(".")[0]), *self.networks.items()]
 
     def loaded(self, instead: Any = None) -> Loaded:
         """The networks, each file loaded once; `instead`: another one in place of the first, or by name."""
@@ -190,7 +195,8 @@ def output_range(
     `unsat` means yes; `sat` shows an input with an output beyond one of them.  What the limits are, `find_range` finds.
 
     Raises:
-        PropertyError: no limit is given, or one is not a number, or (when it is asked) sizes do not fit.
+        PropertyError: no limit is given, one is not a number, lower exceeds upper, or (when it is asked) sizes do not
+            fit.
     """
     ends = ((1.0, "lower", lower), (-1.0, "upper", upper))
     limits = [(sign, given.number(name, v)) for sign, name, v in ends if v is not None]
@@ -198,6 +204,8 @@ def output_range(
     _is_box(box)
     if not limits:
         raise PropertyError("output_range: give lower, upper or both as finite numbers; or use find_range to find them")
+    if len(limits) == 2 and limits[0][1] > limits[1][1]:
+        raise PropertyError(f"output_range: lower {limits[0][1]:g} exceeds upper {limits[1][1]:g}; correct them")
 
     def make(loaded: Loaded) -> Property:
         n, m = _sizes(loaded["f"])

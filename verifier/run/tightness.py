@@ -122,8 +122,9 @@ def _prepared(net: Any, x: Any, eps: Any, kind: str, lo: float | None, hi: float
     one_input_one_output(net)
     shape = net.input_shapes[0]
     n = int(np.prod(shape))
-    if not points.numel() or points.numel() % n:
-        raise PropertyError(f"x: {points.numel()} numbers for inputs of {n} in {name_of(net)}")
+    if not points.numel() or n not in (points.numel(), points[0].numel()):
+        what = f"x of shape {list(points.shape)}"
+        raise PropertyError(f"{what}: {name_of(net)} takes {n} numbers a point; give one point, or [B, *shape] of them")
     graph = net.graph.cast(_double)
     points = points.to(getattr(net, "device", "cpu"), torch.float64).reshape(-1, *graph.nodes[graph.inputs[0]].shape)
     r = torch.as_tensor(given.array("eps", eps), device=points.device)

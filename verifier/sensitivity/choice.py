@@ -27,6 +27,8 @@ HALF = 0.5
 
 def choose(score: np.ndarray) -> np.ndarray:
     """`[D]` the row to split in every part, or N + j for input j; -1 where nothing can be."""
+    if not score.shape[1]:  # nothing varies, no sign is open: a point, say
+        return np.full(len(score), -1)
     pick = np.argmax(score, 1)
     return np.where(score[np.arange(len(score)), pick] >= 0, pick, -1)
 

@@ -34,7 +34,8 @@ def text(prop: Property) -> str:
     """
     if not isinstance(prop, Property):
         raise PropertyError(
-            f"{type(prop).__name__}: not a Property; a query of version 2.0 is kept as the text that it was read from"
+            f"{type(prop).__name__}: not a Property; what `robustness` returns is one once it knows how many classes "
+            "there are (`question.property(10)`), and a query of version 2.0 is kept as the text that it was read from"
         )
     if prop.ball is not None:
         raise PropertyError(

@@ -12,7 +12,7 @@ from verifier.train.method import Method
 from verifier.train.methods import METHODS
 from verifier.train.methods.ibp import IBP
 from verifier.train.schedule import Blend, Ramp, Steps
-from verifier.values.errors import UserError
+from verifier.values.errors import UserError, why
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def read(path: Path) -> Recipe:
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: not TOML: {e}") from None
+        raise UserError(f"{path}: not TOML: {why(e)}") from None
     try:
         recipe = parse(content)
     except UserError as e:

@@ -9,10 +9,11 @@ import numpy as np
 
 from verifier.values import given
 from verifier.values.errors import PropertyError
+from verifier.values.shown import Shown
 
 
-@dataclass(frozen=True, eq=False)
-class Box:
+@dataclass(frozen=True, eq=False, repr=False)
+class Box(Shown):
     """All inputs between `lower` and `upper`, entry by entry.
 
     Args:
@@ -35,9 +36,13 @@ class Box:
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
 
+    def _said(self) -> list[tuple[str, Any]]:
+        """Its ends."""
+        return [("lower", self.lower), ("upper", self.upper)]
 
-@dataclass(frozen=True, eq=False)
-class Ball:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ball(Shown):
     """All inputs within `eps` of `center` in the ℓp norm, p = `norm` (1, 2 or infinity), cut to `lo` .. `hi`.
 
     Args:
@@ -70,8 +75,17 @@ class Ball:
         object.__setattr__(self, "eps", float(eps[0]) if len(eps) == 1 else eps)
         object.__setattr__(self, "norm", p)
 
+    def _said(self) -> list[tuple[str, Any]]:
+        """Centre, radius, norm and range."""
+        ends = [(name, value) for name, value in (("lo", self.lo), ("hi", self.hi)) if value is not None]
+        return [("center", self.center), ("eps", self.eps), ("norm", self.norm), *ends]
+
     def box(self) -> Box:
-        """The smallest box of doubles around the ball."""
+        """The smallest box of doubles around the ball.
+
+        Raises:
+            PropertyError: no point of it lies between `lo` and `hi`.
+        """
         wide, (low, high) = np.asarray(self.eps) > 0, (self.center - self.eps, self.center + self.eps)
         lower = np.where(wide, np.nextafter(low, -np.inf), self.center)
         upper = np.where(wide, np.nextafter(high, np.inf), self.center)
@@ -79,4 +93,10 @@ class Ball:
             lower = np.maximum(lower, np.asarray(self.lo, np.float64).reshape(-1))
         if self.hi is not None:
             upper = np.minimum(upper, np.asarray(self.hi, np.float64).reshape(-1))
+        if (lower > upper).any():
+            i = int(np.flatnonzero(lower > upper)[0])
+            raise PropertyError(
+                f"entry {i} of the center is {self.center[i]:g}: nothing within eps of it lies in lo .. hi; move the "
+                "center, or give the range that it has"
+            )
         return Box(lower, upper)

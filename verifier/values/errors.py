@@ -38,6 +38,13 @@ class UnsoundBound(VerifierError):
     """A broken invariant (NaN bound, lower above upper, mismatch with the original): the run stops, no verdict."""
 
 
+def why(e: Exception) -> str:
+    """What a reader found wrong with a file, in words for people."""
+    if isinstance(e, UnicodeDecodeError):
+        return "it is not text"
+    return getattr(e, "strerror", None) or str(e)
+
+
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "Unable to allocate", "not enough memory")
 
 

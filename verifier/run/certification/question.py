@@ -61,6 +61,8 @@ def check(s: Setting, x: np.ndarray) -> None:
     if not np.isfinite(x).all():
         raise UserError(f"image {int(np.flatnonzero(~np.isfinite(x).all(1))[0])}: an entry is not a finite number")
     low, high = (-inf if s.lo is None else s.lo), (inf if s.hi is None else s.hi)
+    if np.any(low > high) or np.any(low == inf) or np.any(high == -inf):
+        raise UserError("lo .. hi: nothing lies in it; give a range that images have")
     beyond = ((x < low) | (x > high)).any(1)
     if beyond.any():
         raise UserError(f"image {int(np.flatnonzero(beyond)[0])}: beyond lo .. hi; scale the data, or give its range")
