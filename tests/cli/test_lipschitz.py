@@ -147,6 +147,8 @@ def test_everywhere(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for more in (["--eps", "1"], ["--spec", DIGIT], ["--jacobian", "x.csv"], ["--each"]):
         assert run(["lipschitz", PENDULUM, "--everywhere", *more]) == 2
         assert "--everywhere: leave out" in capsys.readouterr().err
+    assert run(["lipschitz", PENDULUM]) == 2
+    assert "--spec SPEC or --everywhere" in capsys.readouterr().err
 
 
 def test_many_numbers(capsys: pytest.CaptureFixture[str]) -> None:

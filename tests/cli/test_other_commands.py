@@ -56,6 +56,17 @@ def test_info(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert "Relu" in text and "neurons" in text and "supported: yes" in text
 
 
+def test_info_of_several_tensors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What `verify` takes is not called unsupported."""
+    info = helper.make_tensor_value_info
+    ends = [info(n, TensorProto.FLOAT, [1, k]) for n, k in (("a", 2), ("b", 2), ("y", 2), ("z", 2))]
+    nodes = [helper.make_node("Add", ["a", "b"], ["y"]), helper.make_node("Relu", ["y"], ["z"])]
+    graph = helper.make_graph(nodes, "g", ends[:2], ends[2:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "n.onnx")
+    text = printed(capfd, "info", str(tmp_path / "n.onnx"))
+    assert "splits of the 4 inputs" in text and "supported: by verify alone" in text
+
+
 def test_info_names_what_is_not_supported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Every node of an unknown operator that depends on the input, not only the first, before the one-line error."""
     nodes = [

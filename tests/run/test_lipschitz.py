@@ -350,3 +350,16 @@ def test_a_point(activation: Any, norm: tuple[float, float]) -> None:
         assert found.lower <= operator_norm((low + high) / 2, *norm) * (1 + 1e-9)
         assert found.upper >= operator_norm((low + high) / 2, *norm) * (1 - 1e-9) > 0
         assert found.settled and found.upper <= found.lower * (1 + 1e-4)
+
+
+def test_what_is_known_of_all_inputs_is_told_before_what_takes_long() -> None:
+    """Steps may take longer than there is time: who watches can answer in their place, and is never wrong."""
+    torch.manual_seed(0)
+    net = loaded(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).double(), 3)
+    told: list[tuple[str, Any]] = []
+    found = verifier.lipschitz(net, norm=2, timeout=20, watch=lambda phase, s: told.append((phase, s.result())))
+    assert [phase for phase, _ in told] == ["looking for steep points", "semidefinite programming"]
+    uppers = [known.upper for _, known in told] + [found.upper]
+    assert np.isfinite(uppers).all() and uppers == sorted(uppers, reverse=True)
+    assert told[0][1].lower == 0 and 0 < told[1][1].lower <= found.upper
+    assert all((known.lowers <= known.uppers).all() for _, known in told)

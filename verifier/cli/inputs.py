@@ -25,7 +25,8 @@ def input_set(a: argparse.Namespace) -> Box | Ball:
             raise UserError("--ball, --lo and --hi shape the set about --input; leave them out with --spec")
         return _hull(a.spec)
     if a.input is None or a.eps is None:
-        raise UserError("no set of inputs is given: use --input X --eps E, or --spec SPEC")
+        others = ", --spec SPEC or --everywhere" if hasattr(a, "everywhere") else ", or --spec SPEC"
+        raise UserError(f"no set of inputs is given: use --input X --eps E{others}")
     return Ball(_numbers(a.input), a.eps, float(a.ball or "inf"), lo=a.lo, hi=a.hi)
 
 

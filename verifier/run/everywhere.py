@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import numpy as np
 
 from verifier.graph.graph import Graph
-from verifier.run.asked import Asked, combined, functionals, lengthened, norms
+from verifier.run.asked import Asked, combined, lengthened
 from verifier.run.lipschitz import SEMIDEFINITE, Lipschitz, product_between
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.baselines import Layer, chain
@@ -31,18 +32,67 @@ Matrix = tuple[np.ndarray, np.ndarray]
 """Lower and upper ends of entries."""
 
 
+@dataclass(eq=False)
+class Standing:
+    """What is known so far of the constant for all inputs; `result` may be asked for at any time.
+
+    Attributes:
+        rows: `[K, m]` functionals.  norm: (p, q), q infinite for one functional.  tolerance: as of `lipschitz`.
+        start: when it was asked, on the monotonic clock.
+        known: upper bounds by what gave them.  highs: those of each functional.
+        lower, lows, point: the largest norm of a derivative met, that of each functional, and where the first is.
+        search: none.  stopped: what ended it before its time.
+    """
+
+    rows: np.ndarray
+    norm: tuple[float, float]
+    tolerance: float
+    start: float
+    known: dict[str, float]
+    highs: np.ndarray
+    lows: np.ndarray
+    point: np.ndarray
+    lower: float = 0.0
+    search: None = None
+    stopped: str = ""
+
+    @np.errstate(all="ignore")
+    def result(self) -> Lipschitz:
+        """What is known.
+
+        Raises:
+            UnsoundBound: a lower bound exceeds an upper one.
+        """
+        known, lower, lows = dict(self.known), self.lower, self.lows
+        highs = np.minimum(self.highs, min(known.values()))
+        known["the constants of single outputs"] = joined(highs, self.norm[1])
+        by = min(known, key=known.__getitem__)
+        if lower > known[by] or (lows > highs).any():
+            raise UnsoundBound(f"a lower bound of {lower!r} above an upper one of {known[by]!r}; report it")
+        settled = known[by] <= lower * (1 + self.tolerance) + 1e-150
+        stats = {"seconds": time.monotonic() - self.start, "parts": 0, "rounds": 0}
+        why = f"{by}, valid for all inputs; the lower bound is the best point met by gradient search"
+        why += f": {self.stopped}" if self.stopped else ""
+        return Lipschitz(lower, known[by], self.norm, lows, highs, self.rows, self.point, settled, why, stats)
+
+
 @np.errstate(all="ignore")  # what overflows bounds nothing
 def everywhere(
     graph: Graph,
-    norm: Any,
-    outputs: Any,
-    margins: int | None,
-    name: str,
+    rows: np.ndarray,
+    norm: tuple[float, float],
     budget: Budget,
     tolerance: float,
     start: float,
+    watch: Callable[[str, Any], None] | None = None,
 ) -> Lipschitz:
     """Bounds of the constant for all inputs.
+
+    Args:
+        rows: `[K, m]` functionals of the outputs.
+        norm: (p, q).
+        start: when it was asked, on the monotonic clock.
+        watch: called with the phase and the `Standing`: a step may take longer than the time there is.
 
     The upper one is the least of the product of norms (any network), of interval arithmetic on the derivative with
     every slope anywhere in its range, and of semidefinite programming (LipSDP), these two of small chains.
@@ -50,18 +100,20 @@ def everywhere(
     certain there, and says nothing of how much steeper the network is elsewhere.
 
     Raises:
-        UserError: as of `lipschitz`; a network that jumps.
+        UserError: a network that jumps.
         UnsoundBound: a broken invariant.
 
     Sound because: each of the upper bounds holds for all inputs (see `baselines.products`, `baselines.semidefinite`,
     `slopes_anywhere`), and a derivative at one point is at most the constant.
     """
-    rows, (p, q) = functionals(graph, outputs, margins, name), norms(norm, None)
-    q = inf if len(rows) == 1 else q
     n, K = graph.nodes[graph.inputs[0]].size, len(rows)
-    lower, lows, point = _met(graph, rows, (p, q), tolerance, budget)
+    p, q = norm[0], inf if K == 1 else norm[1]
     known = {"the product of norms": product_between(combined(graph, rows), (p, q))}
     highs = np.full(K, inf)
+    s = Standing(rows, (p, q), tolerance, start, known, highs, np.zeros(K), np.zeros(n))
+    if watch:
+        watch("looking for steep points", s)
+    s.lower, s.lows, s.point = _met(graph, rows, (p, q), tolerance, budget)
     for i in range(K if K <= SINGLE else 0):
         if not budget.spent():
             highs[i] = product_between(combined(graph, rows[i : i + 1]), (p, inf))
@@ -71,9 +123,11 @@ def everywhere(
         layers = chain(combined(graph, rows))
         low, up = slopes_anywhere(layers)
         known["interval bounds of the derivative"], by_rows = _measured(low, up, p, q)
-        highs = np.minimum(highs, by_rows)
+        np.minimum(highs, by_rows, out=highs)
         small = sum(len(layer.b) for layer in layers[:-1]) <= SEMIDEFINITE
-        if small and not budget.spent() and lower < min(known.values()):
+        if small and not budget.spent() and s.lower < min(known.values()):
+            if watch:
+                watch("semidefinite programming", s)
             from verifier.sensitivity.baselines.semidefinite import lipsdp
 
             spectral = lipsdp(layers, None, None, seconds=min(60.0, budget.left()))
@@ -81,15 +135,7 @@ def everywhere(
             known["semidefinite programming (LipSDP)"] = found if found == found else inf
     except ModelError:  # no chain: the product stands alone
         pass
-    highs = np.minimum(highs, min(known.values()))
-    known["the constants of single outputs"] = joined(highs, q)
-    why = min(known, key=known.__getitem__)
-    if lower > known[why] or (lows > highs).any():
-        raise UnsoundBound(f"a lower bound of {lower!r} above an upper one of {known[why]!r}; report it")
-    settled = known[why] <= lower * (1 + tolerance) + 1e-150
-    stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
-    why += ", valid for all inputs; the lower bound is the best point met by gradient search"
-    return Lipschitz(lower, known[why.split(",")[0]], (p, q), lows, highs, rows, point, settled, why, stats)
+    return s.result()
 
 
 def _met(

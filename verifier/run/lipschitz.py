@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.graph.graph import Graph
-from verifier.run.asked import Asked, ask, combined, lengthened
+from verifier.run.asked import Asked, ask, combined, functionals, lengthened, norms
 from verifier.run.model import boundable, load, name_of
 from verifier.run.notebook import narrowing, shows
 from verifier.run.sample import of_set
@@ -121,7 +121,8 @@ def lipschitz(  # noqa: PLR0913
     if inputs is None:
         from verifier.run.everywhere import everywhere
 
-        return everywhere(graph, norm, outputs, margins, name_of(net), budget, tolerance, start)
+        rows = functionals(graph, outputs, margins, name_of(net))
+        return everywhere(graph, rows, norms(norm, None), budget, tolerance, start, watch)
     standing = Standing(ask(graph, inputs, norm, outputs, margins, name_of(net), tolerance, each), start)
     asked = standing.asked
     if watch:
