@@ -277,6 +277,12 @@ def test_contradiction_has_no_disjuncts() -> None:
         assert (p.n_disjuncts, p.n_inputs, p.n_outputs, len(p.start)) == (0, N, M, 1)
 
 
+@pytest.mark.parametrize("behind", ["", "(assert (or (<= Y_0 5) (<= Y_1 5)))", "(assert (or (<= X_1 0) (<= Y_1 5)))"])
+def test_disjunctions_whose_inputs_contradict_each_other_have_no_disjuncts(behind: str) -> None:
+    one, two = (f"(assert (or (and {x} (<= Y_0 0)) (and {x} (<= Y_1 0))))" for x in ("(<= X_0 0)", "(>= X_0 1)"))
+    assert parse((HEAD + BOX + one + two + behind).encode()).n_disjuncts == 0
+
+
 def test_touching_intervals_become_one_and_gaps_stay() -> None:
     def count(*branches: str) -> int:
         return parse((HEAD + BOX + f"(assert (or {' '.join(branches)}))").encode()).n_disjuncts

@@ -239,6 +239,8 @@ class Former:
         product = TRUE
         for part in parts:
             product = part if product is TRUE else self._pairs(product, part, limit)
+            if not len(product):
+                return FALSE
         return product
 
     def _check_size(self, parts: list[Rows], limit: int) -> None:
