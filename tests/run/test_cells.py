@@ -89,6 +89,15 @@ def test_one_place_is_a_network(tmp_path: Path) -> None:
     assert verifier.verify(tmp_path / "n.onnx", prop, timeout=30).verdict == "unsat"
 
 
+@pytest.mark.parametrize("place", [(0.0, 4.4), (3.0, 3.0)])
+def test_no_time_left_is_a_timeout(place: tuple[float, float], tmp_path: Path) -> None:
+    """What was left is never asked for as a negative number of seconds."""
+    patched(tmp_path / "n.onnx", np.random.default_rng(3))
+    lower, upper = np.append(np.zeros(H), place[0]), np.append(np.ones(H), place[1])
+    prop = output_property(lower, upper, [[(np.array([1.0]), -0.5)]], "law")
+    assert verifier.verify(tmp_path / "n.onnx", prop, timeout=0).verdict == "timeout"
+
+
 def test_what_cells_do_not_help_is_refused_as_before(tmp_path: Path) -> None:
     """Too many places, and a property that speaks of the place itself."""
     rng = np.random.default_rng(3)

@@ -211,11 +211,11 @@ def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: 
     except ModelError:
         raise refused from None
     if not isinstance(found, cells.Divided):
-        return verify(found, question, budget.left(), **how)
+        return verify(found, question, max(budget.left(), 0.0), **how)
     clock.mark("load")
 
     def sub(net: Any, part: Property) -> tuple[Verdict, Witness | None]:
-        result = verify(net, part, budget.left(), **how)
+        result = verify(net, part, max(budget.left(), 0.0), **how)
         return result.verdict, result.witness
 
     verdict, witness, done = cells.decide(found, question, budget, sub)
