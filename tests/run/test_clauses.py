@@ -11,12 +11,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import verifier
+from verifier.graph.ops.curves import Curve
 from verifier.run import clauses
 from verifier.run.model import boundable
+from verifier.run.peel import peeled
 from verifier.run.verify import Result
 from verifier.search.budget import Budget
 from verifier.spec.builders import output_property, with_clauses
 from verifier.spec.property import Property
+from verifier.spec.vnnlib1 import parse
+from verifier.spec.witness import satisfies
 
 
 def network(path: Path, sizes: list[int], seed: int = 0) -> str:
@@ -184,3 +188,131 @@ def test_clauses_from_python(tmp_path: Path) -> None:
         assert verifier.verify(net, with_clauses(base, some), timeout=60).verdict == verdict
     with pytest.raises(verifier.UserError, match="finite coefficients"):
         with_clauses(base, [[[(np.ones(3), 0.0)]]])
+
+
+def squashed(path: Path) -> str:
+    """Three scores, each through a sigmoid."""
+    W = np.array([[4.0, -4.0, 1.0], [1.0, 2.0, -3.0]], np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "W"], ["h"]), helper.make_node("Sigmoid", ["h"], ["y"])]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, s]) for n, s in (("x", 2), ("y", 3))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(W, "W")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
+def test_a_last_layer_is_left_out_only_where_clauses_are_about_order_too(tmp_path: Path) -> None:
+    """A score of 2 has a sigmoid of less than 1."""
+    net = verifier.load(squashed(tmp_path / "n.onnx"))
+    base = output_property(-np.ones(2), np.ones(2), [[(np.array([1.0, -1.0, 0.0]), 0.0)]])
+    order = with_clauses(base, [[[([0, 1, -1], 0.0)], [([1, 0, -1], 0.0)]]] * 12)
+    level = with_clauses(base, [[[([0, 1, -1], 0.0)], [([0, -1, 0], -0.999999)]], [[([0, -1, 0], -1.5)]]])
+    graph = boundable(net)
+    assert not any(isinstance(n.op, Curve) for n in peeled(graph, order).nodes)
+    assert any(isinstance(n.op, Curve) for n in peeled(graph, level).nodes)
+    assert verifier.verify(net, level, timeout=20).verdict == "unsat"
+
+
+def chosen(path: Path) -> str:
+    """y = (table[place] + x_1, x_1): the place is the whole part of x_0; the table is (0, 0, 0, 5)."""
+    stored = {"table": np.array([0, 0, 0, 5], np.float32), "zero": np.array([0]), "one": np.array([1]),
+              "two": np.array([2])}  # fmt: skip
+    nodes = [
+        helper.make_node("Slice", ["x", "zero", "one"], ["which"]),
+        helper.make_node("Slice", ["x", "one", "two"], ["rest"]),
+        helper.make_node("Cast", ["which"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "place"], ["entry"]),
+        helper.make_node("Add", ["entry", "rest"], ["sum"]),
+        helper.make_node("Concat", ["sum", "rest"], ["y"], axis=0),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in "xy"]
+    initial = [numpy_helper.from_array(a, n) for n, a in stored.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initial)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("needed, verdict", [(4.5, "sat"), (6.5, "unsat")])
+def test_clauses_hold_in_cells(needed: float, verdict: str, tmp_path: Path) -> None:
+    path = chosen(tmp_path / "n.onnx")
+    base = output_property([0.0, -1.0], [3.5, 1.0], [[([-1.0, 0.0], 0.0)]])
+    some = [[[([-1.0, 0.0], -needed)], [([0.0, 1.0], -9.0 - k)]] for k in range(12)]
+    result = verifier.verify(path, with_clauses(base, some), timeout=30)
+    assert result.verdict == verdict
+    assert result.witness is None or result.witness.flat[0] >= 3
+
+
+def test_clauses_about_what_names_a_cell_are_refused(tmp_path: Path) -> None:
+    """Within a cell such an input is one number, elsewhere in it a literal may hold."""
+    either = [f"(or (and (>= (+ X_0 Y_1) 3.3) (>= Y_0 4)) (<= Y_1 -{k + 9}))" for k in range(12)]
+    (tmp_path / "p.vnnlib").write_text(version1(2, 2, np.array([0.0, 0.0]), np.array([3.5, 0.0]), either))
+    assert verifier.read(tmp_path / "p.vnnlib").clauses is not None
+    with pytest.raises(verifier.UserError, match="Gather"):
+        verifier.verify(chosen(tmp_path / "n.onnx"), tmp_path / "p.vnnlib", timeout=20)
+
+
+def test_clauses_stay_with_their_disjuncts_when_a_contradiction_goes() -> None:
+    def all_of(y: int, shift: int) -> str:
+        return " ".join(f"(or (>= Y_{y} {shift + k}) (>= Y_{1 - y} {shift + 90 + k}))" for k in range(12))
+
+    text = version1(1, 3, np.zeros(1), np.ones(1), [
+        f"(or (and (>= (+ Y_2 Y_1) 1) (<= (+ Y_2 Y_1) 0) {all_of(0, 0)}) (and (>= Y_2 5) {all_of(1, 20)}))"
+    ])  # fmt: skip
+    prop = parse(text.encode())
+    assert prop.n_disjuncts == 1 and prop.clauses is not None
+    for y, expected in (([40.0, 0, 5], False), ([0, 40.0, 5], True), ([130.0, 0, 5], True), ([0, 40.0, 4], False)):
+        assert satisfies(prop, 0, np.zeros(1), np.array(y)) == expected
+
+
+def test_no_box_of_many_is_forgotten(tmp_path: Path) -> None:
+    """More boxes than are bounded one by one, and a counterexample in the last one only."""
+    net = verifier.load(network(tmp_path / "n.onnx", [1, 6, 3], seed=3))
+    ends = [(k / 4, k / 4 + 0.1) for k in range(12)]
+    boxes = " ".join(f"(and (>= X_0 {a}) (<= X_0 {b}))" for a, b in ends)
+    y = net.run(np.array([[a] for a, _ in ends] + [[b] for _, b in ends]))[:, 0]
+    sign = 1 if y[11] > y[:11].max() else -1
+    best = (sign * y).reshape(2, 12).max(0)
+    assert best[11] > best[:11].max()
+    for level, verdict in ((float(best[11]) - 1e-4, "sat"), (float(best[11]) + 1.0, "unsat")):
+        either = [f"(or (>= (* {sign} Y_0) {level:.6f}) (<= Y_1 -{k + 90}) )" for k in range(12)]
+        text = f"{version1(1, 3, np.zeros(1), np.full(1, 3.0), either)}(assert (or {boxes}))"
+        (tmp_path / "p.vnnlib").write_text(text)
+        prop = verifier.read(tmp_path / "p.vnnlib")
+        assert len(prop.lower) == 12 > clauses.MOST_BOXES and prop.clauses is not None
+        r = clauses.reduced(boundable(net), prop, Budget())
+        assert verdict == "unsat" or (r.prop.n_disjuncts and 11 in r.origin)
+        assert verifier.verify(net, prop, timeout=30).verdict == verdict
+
+
+def test_each_cell_has_the_clauses_of_its_own_disjunct(tmp_path: Path) -> None:
+    """Of two disjuncts the second one can hold, in the last cell; its number there is another."""
+    parts = [" ".join(f"(or (>= Y_0 {level}) (>= Y_1 {k + 9}))" for k in range(12)) for level in (50, 4.5)]
+    places = [f"(and (>= X_0 {a}) (<= X_0 {b}) {part})" for (a, b), part in zip(((0, 1), (3, 3.5)), parts, strict=True)]
+    for order in (places, places[::-1]):
+        text = version1(2, 2, np.array([0.0, -1.0]), np.array([3.5, 1.0]), [f"(or {' '.join(order)})"])
+        (tmp_path / "p.vnnlib").write_text(text)
+        prop = verifier.read(tmp_path / "p.vnnlib")
+        assert prop.n_disjuncts == 2 and prop.clauses is not None
+        result = verifier.verify(chosen(tmp_path / "n.onnx"), tmp_path / "p.vnnlib", timeout=20)
+        assert result.verdict == "sat" and result.witness.flat[0] >= 3
+
+
+@pytest.mark.parametrize("op, at_the_edge", [("<=", True), ("<", False)])
+def test_an_edge_belongs_to_a_clause_that_is_not_strict(op: str, at_the_edge: bool) -> None:
+    text = version1(1, 2, np.zeros(1), np.ones(1), [f"(or ({op} Y_0 {k}) ({op} Y_1 -{k + 9}))" for k in range(12)])
+    prop = parse(text.encode())
+    assert prop.clauses is not None
+    assert satisfies(prop, 0, np.zeros(1), np.zeros(2)) == at_the_edge
+    assert satisfies(prop, 0, np.zeros(1), np.array([-5e-324, 0.0]))
+
+
+def test_what_touches_zero_from_above_is_not_refuted(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in "xy"]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:]),
+                              opset_imports=[helper.make_opsetid("", 13)], ir_version=8)  # fmt: skip
+    onnx.save(model, tmp_path / "n.onnx")
+    either = [f"(or (<= Y_0 0) (<= Y_1 -{k + 9}))" for k in range(12)]
+    (tmp_path / "p.vnnlib").write_text(version1(2, 2, -np.ones(2), np.ones(2), either))
+    net, prop = verifier.load(tmp_path / "n.onnx"), verifier.read(tmp_path / "p.vnnlib")
+    assert prop.clauses is not None and clauses.reduced(boundable(net), prop, Budget()).prop.n_disjuncts
+    assert verifier.verify(net, prop, timeout=20).verdict == "sat"
