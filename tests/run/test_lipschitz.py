@@ -341,7 +341,7 @@ def test_what_overflows_on_the_whole_space_is_infinite(norm: Any) -> None:
 @pytest.mark.parametrize("norm", [(inf, inf), (1, inf), (2, 2), (1, 1)])
 def test_a_point(activation: Any, norm: tuple[float, float]) -> None:
     """At one input nothing can be split; the constant is the norm of the Jacobian there."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     net = loaded(nn.Sequential(nn.Linear(2, 5), activation(), nn.Linear(5, 3)).double(), 2)
     x = np.array([0.3, -0.4])
     low, high = verifier.jacobian(net, verifier.Box(x, x))
