@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -36,6 +37,16 @@ class Now:
             raise OutOfTime
 
 
+@dataclass(frozen=True)
+class Whole(Budget):
+    """All the time there is, with such a clock."""
+
+    now: Now = field(default_factory=lambda: Now(0))
+
+    def check(self) -> None:
+        self.now()
+
+
 def question(now: Now) -> Query:
     """Something that has counterexamples, few of them."""
     graph = chain(np.random.default_rng(3), (3, 12, 12, 2))
@@ -49,10 +60,10 @@ def nobody(x: np.ndarray, group: np.ndarray) -> None:
     """Finds no counterexample."""
 
 
-WAYS: dict[str, Callable[[Query], InputSearch | NeuronSearch | Rivals]] = {
-    "inputs": lambda query: InputSearch(query, nobody),
-    "neurons": lambda query: NeuronSearch(query, Budget(), nobody),
-    "rivals": lambda query: Rivals(query, lambda: query, nobody),
+WAYS: dict[str, Callable[[Query, Now], InputSearch | NeuronSearch | Rivals]] = {
+    "inputs": lambda query, now: InputSearch(query, nobody),
+    "neurons": lambda query, now: NeuronSearch(query, Whole(now=now), nobody),
+    "rivals": lambda query, now: Rivals(query, lambda: query, nobody),
 }
 
 
@@ -60,7 +71,7 @@ WAYS: dict[str, Callable[[Query], InputSearch | NeuronSearch | Rivals]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_what_was_stopped_is_not_refuted(way: str, every: int) -> None:
     now = Now(0)
-    search = WAYS[way](question(now))
+    search = WAYS[way](question(now), now)
     now.every = every
     for _ in range(BEGUN):
         try:
