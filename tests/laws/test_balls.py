@@ -102,6 +102,26 @@ def test_clipping_loses_no_point(norm: int) -> None:
 
 
 @norms
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("eps", [1e308, 1e160, 1e154, 1e-150, 1e-200, 1e-310, 5e-324])
+def test_clipping_whatever_the_size(eps: float, norm: int) -> None:
+    """Squares of such numbers are none, or zero."""
+    ball = Ball(np.zeros(2), eps, norm)
+    lower = np.array([[-1.0, -1.0], [-1.0, 0.75], [0.8, 0.8], [0.9, -1.0], [3.0, -1.0]])
+    upper = np.array([[1.0, 1.0], [1.0, 0.75], [1.0, 1.0], [1.0, 1.0], [4.0, 1.0]])
+    with np.errstate(over="ignore"):
+        lower, upper = (np.clip(a * eps, -1.7e308, 1.7e308) for a in (lower, upper))
+    low, high, empty = clip(ball, lower, upper)
+    assert (low >= lower).all() and (high <= upper).all() and (low <= high).all()
+    for k, x in enumerate(np.array([[0.0, 1.0], [0.0, 0.75], [0.8, 0.8], [0.9, 0.0]]) * eps):
+        if distance(ball, x) <= Fraction(eps) ** norm:
+            assert not empty[k] and (low[k] <= x).all() and (x <= high[k]).all()
+    if 1e-300 < eps < 1e300:  # where numbers are as fine as anywhere
+        assert empty.tolist() == [False, False, True, False, True]
+        assert high[1, 0] < 0.7 * eps and high[3, 1] < 0.5 * eps
+
+
+@norms
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.kind}-{p.dtype}")
 def test_linear_functions(norm: int, place: Place) -> None:
     """The bound is below every sampled value, and close to the least one in exact arithmetic."""

@@ -110,6 +110,14 @@ def test_bad_numbers(digits: Any, most: float, tolerance: float | None) -> None:
         verifier.radii(FC, *digits, most, tolerance=tolerance)
 
 
+@pytest.mark.parametrize("norm", [inf, 2, 1])
+@pytest.mark.parametrize("most", [5e-324, 1e-200, 1e160, 1e300])
+def test_radii_of_any_size(digits: Any, most: float, norm: float) -> None:
+    (found,) = verifier.radii(FC, digits[0][:1], digits[1][:1], most, norm=norm, timeout=0.5)
+    assert found.proved == most if most < 1 else found.proved < found.attacked
+    assert "Error" not in found.reason
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_timeout_is_of_an_image_not_of_a_trial(jobs: int, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every trial gets a share of what is left, and all together no more than the image has."""

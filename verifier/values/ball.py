@@ -7,7 +7,10 @@ from fractions import Fraction
 import numpy as np
 
 from verifier.values.box import Ball
-from verifier.values.rounding import gamma, unit
+from verifier.values.rounding import gamma, tiny, unit
+
+FAR = 4.0
+"""Distance, where eps is between 1 and 2, that no point of a ball has."""
 
 
 def holds(ball: Ball, x: np.ndarray) -> bool:
@@ -24,8 +27,9 @@ def holds(ball: Ball, x: np.ndarray) -> bool:
 def into(ball: Ball, x: np.ndarray) -> np.ndarray:
     """Points `[P, n]` pulled towards the centre until they are in the ball, about."""
     away = x - ball.center
-    size = np.linalg.norm(away, ball.norm, axis=1)
-    return ball.center + away * np.minimum(1.0, ball.eps / np.maximum(size, 1e-300))[:, None]
+    with np.errstate(over="ignore"):
+        size = np.linalg.norm(away, ball.norm, axis=1)
+        return np.asarray(ball.center + away * np.minimum(1.0, ball.eps / np.maximum(size, 1e-300))[:, None])
 
 
 def rounded(ball: Ball, x: np.ndarray, dtype: str) -> np.ndarray:
@@ -48,18 +52,20 @@ def clip(ball: Ball, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, 
     """Boxes `[B, n]` shrunk to what the ball leaves of each entry, and which of them `[B]` the ball does not meet.
 
     Sound because: where the others are as near the centre as their intervals allow, `|x_i − c_i|` is at most what their
-    distances leave of eps; that is raised by what rounding may have changed.
+    distances leave of eps; that is raised by what rounding may have changed.  Distances count as `FAR` at most, which
+    is beyond eps; less is spent that way.
     """
-    away = np.maximum(np.maximum(lower - ball.center, ball.center - upper), 0.0)
-    spent = away if ball.norm == 1 else away * away
-    budget = float(ball.eps) if ball.norm == 1 else float(ball.eps) ** 2
-    total = spent.sum(1, keepdims=True)
-    slack = gamma(lower.shape[1] + 8, "float64") * (total + budget) * 2 + 1e-300
-    room = budget - (total - spent) + slack
-    empty = (budget - total + slack < 0).any(1)
-    reach = np.maximum(room, 0.0) if ball.norm == 1 else np.sqrt(np.maximum(room, 0.0))
-    reach = reach * (1 + 4 * unit("float64"))
-    grain = 4 * unit("float64") * (abs(ball.center) + reach)
-    low, high = np.maximum(lower, ball.center - reach - grain), np.minimum(upper, ball.center + reach + grain)
+    scale = 2.0 ** (int(np.frexp(float(ball.eps))[1]) - 1)  # of it all: squares of large and of small numbers are none
+    with np.errstate(over="ignore", under="ignore"):
+        away = np.maximum(np.maximum(lower - ball.center, ball.center - upper), 0.0) / scale
+        away, eps = np.minimum(away, FAR), float(ball.eps) / scale
+        spent, budget = (away, eps) if ball.norm == 1 else (away * away, eps * eps)
+        total = spent.sum(1, keepdims=True)
+        slack = gamma(lower.shape[1] + 8, "float64") * (total + budget) * 2 + 1e-300
+        room = np.maximum(budget - (total - spent) + slack, 0.0)
+        empty = (budget - total + slack < 0).any(1)
+        reach = (room if ball.norm == 1 else np.sqrt(room)) * (1 + 4 * unit("float64")) * scale
+        reach = reach + 4 * unit("float64") * (abs(ball.center) + reach) + tiny("float64")
+        low, high = np.maximum(lower, ball.center - reach), np.minimum(upper, ball.center + reach)
     empty |= (low > high).any(1)
     return np.where(empty[:, None], lower, low), np.where(empty[:, None], upper, high), empty

@@ -97,7 +97,7 @@ def radii(  # noqa: PLR0913
         UserError, Unwritten: as of `run.certify.certify`.
     """
     most, norm = given.number("most", most, above=0), given.norm("norm", norm)
-    near = most / 100 if tolerance is None else given.number("tolerance", tolerance, above=0)
+    near = most / 100 or most if tolerance is None else given.number("tolerance", tolerance, above=0)
     timeout, jobs = given.seconds("timeout", timeout), given.whole("jobs", jobs, least=1)
     db = None if db is None else given.path("db", db)
     given.call("watch", watch)
