@@ -363,3 +363,12 @@ def test_what_is_known_of_all_inputs_is_told_before_what_takes_long() -> None:
     assert np.isfinite(uppers).all() and uppers == sorted(uppers, reverse=True)
     assert told[0][1].lower == 0 and 0 < told[1][1].lower <= found.upper
     assert all((known.lowers <= known.uppers).all() for _, known in told)
+
+
+def test_a_derivative_that_only_the_kink_itself_has_is_none() -> None:
+    """`x − relu(x) + relu(−x)` is zero, though at 0, where both rectifiers are shut, the chain rule says 1."""
+    hidden = Dense(np.array([[1.0], [-1.0], [1.0]]), np.array([0.0, 0.0, 10.0]))
+    net = of([hidden, Relu(), Dense(np.array([[-1.0, 1.0, 1.0]]), np.array([-10.0]))], 1)
+    for norm in (1, 2, inf):
+        found = verifier.lipschitz(net, verifier.Box([-1.0], [1.0]), norm, timeout=5)
+        assert 0 <= found.lower < 1e-9 and (found.lowers < 1e-9).all()
