@@ -195,13 +195,6 @@ def test_folder_that_may_not_be_written_to(
     refused(MODEL, UNSAT, "locked", "may not be written", options=(option, str(locked / "out")))
 
 
-def test_disk_that_is_full(refused: Any, tmp_path: Path) -> None:
-    """Found only at the end: there is no verdict on standard output either."""
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    refused(MODEL, UNSAT, "/dev/full", "cannot be written", options=("--quiet", "--results", "/dev/full"))
-
-
 def test_one_file_for_both(refused: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "out")
     refused(MODEL, UNSAT, "two files", options=("--results", path, "--json", path))

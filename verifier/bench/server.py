@@ -27,7 +27,7 @@ from typing import IO, Any
 READY = (
     "hashlib", "numpy", "numpy.ma", "numpy.random", "onnx", "onnx.numpy_helper", "onnxruntime",
     "verifier.bench.answer", "verifier.bench.single", "verifier.graph.from_onnx", "verifier.run.cells",
-    "verifier.run.joint", "verifier.run.peel", "verifier.run.verify",
+    "verifier.run.joint", "verifier.run.peel", "verifier.run.verify", "verifier.run.violated",
 )  # fmt: skip
 """What is imported before the first fork; an instance that needs more imports it itself."""
 LOOK = 0.1
