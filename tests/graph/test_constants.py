@@ -65,6 +65,18 @@ def test_the_shape_of_a_transposed_convolution(how: dict[str, Any], out: Any, tm
     np.testing.assert_allclose(ours, model.run(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize("kernel", [1, 2, 4])
+def test_a_transposed_convolution_smaller_than_its_stride(auto: str, kernel: int, tmp_path: Path) -> None:
+    """Where the natural size is less than input times stride."""
+    W = np.random.default_rng(0).normal(size=(1, 2, kernel, 1)).astype(np.float32)
+    node = helper.make_node("ConvTranspose", ["x", "W"], ["y"], strides=[3, 2], auto_pad=auto)
+    model = from_onnx.load(save(tmp_path, [node], [1, 1, 3, 3], ["y"], {"W": W}))
+    x = np.random.default_rng(1).normal(size=(4, 9))
+    ours = np.asarray(model.graph.evaluate(x.reshape(4, 1, 1, 3, 3))[0]).reshape(4, -1)
+    np.testing.assert_allclose(ours, model.run(x), rtol=1e-4, atol=1e-5)
+
+
 def mapped() -> Any:
     value = helper.make_map_type_proto(7, helper.make_tensor_type_proto(1, None))
     return helper.make_value_info("z", helper.make_sequence_type_proto(value))

@@ -14,6 +14,7 @@ import verifier
 from verifier.graph.graph import Builder, Elementwise, Graph, Input
 from verifier.graph.ops.affine import Add
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Reshape
 from verifier.graph.ops.norm import Norm
@@ -230,5 +231,6 @@ def test_every_operator_is_swept() -> None:
 
     assert {op.kind for op in ELEMENTWISE if hasattr(op, "kind")} == {*KINDS, *STEPS}
     several = {Product, Dot, Difference, Share, Gate, Norm}
+    several |= {Fit}  # searched by itself: tests/laws/test_types.py
     assert {type(op) for op in ELEMENTWISE} | several == set(FAMILIES)
     assert any(isinstance(op, Curve) for op in ELEMENTWISE)

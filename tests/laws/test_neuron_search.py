@@ -185,7 +185,7 @@ def test_what_is_refuted_is_empty(family: str) -> None:
     """Without anyone who finds witnesses, a property that can be satisfied is not refuted."""
     said = Counter[str]()
     for q, margin in cases_of(family, 20, -1):
-        said[right(q, margin, searched(asked(q)[0], blind, Few(15)))] += 1
+        said[right(q, margin, searched(asked(q)[0], blind, Few(400)))] += 1  # the clock is looked at often
     assert said["unknown"] >= 5, "the searches were cut off"
 
 

@@ -63,8 +63,8 @@ def _pads(
     for i, (n, k, t, d, e) in enumerate(zip(spatial, kernel, stride, dilation, extra, strict=True)):
         out = n * t if shape is None else shape[len(shape) - r + i]
         total = t * (n - 1) + e + d * (k - 1) + 1 - out
-        if total < 0:  # more than there is: zeros behind it
-            cuts.append((0, total))
+        if total < 0:  # asked for more than there is: zeros behind it; `SAME` is content with what there is
+            cuts.append((0, 0 if shape is None else total))
             continue
         small = total // 2
         cuts.append((small, total - small) if auto == "SAME_UPPER" else (total - small, small))
