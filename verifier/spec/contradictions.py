@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from verifier.spec.property import Array, Property
 
 Ints = NDArray[np.int64]
 Row = dict[int, Fraction]
+Key = tuple[tuple[int, Fraction], ...]
 
 MOST_ENTRIES = 4_000_000
 """Coefficients of all disjuncts together up to which they are looked at."""
@@ -70,6 +72,17 @@ class _Inequality:
     right: Fraction
     strict: bool
 
+    @cached_property
+    def normal(self) -> tuple[Key, Key, tuple[Fraction, int]]:
+        """Its left-hand side with a first coefficient of size 1, that with all signs turned, and its right-hand side.
+
+        Of two with one number the strict one is the tighter, and the smaller here.
+        """
+        items = sorted(self.row.items())
+        scale = abs(items[0][1])
+        key, opposite = (tuple((v, sign * c / scale) for v, c in items) for sign in (1, -1))
+        return key, opposite, (self.right / scale, -int(self.strict))
+
 
 def without_contradictions(prop: Property, terms: Terms, stated: Stated) -> Property:
     """The property without the disjuncts that are found to contradict themselves.
@@ -78,8 +91,12 @@ def without_contradictions(prop: Property, terms: Terms, stated: Stated) -> Prop
     in which all variables cancel exactly, and which is false; an input and outputs that satisfy them would satisfy it.
     """
     gone, left = [], MOST_PROGRAMS
+    known: dict[int, _Inequality] = {}
     for j, ids in _suspects(prop, terms):
-        rows = [_Inequality(stated.row(i), stated.right(i), bool(prop.strict[i])) for i in ids.tolist()]
+        for i in ids.tolist():
+            if i not in known:
+                known[i] = _Inequality(stated.row(i), stated.right(i), bool(prop.strict[i]))
+        rows = [known[i] for i in ids.tolist()]
         if _opposite(rows):
             gone.append(j)
         elif left and (len(rows) > 2 or any(v % 2 for r in rows for v in r.row)):  # two cancel only if opposite
@@ -130,8 +147,8 @@ def _suspects(prop: Property, terms: Terms) -> list[tuple[int, Ints]]:
     live = alive[entry]
     system = _System(prop, owner[kept], literal[kept], number[entry[live]], code[live], value[live], key[live])
     bad = system.unsatisfied()
-    groups = np.flatnonzero(np.isin(owner[kept], bad))
-    return [(int(j), literal[kept][groups[owner[kept][groups] == j]]) for j in bad]
+    begin, end = (np.searchsorted(owner[kept], bad, side).tolist() for side in ("left", "right"))  # owners ascend
+    return [(int(j), literal[kept[a:b]]) for j, a, b in zip(bad, begin, end, strict=True)]
 
 
 class _System:
@@ -180,19 +197,14 @@ class _System:
 
 def _opposite(rows: list[_Inequality]) -> bool:
     """Whether two inequalities with opposite left-hand sides (up to a positive factor) leave nothing between them."""
-    least: dict[tuple[tuple[int, Fraction], ...], tuple[Fraction, int]] = {}
+    least: dict[Key, tuple[Fraction, int]] = {}
     for r in rows:
-        items = sorted(r.row.items())
-        scale = abs(items[0][1])
-        right = r.right / scale, -int(r.strict)  # of two with one number, the strict one is the tighter
-        for sign in (1, -1):
-            key = tuple((v, sign * c / scale) for v, c in items)
-            if sign > 0:
-                least[key] = min(least.get(key, right), right)
-            elif key in least:
-                total = least[key][0] + right[0]
-                if total < 0 or (total == 0 and (r.strict or least[key][1] < 0)):
-                    return True
+        key, opposite, right = r.normal
+        least[key] = min(least.get(key, right), right)
+        if opposite in least:
+            total = least[opposite][0] + right[0]
+            if total < 0 or (total == 0 and (r.strict or least[opposite][1] < 0)):
+                return True
     return False
 
 
