@@ -164,7 +164,7 @@ def test_what_has_no_tightness_is_refused():
         verifier.tightness(nn.Sequential(nn.Linear(3, 3), nn.Softmax(1)), torch.rand(1, 3))
     with pytest.raises(UserError, match="kind"):
         verifier.tightness(nn.Linear(3, 3), torch.rand(1, 3), kind="global")
-    with pytest.raises(UserError, match="numbers for inputs"):
+    with pytest.raises(UserError, match="numbers a point"):
         verifier.tightness(verifier.load(nn.Linear(3, 3), torch.rand(1, 3)), torch.rand(4))
     with pytest.raises(UserError, match="negative"):
         verifier.tightness(nn.Linear(3, 3), torch.rand(1, 3), -0.1)
