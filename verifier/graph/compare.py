@@ -147,6 +147,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
 
     Raises:
         UnsoundBound: if they differ by more.
+        ModelError: outputs are no numbers, or ours are none at any random input.
     """
     graph, name = graph or model.graph, getattr(model, "path", "the module")
     work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
@@ -156,6 +157,11 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
     ours = _ours(model, graph, x, asked)
     if drawn and not np.isfinite(ours.values[: len(expected) - asked]).all():
         x, expected, ours = _telling(model, graph, x, expected, asked)
+        if not np.isfinite(ours.values[: len(expected) - asked]).all(1).any():  # no bound would be finite either
+            raise ModelError(
+                f"{name}: its outputs are numbers, but in real arithmetic some on the way leave the range of doubles at"
+                " every input tried (a LogSoftmax of logits of hundreds?); nothing can be proved of it: scale weights"
+            )
     if ours.values.shape != expected.shape:
         raise UnsoundBound(f"{name}: {ours.values.shape[1]} outputs, where the original has {expected.shape[1]}")
     off = ours.off(expected)
