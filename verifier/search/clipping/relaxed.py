@@ -11,6 +11,7 @@ import numpy as np
 from verifier.values.rounding import gamma, tiny
 
 
+@np.errstate(all="ignore")  # what is not finite clips nothing
 def clip(
     lower: np.ndarray, upper: np.ndarray, A: np.ndarray, b: np.ndarray, use: np.ndarray | None = None, sweeps: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -38,9 +39,8 @@ def clip(
             slack = g * (np.maximum(abs(low), abs(high)).sum(1) + abs(b[:, s])) + n * tiny("float64")
             room = (slack - total)[:, None] + least  # A_i x_i <= room, before its own rounding
             room = room + u * (abs(slack - total)[:, None] + abs(least))
-            with np.errstate(all="ignore"):
-                x = room / a
-                x = x + np.sign(a) * (u * abs(x) + tiny("float64"))
+            x = room / a
+            x = x + np.sign(a) * (u * abs(x) + tiny("float64"))
             fine = np.isfinite(x) & (abs(a) > tiny("float64"))
             if use is not None:
                 fine &= use[:, s, None]
