@@ -1,0 +1,406 @@
+"""ONNX's own tests of operators, asked as questions: what is read, what it is worth, and what is refused in which line.
+
+    python -m benchmarks.node_tests [--only OP,OP] [--jobs 2] [--list] [--refused]
+
+The `onnx` package brings a model, inputs and outputs for every form of every operator, some small models and some that
+torch has written.  Here the first input of floating-point numbers is free and all others are constants; what we compute
+is compared with the stored outputs, and bounds on boxes around the point with what onnxruntime (or onnx's reference
+evaluator) computes in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import re
+import sys
+import traceback
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import verifier
+from verifier.run import joint
+from verifier.values.errors import UnsoundBound, UserError
+
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
+CLASSES = (
+    "right",
+    "refused clearly",
+    "no runtime",
+    "refused unclearly",
+    "mismatch",
+    "crash",
+    "wrong",
+    "no float input",
+)
+"""What can become of a test; of `no runtime` onnxruntime itself cannot run the model."""
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+RADII = (0.0, 1e-3, 0.1, 1.0)
+POINTS, ROWS = 16, 48
+"""Samples in a box, and outputs that are bounded."""
+LARGEST = 300_000
+"""Entries of input or output beyond which a test is not asked."""
+SECONDS = 60.0
+"""How long one test may take."""
+ACCURACY = {"float64": (1e-6, 1e-7), "float32": (1e-3, 1e-4), "float16": (2e-2, 2e-3), "bfloat16": (1e-1, 2e-2)}
+"""Relative and absolute (per largest value) differences that are rounding."""
+NAMED = re.compile(r"(node|input|output|tensor|operator|domain) '|operator \w+|onnxruntime (cannot|fails)")
+
+WHICH = re.compile(r"node '[^']*' \((\w+)\)")
+NAME = re.compile(r"^ONNX model in memory: |^ONNX model '[^']*': |(?<=node )'[^']*' (?=\()")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A test as a question.
+
+    Attributes:
+        name, kind, op: of the test: its folder, and the operator of its graph.
+        model: one input, all others constant; None where no input is a tensor of floating-point numbers.
+        x: the free input; y: the stored outputs, by name, where they are tensors.
+    """
+
+    name: str
+    kind: str
+    op: str
+    model: Any
+    x: np.ndarray
+    y: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a test: its class, and a line about it."""
+
+    case: str
+    kind: str
+    op: str
+    what: str
+    line: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def cases(kinds: Sequence[str] = KINDS) -> Iterator[Case]:
+    """Every test there is, in the order of their names."""
+    from onnx.backend.test import loader
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found = [t for kind in kinds for t in loader.load_model_tests(kind=kind)]
+    for test in sorted(found, key=lambda t: (t.kind, t.name)):
+        model, data = (test.model, test.data_sets) if test.model is not None else _stored(Path(test.model_dir))
+        if data:
+            yield _case((test.name, test.kind), model, *([_array(a) for a in side] for side in data[0]))
+
+
+def _array(a: Any) -> Any:
+    """Data as numpy has them; types that it lacks come as TensorProto."""
+    return numpy_helper.to_array(a) if isinstance(a, onnx.TensorProto) else a
+
+
+def _stored(folder: Path) -> tuple[Any, list[tuple[list[Any], list[Any]]]]:
+    """Model and first data set of a test that is kept in files."""
+    model = onnx.load(folder / "model.onnx")
+    data: list[tuple[list[Any], list[Any]]] = []
+    for where in sorted(folder.glob("test_data_set_*"))[:1]:
+        sides = []
+        for what, declared in (("input", model.graph.input), ("output", model.graph.output)):
+            count = len(list(where.glob(f"{what}_*.pb")))
+            sides.append([_tensor(where / f"{what}_{i}.pb", v) for i, v in zip(range(count), declared, strict=False)])
+        data.append((sides[0], sides[1]))
+    return model, data
+
+
+def _tensor(path: Path, declared: Any) -> Any:
+    data = path.read_bytes()
+    if declared.type.WhichOneof("value") == "sequence_type":
+        return numpy_helper.to_list(onnx.SequenceProto.FromString(data))
+    return numpy_helper.to_array(onnx.TensorProto.FromString(data))
+
+
+def _case(name: tuple[str, str], given: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Case:
+    """The test with its first floating-point input free."""
+    model = type(given).FromString(given.SerializeToString())
+    graph = model.graph
+    declared = list(graph.input)
+    operators = list(dict.fromkeys(node.op_type for node in graph.node))
+    op = operators[0] if len(operators) == 1 else "several" if operators else "none"
+    free = next((i for i, (v, a) in enumerate(zip(declared, inputs, strict=False)) if _free(v, a)), None)
+    y = {v.name: a for v, a in zip(graph.output, outputs, strict=False) if _is_tensor(a)}
+    if free is None:
+        return Case(*name, op, None, np.zeros(0), y)
+    kept = declared[free]
+    values = [(v, a) for i, (v, a) in enumerate(zip(declared, inputs, strict=False)) if i != free]
+    names = {v.name for v, _ in values} | {kept.name}
+    left = [t for t in graph.initializer if t.name not in names]
+    del graph.input[:], graph.initializer[:]
+    graph.input.extend([_closed(kept, np.asarray(inputs[free]))])
+    graph.initializer.extend(left)
+    first: list[Any] = []
+    for v, a in values:
+        first += _constants(graph, v, a)
+    nodes = [*first, *(type(n).FromString(n.SerializeToString()) for n in graph.node)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return Case(*name, op, model, np.asarray(inputs[free]), y)
+
+
+def _is_tensor(a: Any) -> bool:
+    return isinstance(a, np.ndarray) and a.dtype.kind not in "OSUc"
+
+
+def _free(v: Any, a: Any) -> bool:
+    """Whether an input can be bounded."""
+    return v.type.tensor_type.elem_type in FLOATS and isinstance(a, np.ndarray)
+
+
+def _closed(v: Any, a: np.ndarray) -> Any:
+    """A declaration with the shape of the test's data."""
+    return helper.make_tensor_value_info(v.name, v.type.tensor_type.elem_type, a.shape)
+
+
+def _constants(graph: Any, v: Any, a: Any) -> list[Any]:
+    """Put a constant in the place of an input: an initializer, or nodes that make a sequence or an optional value."""
+    kind = v.type.WhichOneof("value")
+    if kind == "tensor_type":
+        tensor = numpy_helper.from_array(np.asarray(a), v.name)
+        tensor.data_type = v.type.tensor_type.elem_type
+        graph.initializer.append(tensor)
+        return []
+    if kind == "optional_type":
+        if a is None:
+            return [helper.make_node("Optional", [], [v.name], type=v.type.optional_type.elem_type)]
+        inner = onnx.ValueInfoProto(name=f"{v.name}_element", type=v.type.optional_type.elem_type)
+        return [*_constants(graph, inner, a), helper.make_node("Optional", [inner.name], [v.name])]
+    parts = [numpy_helper.from_array(np.asarray(e), f"{v.name}_{i}") for i, e in enumerate(a)]
+    graph.initializer.extend(parts)
+    if not parts:
+        return [helper.make_node("SequenceEmpty", [], [v.name])]
+    return [helper.make_node("SequenceConstruct", [p.name for p in parts], [v.name])]
+
+
+@np.errstate(all="ignore")
+def ask(case: Case) -> Outcome:
+    """What becomes of one test."""
+
+    def outcome(what: str, line: str = "", *notes: str) -> Outcome:
+        return Outcome(case.name, case.kind, case.op, what, line, notes)
+
+    if case.model is None:
+        return outcome("no float input")
+    try:
+        return outcome(*_questioned(case))
+    except UnsoundBound as e:
+        return outcome("mismatch", str(e))
+    except UserError as e:
+        line = str(e)
+        if "onnxruntime cannot run" in line or "onnxruntime fails on" in line:
+            return outcome("no runtime", line)
+        return outcome("refused clearly" if _clear(e) else "refused unclearly", line)
+    except Exception:
+        return outcome("crash", traceback.format_exc().strip().replace("\n", " | ")[-600:])
+
+
+def _clear(e: UserError) -> bool:
+    """Whether a refusal is one line that names a thing, in words of ours: no error of Python or numpy shows through."""
+    line = str(e)
+    if "report it" in line or "\n" in line or not NAMED.search(line):
+        return False
+    cause = e.__cause__ or e.__context__
+    if cause is None or isinstance(cause, UserError):
+        return True
+    if type(cause) is not ValueError:
+        return "onnxruntime" in line or not isinstance(cause, (TypeError, KeyError, IndexError, AttributeError))
+    last = traceback.extract_tb(cause.__traceback__)[-1].filename
+    return "/verifier/" in last or "onnxruntime" in last
+
+
+def _questioned(case: Case) -> tuple[str, ...]:
+    """Class and line of a test that is read, or what it raises."""
+    net: Any = verifier.load(case.model)
+    if case.x.size > LARGEST or sum(a.size for a in case.y.values()) > LARGEST:
+        return ("refused clearly", "input '' : too large for this script")
+    whole = joint.flat(net)
+    x = np.asarray(case.x, np.float64).reshape(-1)
+    usual = np.isfinite(x)
+    x = np.where(usual, x, 1.0)
+    if not sum(net.graph.nodes[i].size for i in net.graph.outputs):
+        return ("refused clearly", "its outputs have no entries")
+    if wrong := _values(case, net, x, bool(usual.all())):
+        ends = np.cumsum([prod(s) for s in net.output_shapes])[:-1]
+        there = dict(zip(net.output_names, np.split(net.run(x[None])[0], ends), strict=True))
+        return ("wrong" if _values(replace(case, y=there), net, x, True) else "runtime differs", wrong)
+    unbounded = True
+    for radius in RADII:
+        wrong, known = _bounded(whole, case, net, x, radius)
+        if wrong:
+            return ("wrong", wrong)
+        unbounded &= not known
+    return ("right", "", "bounds are infinite") if unbounded else ("right",)
+
+
+def _accuracy(net: Any, case: Case) -> tuple[float, float]:
+    kinds = [net.input_dtype, *(a.dtype.name for a in case.y.values())]
+    return max((ACCURACY[k] for k in kinds if k in ACCURACY), default=ACCURACY["float32"])
+
+
+def _values(case: Case, net: Any, x: np.ndarray, usual: bool) -> str:
+    """What is wrong with the values at the test's own point, or nothing."""
+    shape = net.graph.nodes[net.graph.inputs[0]].shape
+    ours = [np.asarray(a, np.float64)[0] for a in net.graph.evaluate(x.reshape(1, *shape))]
+    rtol, atol = _accuracy(net, case)
+    for name, a in zip(net.output_names, ours, strict=True):
+        if name not in case.y or not usual:
+            continue
+        y = np.asarray(case.y[name], np.float64)
+        if y.size != a.size:
+            return f"output '{name}' has shape {list(a.shape)}, stored is {list(y.shape)}"
+        y, a = y.reshape(-1), a.reshape(-1)
+        told = np.isfinite(y)
+        scale = np.abs(y[told]).max(initial=0.0)
+        off = np.abs(y - a)[told] > rtol * np.abs(y[told]) + atol * max(scale, 1.0)
+        if off.any() or np.isnan(a[told]).any():
+            return f"output '{name}' is {a[told][off][:3]}, stored is {y[told][off][:3]}"
+    return ""
+
+
+def _bounded(whole: Any, case: Case, net: Any, x: np.ndarray, radius: float) -> tuple[str, bool]:
+    """What is wrong with bounds on a box, or nothing, and whether they are finite somewhere."""
+    rng = np.random.default_rng(len(x))
+    low, high = x - radius * (1 + 0.1 * np.abs(x)), x + radius * (1 + 0.1 * np.abs(x))
+    count = 1 if not radius else POINTS if x.size < 5_000 else 2
+    some = rng.random((count, x.size))
+    some[: count // 3] = np.rint(some[: count // 3])
+    points = (low + some * (high - low)).astype(net.input_dtype).astype(np.float64)
+    low, high = np.minimum(low, points.min(0)), np.maximum(high, points.max(0))
+    found = whole.run(points)
+    m = found.shape[1]
+    rows = np.unique(rng.integers(0, m, ROWS)) if m > ROWS else np.arange(m)
+    wanted = np.zeros((len(rows), m))
+    wanted[np.arange(len(rows)), rows] = 1.0
+    lower, upper = verifier.bound(whole, verifier.Box(low, high), rows=wanted)
+    rtol, atol = _accuracy(net, case)
+    y = found[:, rows]
+    slack = rtol * np.abs(y) + atol * max(1.0, np.abs(y[np.isfinite(y)]).max(initial=0.0))
+    out = np.isfinite(y) & ((y < lower - slack) | (y > upper + slack))
+    if out.any() or np.isnan(lower).any() or np.isnan(upper).any():
+        p, k = np.argwhere(out)[0] if out.any() else (0, 0)
+        return f"radius {radius}: {y[p, k]} outside [{lower[k]}, {upper[k]}]", True
+    return "", bool(np.isfinite(lower).any() and np.isfinite(upper).any())
+
+
+def run(asked: Sequence[Case], jobs: int) -> list[Outcome]:
+    """Every outcome, in the order of the tests; one that ends its process, or never ends, is a crash."""
+    found: dict[int, Outcome] = {}
+    todo = [list(range(k, len(asked), jobs)) for k in range(jobs)]
+    running: dict[Any, tuple[Any, list[int]]] = {}
+
+    def begin(rest: list[int]) -> None:
+        here, there = multiprocessing.Pipe()
+        process = multiprocessing.get_context("fork").Process(target=_work, args=([asked[i] for i in rest], there))
+        process.start()
+        there.close()
+        running[here] = (process, rest)
+
+    for rest in todo:
+        if rest:
+            begin(rest)
+    while running:
+        ready = wait(list(running), SECONDS) or list(running)
+        for here in ready:
+            process, rest = running[here]
+            try:
+                found[rest[0]] = here.recv() if here.poll() else _died(asked[rest[0]], "it takes too long")
+            except EOFError:
+                found[rest[0]] = _died(asked[rest[0]], "its process ended")
+            died = found[rest[0]].line in ("it takes too long", "its process ended")
+            running[here] = (process, rest[1:])
+            if died or not rest[1:]:
+                process.kill()
+                process.join()
+                here.close()
+                del running[here]
+                if rest[1:]:
+                    begin(rest[1:])
+    return [found[i] for i in range(len(asked))]
+
+
+def _died(case: Case, how: str) -> Outcome:
+    return Outcome(case.name, case.kind, case.op, "crash", how)
+
+
+def _work(some: Sequence[Case], to: Connection) -> None:
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    for case in some:
+        to.send(ask(case))
+
+
+def shown(found: Sequence[Outcome]) -> Iterator[str]:
+    """The table by operator, and totals."""
+    by_operator: dict[str, Counter[str]] = defaultdict(Counter)
+    for o in found:
+        by_operator[o.op][o.what] += 1
+    yield f"{'operator':32s}" + "".join(f"{c:>19s}" for c in CLASSES)
+    for op in sorted(by_operator, key=str.lower):
+        yield f"{op:32s}" + "".join(f"{by_operator[op][c] or '':>19}" for c in CLASSES)
+    total = Counter(o.what for o in found)
+    yield f"{'all':32s}" + "".join(f"{total[c]:>19}" for c in CLASSES)
+    vague = sum(bool(o.notes) for o in found)
+    node = [o for o in found if o.kind == "node" and o.what != "no float input"]
+    yield f"node tests alone: {sum(o.what == 'right' for o in node)} right of {len(node)} that can be bounded"
+    yield f"{len(found)} tests, {len(found) - total['no float input']} with an input that can be bounded; of those that"
+    yield f"are right, {vague} have no finite bound on any box"
+
+
+def refusals(found: Sequence[Outcome]) -> Iterator[str]:
+    """What was not right, by operator, the most frequent first: each line once, with how often and an example."""
+    grouped: dict[str, list[Outcome]] = defaultdict(list)
+    for o in found:
+        if o.what not in ("right", "no float input"):
+            grouped[next(iter(WHICH.findall(o.line)), o.op)].append(o)
+    for op, each in sorted(grouped.items(), key=lambda item: (-len(item[1]), item[0])):
+        yield f"{op} ({len(each)})"
+        lines: dict[str, list[Outcome]] = defaultdict(list)
+        for o in each:
+            lines[f"{o.what}: {NAME.sub('', o.line)}"].append(o)
+        for line, some in sorted(lines.items(), key=lambda item: -len(item[1])):
+            yield f"    {len(some):3d} {line[:330]}  [{some[0].case}]"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run and print; 1 if anything is wrong, a mismatch, a crash or refused unclearly."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", help="operators, or parts of tests' names, separated by commas")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="one line a test")
+    parser.add_argument("--refused", action="store_true", help="only what was not right")
+    options = parser.parse_args(arguments)
+    asked = list(cases())
+    if options.only:
+        wanted = options.only.split(",")
+        asked = [c for c in asked if c.op in wanted or any(len(w) > 4 and w.startswith("test_") and w in c.name
+                                                           for w in wanted)]  # fmt: skip
+    found = run(asked, options.jobs)
+    if options.list:
+        for o in found:
+            print(f"{o.case:60s} {o.what:18s} {o.line[:300]} {' '.join(o.notes)}")
+    if not options.refused:
+        print("\n".join(shown(found)))
+    print("\n".join(refusals(found)))
+    return int(any(o.what in ("refused unclearly", "mismatch", "crash", "wrong") for o in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
