@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from . import onnx_attention as attention
 from . import onnx_composed as composed
 from . import onnx_entries as entries
 from . import onnx_layers as layers
@@ -228,6 +229,7 @@ def _clip(draw: Draw) -> Case:
 
 
 CASES: dict[str, Callable[[Draw], Case]] = {
+    **attention.CASES,
     **entries.CASES,
     **layers.CASES,
     **composed.CASES,

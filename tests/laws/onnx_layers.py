@@ -136,7 +136,9 @@ def layer_norm(op: str) -> Make:
         inputs = ["x", m.tensor(numbers(draw, shape[axis:]))]
         if op == "LayerNormalization" and draw(st.booleans()):
             inputs.append(m.tensor(numbers(draw, shape[axis:])))
-        m.node(op, *inputs, axis=axis, epsilon=draw(st.sampled_from([None, 0.1])))
+        most = {"LayerNormalization": 3, "SimplifiedLayerNormalization": 2}.get(op, 1)
+        names = m.node(op, *inputs, outputs=most, axis=axis, epsilon=draw(st.sampled_from([None, 0.1])))
+        m.outputs = draw(st.sampled_from([names[:1], names, names[1:] or names]))
         return m
 
     return case

@@ -221,7 +221,6 @@ WAITING = {
     "nodes out of order",
     "a constant cast like an activation",
     "only operators of other domains",
-    "attention as torch writes it from operator set 23 on",
     "float32 input, float64 weights",
     "classes counted by OneHot",
     "a scikit-learn regressor with a scaler",

@@ -91,8 +91,7 @@ def neg(call: Call) -> int:
 
 def batch_normalization(call: Call) -> int:
     """BatchNormalization in inference mode: a scale and shift a channel."""
-    call.only_first_output()
-    if call.get("training_mode", 0) or not call.get("spatial", 1):
+    if call.get("training_mode", 0) or any(call.used[1:]) or not call.get("spatial", 1):
         raise ValueError("BatchNormalization in training mode or with spatial=0")
     x = call.activation(0)
     gain, shift, mean, var = (call.parameter(i) for i in range(1, 5))

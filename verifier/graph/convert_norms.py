@@ -7,11 +7,12 @@ from math import prod
 
 import numpy as np
 
-from verifier.graph.convert import Call
+from verifier.graph.convert import Call, Value
 from verifier.graph.convert_affine import average, scale, total
 from verifier.graph.convert_curves import magnitude
 from verifier.graph.convert_products import one_power, product
 from verifier.graph.convert_reduce import along
+from verifier.graph.graph import Shape
 from verifier.graph.masks import groups, kept
 from verifier.graph.ops.affine import Dense, Scale, Sum
 from verifier.graph.ops.curves import Curve
@@ -42,10 +43,15 @@ def softmax(call: Call) -> int:
 def share(call: Call, x: int) -> int:
     """Softmax over the last axis; of what is not minus infinity, where a constant makes some of it so."""
     y, keep = _unmasked(call, x)
-    if keep is None:
-        return call.add(Share(), x)
-    parts, where = groups(keep)
-    shares = [call.add(Share(), call.take(y, part)) for part in parts]
+    return call.add(Share(), x) if keep is None else masked_share(call, y, keep)
+
+
+def masked_share(call: Call, x: int, keep: np.ndarray, nothing: bool = False) -> int:
+    """Softmax over what is kept of the last axis, zero elsewhere; `nothing`: a row may keep nothing, too."""
+    parts, where = groups(keep, nothing)
+    if not parts:
+        return scale(call, x, np.array(0.0), None)
+    shares = [call.add(Share(), call.take(x, part)) for part in parts]
     joined = [call.reshape(s, (prod(call.shape(s)),)) for s in shares]
     return call.take(call.add(Concat(0), *joined) if len(joined) > 1 else joined[0], where)
 
@@ -86,10 +92,16 @@ def centred(call: Call, x: int) -> int:
 
 def normalised(call: Call, x: int, epsilon: float, centre: bool = True) -> int:
     """`(x − mean) / √(variance + epsilon)` over the last axis, or (not centred) `x / √(mean of squares + epsilon)`."""
+    return _normalised(call, x, epsilon, centre)[0]
+
+
+def _normalised(call: Call, x: int, epsilon: float, centre: bool = True) -> tuple[int, int]:
+    """The same, and what was multiplied by, `[..., 1]`."""
     c = centred(call, x) if centre else x
     squares = call.add(Sum((len(call.shape(x)) - 1,), True), call.add(Curve("square"), c))
     variance = scale(call, average(call, squares, call.shape(x)[-1]), None, np.array(epsilon))
-    return product(call, c, call.add(Curve("power", (-0.5,)), variance))
+    inverse = call.add(Curve("power", (-0.5,)), variance)
+    return product(call, c, inverse), inverse
 
 
 def gained(call: Call, y: int, gain: int, shift: int | None = None) -> int:
@@ -109,28 +121,39 @@ def added(call: Call, y: int, i: int) -> int:
     return total(call, [(1, y), (1, call.activation(i))])
 
 
-def layer_normalization(call: Call) -> int:
-    """LayerNormalization; RMSNormalization and SimplifiedLayerNormalization don't centre."""
-    call.only_first_output()
-    x = call.activation(0)
+def layer_normalization(call: Call) -> list[Value]:
+    """LayerNormalization with its mean and inverse deviation; RMSNormalization and its like don't centre."""
+    x, centre = call.activation(0), call.op == "LayerNormalization"
     shape = call.shape(x)
     axis = call.axis(call.get("axis", -1), len(shape))
     flat = call.reshape(x, (*shape[:axis], prod(shape[axis:])))
-    y = call.reshape(normalised(call, flat, call.real("epsilon", 1e-5), call.op == "LayerNormalization"), shape)
-    return gained(call, y, 1, 2 if call.op == "LayerNormalization" else None)
+    y, inverse = _normalised(call, flat, call.real("epsilon", 1e-5), centre)
+    y = gained(call, call.reshape(y, shape), 1, 2 if centre else None)
+    small = (*shape[:axis], *(1 for _ in shape[axis:]))
+    return [y, *_statistics(call, flat, inverse, small, centre)]
 
 
-def skip_layer_normalization(call: Call) -> int:
-    """SkipLayerNormalization and its simplified form: of a sum of two inputs and a bias."""
+def _statistics(call: Call, x: int, inverse: int, shape: Shape, centre: bool = True) -> list[Value]:
+    """The mean over the last axis (if it centres) and the inverse deviation, in a shape, where they are read."""
+    results: list[Value] = [np.zeros(0), np.zeros(0)]
+    if len(call.used) > 1 and call.used[1] and centre:
+        mean = average(call, call.add(Sum((len(call.shape(x)) - 1,), True), x), call.shape(x)[-1])
+        results[0] = call.reshape(mean, shape)
+    results[int(centre)] = call.reshape(inverse, shape)
+    return results
+
+
+def skip_layer_normalization(call: Call) -> list[Value]:
+    """SkipLayerNormalization and its simplified form: of a sum of two inputs and a bias, which is an output, too."""
     simple = call.op.startswith("SkipSimplified")
-    call.only_first_output()
     active = [i for i in (0, 1) if not call.is_constant(i)]
     x = call.activation(active[0])
     for i in (0, 1, 3 if simple else 4):
         if i != active[0] and call.has(i):
             x = added(call, x, i)
-    y = normalised(call, x, call.real("epsilon", 1e-12), not simple)
-    return gained(call, y, 2, None if simple else 3)
+    y, inverse = _normalised(call, x, call.real("epsilon", 1e-12), not simple)
+    statistics = _statistics(call, x, inverse, (*call.shape(x)[:-1], 1), not simple)
+    return [gained(call, y, 2, None if simple else 3), *statistics, x]
 
 
 def instance_normalization(call: Call) -> int:

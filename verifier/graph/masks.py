@@ -19,24 +19,25 @@ def kept(t: np.ndarray) -> np.ndarray | None:
     return ~np.isneginf(t) if np.isneginf(t).any() else None
 
 
-def groups(keep: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+def groups(keep: np.ndarray, nothing: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
     """How to take a softmax of what is kept of each row.
 
     Parameters:
         keep: `[..., n]`, which entries count.
+        nothing: a row may keep nothing, and is zero then.
 
     Returns:
         For the rows that keep equally many entries, the flat positions of those, `[rows, count]`; and for each entry
         where it stands among the results, flattened and joined: -1 where it is zero.
 
     Raises:
-        ValueError: a row keeps nothing, or too many different numbers of entries are kept.
+        ValueError: a row keeps nothing where that is not expected, or too many different numbers of entries are kept.
     """
     rows = keep.reshape(-1, keep.shape[-1])
     counts = rows.sum(1)
-    if (counts == 0).any():
+    if (counts == 0).any() and not nothing:
         raise ValueError("a softmax of nothing but minus infinity")
-    sizes = np.unique(counts)
+    sizes = np.unique(counts[counts > 0])
     if len(sizes) > _GROUPS:
         raise ValueError(f"a mask with {len(sizes)} different numbers of entries in its rows")
     where, parts, start = np.full(rows.size, -1, np.int64), [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from verifier.graph import convert_affine as affine
+from verifier.graph import convert_attention as attention
 from verifier.graph import convert_curves as curves
 from verifier.graph import convert_fused as fused
 from verifier.graph import convert_kinks as kinks
@@ -26,6 +27,7 @@ CONVERTERS: dict[str, Converter] = {
     "ArgMax": steps.arg_max,
     "ArgMin": steps.arg_max,
     "Atan": curves.curve("atan"),
+    "Attention": attention.attention,
     "AveragePool": windows.average_pool,
     "BatchNormalization": affine.batch_normalization,
     "Cast": steps.cast,
@@ -107,6 +109,7 @@ CONVERTERS: dict[str, Converter] = {
     "Reshape": moves.reshape,
     "Resize": resize,
     "ReverseSequence": scatter.moved,
+    "RotaryEmbedding": attention.rotary_embedding,
     "Round": steps.step("round"),
     "Scatter": scatter.scatter,
     "ScatterElements": scatter.scatter,
@@ -143,13 +146,16 @@ CONVERTERS: dict[str, Converter] = {
 }
 
 FUSED: dict[str, Converter] = {
+    "Attention": attention.fused_attention,
     "BiasGelu": curves.bias_gelu,
     "FastGelu": curves.bias_gelu,
     "FusedConv": fused.fused_conv,
     "FusedGemm": fused.fused_gemm,
     "FusedMatMul": fused.fused_matmul,
     "Gelu": curves.gelu,
+    "MultiHeadAttention": attention.multi_head_attention,
     "QuickGelu": curves.swish,
+    "RotaryEmbedding": attention.fused_rotary_embedding,
     "SkipLayerNormalization": norms.skip_layer_normalization,
     "SkipSimplifiedLayerNormalization": norms.skip_layer_normalization,
 }
