@@ -12,6 +12,7 @@ from . import onnx_attention as attention
 from . import onnx_composed as composed
 from . import onnx_entries as entries
 from . import onnx_layers as layers
+from . import onnx_learned as learned
 from . import onnx_moves as moves
 from .onnx_models import Case, Draw, ints, numbers, shapes, smaller
 
@@ -233,6 +234,7 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     **entries.CASES,
     **layers.CASES,
     **composed.CASES,
+    **learned.CASES,
     "Add": _two("Add"),
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,

@@ -9,7 +9,7 @@ from verifier.graph.contents import Contents, contents
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.table import supported
 from verifier.run.joint import flat
-from verifier.run.model import boundable, load
+from verifier.run.model import boundable, load, remarks
 from verifier.run.strategy import choose, ways
 from verifier.values.errors import ModelError
 
@@ -36,6 +36,8 @@ def command(model: str | None) -> None:
         _refused(found)
         raise
     print(f"network    {list(net.input_shapes)} {net.input_dtype} -> {list(net.output_shapes)} (batch of one)")
+    for line in remarks(net):
+        print(f"read       {line}")
     _treatment(graph)
     for line in _layers(graph):
         print(line)

@@ -136,7 +136,8 @@ class _Report:
         self._lock.acquire()  # and never released: one verdict
         text = "" if result.witness is None else result.witness.text() + "\n"
         answer = self._write(result.verdict, text, result.reason, result)
-        self._watch.say(f"{result.reason} ({since_start():.2f} s)")
+        for line in (*result.stats.get("remarks", ()), f"{result.reason} ({since_start():.2f} s)"):
+            self._watch.say(line)
         answer.done()
 
     def late(self) -> None:

@@ -24,9 +24,9 @@ from verifier.graph.ops.steps import Step
 Range = tuple[float, float]
 
 _KEEPS = frozenset(
-    "ArgMax ArgMin Clip Compress Concat DepthToSpace Dropout Expand Flatten Gather GatherElements GatherND "
-    "GlobalMaxPool Identity Max MaxPool Min OneHot Pad ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice "
-    "SpaceToDepth Split Squeeze Tile TopK Transpose Trilu Unsqueeze Where".split()
+    "ArgMax ArgMin ArrayFeatureExtractor Binarizer Clip Compress Concat DepthToSpace Dropout Expand Flatten Gather "
+    "GatherElements GatherND GlobalMaxPool Identity Max MaxPool Min OneHot Pad ReduceMax ReduceMin Relu Reshape "
+    "ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK Transpose Trilu Unsqueeze Where".split()
 )
 """Operators whose results are numbers of their inputs, or such that any type has."""
 _SCATTERS = frozenset(("Scatter", "ScatterElements", "ScatterND"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.graph.answers import simplified
 from verifier.graph.compare import check as check  # part of what this module offers
 from verifier.graph.decided import Front
 from verifier.graph.graph import Graph, Shape
@@ -38,6 +39,7 @@ class Model(Shown):
             point: the network is the same on all of (k − 1, k] below zero, (−1, 1), and [k, k + 1) above.
         front: with `decided`, where what is decided enters the network.
         precision: float32 where a model of doubles computes in float32 in places, else the type of its inputs.
+        remarks: how it was read where that is not as it stands in the file, a line each.
     """
 
     graph: Graph
@@ -53,6 +55,7 @@ class Model(Shown):
     whole: tuple[np.ndarray, ...] | None = None
     front: Front | None = None
     precision: str = ""
+    remarks: tuple[str, ...] = ()
     _source: bytes | str = field(repr=False, compare=False, default=b"")
     _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
@@ -196,10 +199,12 @@ def load(
     kept: bytes | str = str(path) if external and not packed else data
     if external and packed:
         raise ModelError(f"{path}: a compressed model with external data; unpack it")
+    remarks = simplified(proto.graph)
     own = len(tensors(proto.graph))
-    if also:
+    if also or remarks:
         kept = _expose(path, proto, also)
-    return Model(path=path, own_outputs=own, _source=kept, **vars(Importer(path, proto, decided, parted).run()))
+    read = Importer(path, proto, decided, parted).run()
+    return Model(path=path, own_outputs=own, remarks=remarks, _source=kept, **vars(read))
 
 
 def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray] | None, parted: bool) -> Model:
@@ -217,10 +222,11 @@ def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray]
         name = f"ONNX model '{called}'"
     if away := [t.name for t in proto.graph.initializer if t.data_location == t.EXTERNAL]:
         raise ModelError(f"{name}: data of tensor '{away[0]}' are in another file; load them, or give the model's file")
+    remarks = simplified(proto.graph)
     own = len(tensors(proto.graph))
-    kept = _expose(name, proto, also) if also else origin
+    kept = _expose(name, proto, also) if also or remarks else origin
     read = Importer(name, proto, decided, parted).run()
-    return Model(path=name, own_outputs=own, _source=kept, _origin=origin, **vars(read))
+    return Model(path=name, own_outputs=own, remarks=remarks, _source=kept, _origin=origin, **vars(read))
 
 
 def inner(source: Any, names: Sequence[str]) -> Any:

@@ -67,7 +67,8 @@ class Importer:
         self.read = _names_read(proto.graph)
         opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
         self.opset = opsets[0] if opsets else 0
-        if self.opset < OLDEST:
+        standard = opsets or any(node.domain in ("", "ai.onnx") for node in proto.graph.node)
+        if standard and self.opset < OLDEST:
             raise ModelError(f"{path}: operator set {self.opset} is too old; convert it to version {OLDEST} or later")
 
     def run(self) -> Imported:

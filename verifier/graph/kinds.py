@@ -15,6 +15,11 @@ _NAMED = {
 """TensorProto types."""
 _TRUTH = ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor")
 _COUNTS = ("ArgMax", "ArgMin", "NonZero", "Shape", "Size")
+_SINGLE = (
+    "FeatureVectorizer", "LinearClassifier", "LinearRegressor", "Normalizer", "SVMClassifier", "SVMRegressor", "Scaler",
+    "TreeEnsembleClassifier", "TreeEnsembleRegressor",
+)  # fmt: skip
+"""Operators of ai.onnx.ml that give float32, whatever they take (a classifier's label is never read)."""
 _TYPED_BY = {"CastLike": 1, "Where": 1, "OneHot": 2}
 """Operators whose result has the type of another input than the first."""
 
@@ -43,5 +48,7 @@ def _result_type(call: Call) -> str:
         return "int64"
     if call.op == "Cast":
         return named(call.get("to"))
+    if call.op in _SINGLE:
+        return "float32"
     at = _TYPED_BY.get(call.op, 0)
     return call.types[at] if at < len(call.types) else "float32"

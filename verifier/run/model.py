@@ -76,6 +76,14 @@ def name_of(model: Network) -> str:
     return str(getattr(model, "path", None) or type(getattr(model, "module", model)).__name__)
 
 
+def remarks(model: Any) -> tuple[str, ...]:
+    """How a network, or each of several joined ones, was read where that is not as it stands in its file."""
+    parts = getattr(model, "parts", None)
+    each = [model] if parts is None else [part.model for part in parts]
+    said = (f"{name_of(m)}: {line}" for m in each for line in getattr(m, "remarks", ()))
+    return tuple(dict.fromkeys(said))
+
+
 def one_input_one_output(model: Network) -> None:
     """Refuse a network that has several, or none.
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from verifier.graph import from_onnx
-from verifier.run.model import Network, load, name_of, one_input_one_output
+from verifier.run.model import Network, load, name_of, one_input_one_output, remarks
 from verifier.run.relations import Asked
 from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
@@ -140,8 +140,13 @@ def fits(net: Network, prop: Property) -> None:
         if need != have:
             raise PropertyError(
                 f"{prop.source}: it has {have} {what} variables, but {name_of(net)} has {need} {what}s "
-                f"(shape {list(shape)}); use the property and the network that belong together"
+                f"(shape {list(shape)}); use the property and the network that belong together{_as_read(net)}"
             )
+
+
+def _as_read(net: Any) -> str:
+    """What a refusal adds where a network was not read as it stands in its file."""
+    return "".join(f" ({line})" for line in remarks(net))
 
 
 def _only(model: Any, question: Any) -> Network:
@@ -257,7 +262,7 @@ def _matched(query: Query2, net: Declared, model: Any) -> tuple[int, ...]:
         if len(declared) != count:
             raise PropertyError(
                 f"{query.source}:{net.line}: {net.name} declares {len(declared)} {what}s, but {name_of(model)} has "
-                f"{count}; declare them all, in the model's order"
+                f"{count}; declare them all, in the model's order{_as_read(model)}"
             )
     hidden = [names.index(v.tensor) for v in net.hidden]
     where = [*hidden, *range(own)]

@@ -23,7 +23,7 @@ from verifier.run.beyond import beyond
 from verifier.run.clauses import reduced
 from verifier.run.facts import Facts, facts, parts, tell
 from verifier.run.joint import Joint
-from verifier.run.model import boundable, name_of, second_run
+from verifier.run.model import boundable, name_of, remarks, second_run
 from verifier.run.notebook import searching, shows
 from verifier.run.peel import peeled
 from verifier.run.pose import Posed, Question, pose
@@ -62,7 +62,8 @@ class Result(Shown):
         reason: one line: what decided it, or why it is not decided.
         stats: about the run: `seconds`, `phases` (seconds of each), `domains` bounded, `open` and `closed`, `rounds`,
             `gap` (the worst, of what is open), `parts` (what is open, see `bench.store.Row`), `strategy` and the
-            `facts` it was chosen from (see `run.facts`); each as far as it came to that.
+            `facts` it was chosen from (see `run.facts`), `remarks` on how the model was read; each as far as it came to
+            that.
         certificate: None: certificates are not written yet.
     """
 
@@ -134,6 +135,7 @@ def verify(
     plan = strategy.choose(graph, question.n_disjuncts, device)
     known = facts(net, graph, question)
     chosen: dict[str, Any] = {"strategy": plan.reason, "facts": known}
+    chosen |= {"remarks": said} if (said := list(remarks(net))) else {}
     tell(plan.reason, known, explain)
     replay = Replay(question, net.run, _evaluator(graph), net.input_dtype, second_run(net))
     whole, graph = graph, peeled(graph, question)

@@ -7,12 +7,15 @@ from verifier.graph import convert_attention as attention
 from verifier.graph import convert_curves as curves
 from verifier.graph import convert_fused as fused
 from verifier.graph import convert_kinks as kinks
+from verifier.graph import convert_learned as learned
 from verifier.graph import convert_moves as moves
 from verifier.graph import convert_norms as norms
 from verifier.graph import convert_products as products
 from verifier.graph import convert_reduce as reduce
 from verifier.graph import convert_scatter as scatter
 from verifier.graph import convert_steps as steps
+from verifier.graph import convert_supports as supports
+from verifier.graph import convert_trees as trees
 from verifier.graph import convert_windows as windows
 from verifier.graph.convert import Converter
 from verifier.graph.convert_einsum import einsum
@@ -161,6 +164,22 @@ FUSED: dict[str, Converter] = {
 }
 """Those of the domain com.microsoft."""
 
+LEARNED: dict[str, Converter] = {
+    "ArrayFeatureExtractor": learned.array_feature_extractor,
+    "Binarizer": learned.binarizer,
+    "FeatureVectorizer": learned.feature_vectorizer,
+    "Imputer": learned.imputer,
+    "LinearClassifier": learned.linear_classifier,
+    "LinearRegressor": learned.linear_regressor,
+    "Normalizer": learned.normalizer,
+    "SVMClassifier": supports.svm_classifier,
+    "SVMRegressor": supports.svm_regressor,
+    "Scaler": learned.scaler,
+    "TreeEnsembleClassifier": trees.tree_classifier,
+    "TreeEnsembleRegressor": trees.tree_regressor,
+}
+"""Those of the domain ai.onnx.ml."""
+
 PLAIN = {"SimplifiedLayerNormalization": norms.layer_normalization}
 """What onnxruntime writes into the standard domain."""
 
@@ -172,9 +191,10 @@ def converter(domain: str, op: str) -> Converter | None:
     """How to read an operator, if it can be read."""
     if domain in ("", "ai.onnx"):
         return CONVERTERS.get(op) or PLAIN.get(op)
-    return FUSED.get(op) if domain == "com.microsoft" else None
+    return {"com.microsoft": FUSED, "ai.onnx.ml": LEARNED}.get(domain, {}).get(op)
 
 
 def supported() -> tuple[str, ...]:
     """Names of the ONNX operators that can be read where they meet activations; of constants, any can."""
-    return tuple(sorted({*CONVERTERS, *FOLDED, *PLAIN, *(f"com.microsoft.{name}" for name in FUSED)}))
+    others = {*(f"com.microsoft.{name}" for name in FUSED), *(f"ai.onnx.ml.{name}" for name in LEARNED)}
+    return tuple(sorted({*CONVERTERS, *FOLDED, *PLAIN, *others}))
