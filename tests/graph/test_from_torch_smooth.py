@@ -30,6 +30,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "power of both": (lambda: Of(lambda x: ((x.abs() + 0.5) ** x, (x.abs() + 1).rsqrt(), x.abs().sqrt())), (4,)),
     "exp": (lambda: Of(lambda x: (x.exp(), x.expm1(), x.exp2(), x.sinh() - x.cosh(), (x.abs() + 1).log())), (4,)),
     "logs": (lambda: Of(lambda x: ((x.abs() + 1).log2(), (x.abs() + 1).log10(), x.abs().add(1).reciprocal())), (4,)),
+    "inverse": (
+        lambda: Of(lambda x: (x.tanh().asin(), x.tanh().acos(), x.asinh(), (x * x + 1.1).acosh(), x.tanh().atanh())),
+        (4,),
+    ),
     "sin": (lambda: Of(lambda x: (x.sin(), x.cos(), (0.1 * x).tan())), (4,)),
     "steps": (lambda: Of(lambda x: (x.sign(), x.floor(), x.ceil(), x.round(), (3 * x).trunc())), (4,)),
     "compared": (

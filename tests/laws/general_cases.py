@@ -62,12 +62,18 @@ def apart(op: Any) -> bool:
     return positive(op) or (isinstance(op, Curve) and op.kind == "power" and op.parameters[0] < 0)
 
 
+SHRUNK = {"tan": 1.3, "asin": 0.95, "atanh": 0.9}
+"""Curves of small numbers only, and how far they are let go."""
+
+
 def put(b: Builder, op: Elementwise, x: int) -> int:
     """The operator applied to a node, after what makes it well defined: a square plus a constant."""
     if apart(op):
         x = b.add(Scale(np.array(0.3), np.array(0.4)), [b.add(Curve("square"), [x])])
-    if isinstance(op, Curve) and op.kind == "tan":
-        x = b.add(Scale(np.array(1.3)), [b.add(Curve("tanh"), [x])])
+    if isinstance(op, Curve) and op.kind in SHRUNK:
+        x = b.add(Scale(np.array(SHRUNK[op.kind])), [b.add(Curve("tanh"), [x])])
+    if isinstance(op, Curve) and op.kind == "acosh":
+        x = b.add(Scale(np.array(0.3), np.array(1.2)), [b.add(Curve("square"), [x])])
     return b.add(op, [x])
 
 

@@ -37,6 +37,23 @@ def positive(op: str, opset: int = 13) -> Make:
     return case
 
 
+def within(op: str) -> Make:
+    """An operator of numbers between −1 and 1."""
+
+    def case(draw: Draw) -> Case:
+        m = Case(draw(shapes()))
+        m.node(op, *m.node("Mul", *m.node("Tanh", "x"), m.tensor(0.99)))
+        return m
+
+    return case
+
+
+def acosh(draw: Draw) -> Case:
+    m = Case(draw(shapes()))
+    m.node("Acosh", *m.node("Add", *m.node("Abs", "x"), m.tensor(1.01)))
+    return m
+
+
 def _other(draw: Draw, m: Case, y: str = "x") -> str:
     """Another activation that broadcasts to the input's shape."""
     kind = draw(ints(0, 2))
@@ -201,7 +218,12 @@ def either(*cases: Make) -> Make:
 
 CASES: dict[str, Make] = {
     "Abs": entry("Abs"),
+    "Acos": either(within("Acos"), entry("Acos")),
+    "Acosh": either(acosh, entry("Acosh")),
     "And": logic("And"),
+    "Asin": either(within("Asin"), entry("Asin")),
+    "Asinh": entry("Asinh"),
+    "Atanh": either(within("Atanh"), entry("Atanh")),
     "Atan": entry("Atan"),
     "Cast": cast,
     "CastLike": cast_like,

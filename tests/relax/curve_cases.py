@@ -33,6 +33,7 @@ SPECIAL = {
     "sigmoid": [0.0], "tanh": [0.0], "atan": [0.0], "erf": [0.0], "softsign": [0.0], "softplus": [0.0], "elu": [0.0],
     "gelu": [0.0, -(2**0.5), 2**0.5, -0.7517915246935645],
     "gelu_tanh": [0.0, -1.4185040087908284, 1.4185040087908284, -0.7524614220710162],
+    "asin": [0.0, -1.0, 1.0], "asinh": [0.0], "acosh": [1.0, 2.0, 6.0], "atanh": [0.0, -1.0, 1.0], "sinh": [0.0], "cosh": [0.0],
     "silu": [0.0, -2.3993572805154677, 2.3993572805154677, -1.2784645427610738],
     "mish": [0.0, -2.2563763963607931, 1.4905711794854284, -1.1924312145155],
     "hard_swish": [-3.0, 3.0, 0.0, -1.5], "exp": [0.0], "log": [0.0, 1.0], "square": [0.0], "power": [0.0, 1.0],
@@ -123,6 +124,12 @@ REFERENCE: dict[str, Callable[..., np.ndarray]] = {
     "sigmoid": _logistic,
     "tanh": np.tanh,
     "atan": np.arctan,
+    "asin": _by_mpmath(lambda z: MP.asin(z) if abs(z) <= 1 else MP.nan),
+    "asinh": _by_mpmath(MP.asinh),
+    "acosh": _by_mpmath(lambda z: MP.acosh(z) if z >= 1 else MP.nan),
+    "atanh": _by_mpmath(lambda z: MP.atanh(z) if abs(z) < 1 else MP.nan),
+    "sinh": np.sinh,
+    "cosh": np.cosh,
     "erf": _by_mpmath(MP.erf),
     "softsign": lambda z: z / (1 + abs(z)),
     "softplus": lambda z: np.where(z > 40, z + np.exp(-z), np.log1p(np.exp(np.minimum(z, 41)))),
@@ -241,6 +248,8 @@ def cancelling(f: Curve, reach: np.ndarray) -> np.ndarray:
 def pole_between(f: Curve, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """Which intervals hold a point where the curve is unbounded (or the end of its domain with such a limit)."""
     lower, upper = lower.astype(LD), upper.astype(LD)
+    if f.kind == "atanh":
+        return ((lower <= -1) & (upper >= -1)) | ((lower <= 1) & (upper >= 1))
     if f.kind == "log" or (f.kind == "power" and f.parameters[0] < 0):
         return (lower <= 0) & (upper >= 0)
     if f.kind == "tan":

@@ -66,7 +66,8 @@ def test_references_agree_with_mpmath(f: Curve) -> None:
     cubic = lambda v: m.sqrt(8 / m.pi) * (v + v**3 * 44715 / 10**6)  # noqa: E731
     exact = {
         "sigmoid": lambda z: 1 / (1 + m.exp(-z)),
-        "tanh": m.tanh, "atan": m.atan, "erf": m.erf, "exp": m.exp, "log": m.log, "sin": m.sin, "cos": m.cos,
+        "tanh": m.tanh, "asin": m.asin, "asinh": m.asinh, "acosh": m.acosh, "atanh": m.atanh, "sinh": m.sinh,
+        "cosh": m.cosh, "atan": m.atan, "erf": m.erf, "exp": m.exp, "log": m.log, "sin": m.sin, "cos": m.cos,
         "tan": m.tan, "square": lambda z: z**2, "softsign": lambda z: z / (1 + abs(z)),
         "softplus": lambda z: m.log1p(m.exp(z)), "gelu": lambda z: z * (1 + m.erf(z / m.sqrt(2))) / 2,
         "gelu_tanh": lambda z: z * (1 + m.tanh(m.sqrt(2 / m.pi) * (z + m.mpf(44715) / 10**6 * z**3))) / 2,
@@ -83,6 +84,7 @@ def test_references_agree_with_mpmath(f: Curve) -> None:
     }[f.kind]  # fmt: skip
     rng = np.random.default_rng(0)
     z = (rng.normal(size=60) * 10 ** rng.uniform(-3, 1.3, 60)).astype(LD) / 3
+    z = 1 + abs(z) if f.kind == "acosh" else z
     z = z[np.isfinite(value(f, z))]
     m.prec, kept = 400, m.prec
     try:
@@ -150,10 +152,12 @@ def test_any_slope_encloses(place: Place, f: Curve) -> None:
 def ordinary(f: Curve, dtype: str) -> np.ndarray:
     """Intervals of moderate size without poles, wholly in the domain."""
     lower, upper = intervals(f.kind, dtype)
-    most = 30 if f.kind not in ("exp", "power") else 12
+    most = 30 if f.kind not in ("exp", "power", "sinh", "cosh") else 12
     good = (abs(lower) <= most) & (abs(upper) <= most) & ~pole_between(f, lower, upper)
     if f.kind == "tan":  # that keep away from poles
         good &= ~pole_between(f, lower - 1e-3, upper + 1e-3)
+    if f.kind == "asin":  # that are not as narrow next to where the slope is infinite
+        good &= (np.maximum(abs(lower), abs(upper)) < 0.99) | (upper - lower > 1e-3)
     if f.kind in ("log", "power"):
         size = np.minimum(abs(lower), abs(upper))
         at_zero = (lower == 0) & ((upper == 0) | (upper >= 1e-2))
@@ -268,6 +272,9 @@ def test_poles_and_numbers_that_are_none(place: Place, f: Curve) -> None:
         both = unbounded & (lower < 0) & (upper > 0) if f.kind == "power" else unbounded
         assert (lines[1][both] == -inf).all() and (lines[3][both] == inf).all()
         assert both.any()
+    elif f.kind == "atanh":
+        ends = [(lower <= z) & (upper >= z) & (lower < upper) for z in (-1, 1)]
+        assert (lines[1][ends[0]] == -inf).all() and (lines[3][ends[1]] == inf).all() and ends[0].any()
     elif unbounded.any():
         bottomless = lines[1] if f.kind == "log" else -lines[3]
         assert (bottomless[unbounded] == -inf).all()

@@ -80,7 +80,7 @@ class Network:
     pair: dict[int, tuple[int, int]]
     maxima: dict[int, tuple[int, int]]
     mixed: frozenset[int]
-    fragile: dict[int, float]
+    fragile: dict[int, tuple[float, float]]
     curved: bool
     attention: dict[int, Attention]
     terms: tuple[int, ...]
@@ -259,14 +259,14 @@ def _by_value(graph: Graph, i: int, behind: set[int]) -> set[int]:
     return origins(graph, j, mask)
 
 
-def fragile(graph: Graph) -> dict[int, float]:
+def fragile(graph: Graph) -> dict[int, tuple[float, float]]:
     """See `Network.fragile`."""
     stepped: set[int] = set()
     for i in range(len(graph.nodes) - 1, -1, -1):
         if i in stepped or isinstance(graph.nodes[i].op, (Step, Relu, Gate, MaxOf)):
             stepped.update((i, *graph.nodes[i].inputs))
     curves = {i: op for i in stepped if isinstance(op := graph.nodes[i].op, Curve)}
-    return {i: low for i, op in curves.items() if (low := domain(op)[0]) > -inf}
+    return {i: ends for i, op in curves.items() if (ends := domain(op)) != (-inf, inf)}
 
 
 def _spread(op: Operator) -> Affine | None:

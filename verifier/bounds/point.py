@@ -34,7 +34,7 @@ class Pointwise:
 
     graph: Graph
     absolute: tuple[Affine | None, ...]
-    fragile: dict[int, float]
+    fragile: dict[int, tuple[float, float]]
 
     @staticmethod
     def of(graph: Graph) -> Pointwise:
@@ -137,7 +137,8 @@ def _image(net: Pointwise, i: int, given: Ball, shared: bool) -> Ball:
     wide = np.maximum(high - middle, middle - low)
     wide = np.where(wide > 0, wide * (1 + 2.0**-50) + tiny("float64"), 0.0)
     if i in net.fragile:  # there may be no value: nothing is said
-        wide = np.where(l < net.fragile[i], np.inf, wide)
+        low, high = net.fragile[i]
+        wide = np.where((l < low) | (u > high), np.inf, wide)
     return middle, _largest(np.where(np.isfinite(middle) & (wide == wide), wide, np.inf), shared)
 
 

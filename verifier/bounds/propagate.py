@@ -203,9 +203,11 @@ class _Down:
         if own is not None:
             self._weight[i] = own
         low, high = family.image(node.op, l, u)
-        outside = l < self._net.fragile[i] if i in self._net.fragile else None
-        if outside is not None and not bool(outside.any()):
-            outside = None
+        outside = None
+        if i in self._net.fragile:
+            start, end = self._net.fragile[i]
+            outside = (l < start) | (u > end)
+            outside = outside if bool(outside.any()) else None
         if outside is not None:  # there may be no value: nothing is said
             low, high = namespace(l).where(outside, -float("inf"), low), namespace(l).where(outside, float("inf"), high)
         self.image[i] = (low, high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, log
+from math import inf, log, pi
 from typing import Any
 
 import torch
@@ -149,22 +149,16 @@ def absolute(c: Call) -> Activation:
     return size(c, c.activation())
 
 
+def acos(c: Call) -> Activation:
+    """`π/2 − asin(x)`."""
+    return total(c, c.add(Curve("asin"), c.activation()), -1, pi / 2, 1)
+
+
 def truncate(c: Call) -> Activation:
     """x without what follows its decimal point."""
     x = c.activation()
     sides = [c.add(Step("floor"), c.add(Relu(), v)) for v in (x, scaled(c, x, -1))]
     return c.add(Add((1, -1)), *sides)
-
-
-def hyperbolic(sign: int) -> Rule:
-    """sinh and cosh."""
-
-    def rule(c: Call) -> Activation:
-        x = c.activation()
-        sides = [c.add(Curve("exp"), v) for v in (x, scaled(c, x, -1))]
-        return scaled(c, c.add(Add((1, sign)), *sides), 0.5)
-
-    return rule
 
 
 def power(c: Call) -> Activation:

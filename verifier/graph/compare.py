@@ -253,7 +253,8 @@ def _typical(coarse: np.ndarray, values: np.ndarray) -> float:
 def _finite_points(model: Any, count: int, optional: bool) -> tuple[list[np.ndarray], np.ndarray]:
     """Random points at which all outputs are finite, and the outputs; where that is optional, there may be none."""
     rng = np.random.default_rng(0)
-    for draw in (rng.standard_normal, rng.random, lambda size: 1.0 + rng.random(size)):  # logarithms want more than 0
+    above = (lambda size, k=k: k + rng.random(size) for k in (1.0, 4.0))  # logarithms want more than 0, Acosh than 1
+    for draw in (rng.standard_normal, rng.random, *above):
         x = [draw((count, prod(s))) * rng.choice([0.3, 1.0, 3.0], (count, 1)) for s in model.input_shapes]
         _decide(model, x)
         x = [a.astype(model.input_dtype).astype(np.float64) for a in x]

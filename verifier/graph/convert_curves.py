@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import pi
+
 import numpy as np
 
 from verifier.graph.convert import Call, Converter
@@ -105,15 +107,10 @@ def shrink(call: Call) -> int:
     return total(call, terms)
 
 
-def hyperbolic(sign: int) -> Converter:
-    """Sinh and Cosh."""
-
-    def convert(call: Call) -> int:
-        x = call.activation(0)
-        sides = [call.add(Curve("exp"), v) for v in (x, scale(call, x, np.array(-1.0), None))]
-        return scale(call, total(call, [(1, sides[0]), (sign, sides[1])]), np.array(0.5), None)
-
-    return convert
+def acos(call: Call) -> int:
+    """Acos, `π/2 − asin(x)`."""
+    y = call.add(Curve("asin"), call.activation(0))
+    return scale(call, y, np.array(-1.0), np.array(pi / 2), rounded=True)
 
 
 def activation(call: Call, name: str, x: int, a: float | None = None, b: float | None = None) -> int:

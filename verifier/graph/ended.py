@@ -42,7 +42,8 @@ def may_end(builder: Builder, i: int) -> bool:
 def _domain_ends(op: object) -> bool:
     """Whether a curve has no value, or no finite one, at some number."""
     return isinstance(op, Curve) and (
-        op.kind in ("log", "tan") or (op.kind == "power" and (op.parameters[0] < 0 or op.parameters[0] % 1 != 0))
+        op.kind in ("log", "tan", "asin", "acosh", "atanh")
+        or (op.kind == "power" and (op.parameters[0] < 0 or op.parameters[0] % 1 != 0))
     )
 
 

@@ -70,11 +70,14 @@ def kinks(f: Curve) -> tuple[float, ...]:
     return (0.0,) if f.kind == "elu" and f.parameters[0] != f.parameters[1] else ()
 
 
+_DOMAINS = {"asin": (-1.0, 1.0), "atanh": (-1.0, 1.0), "acosh": (1.0, inf)}
+
+
 def domain(f: Curve) -> tuple[float, float]:
     """Where the curve is defined; elsewhere a network has no value, and so no counterexample."""
     if f.kind == "log" or (f.kind == "power" and f.parameters[0] != int(f.parameters[0])):
         return (0.0, inf)
-    return (-inf, inf)
+    return _DOMAINS.get(f.kind, (-inf, inf))
 
 
 def poles(f: Curve, sign: int, lower: Array, upper: Array) -> Array | None:
@@ -172,6 +175,32 @@ def _tanh(s: Array) -> Array:
 
 def _atan(s: Array) -> Array:
     return namespace(s).sqrt(1 / _within(s, 1e-30, 1.0) - 1)
+
+
+def _asin(s: Array) -> Array:
+    """Not at the end of the domain: there the slope is infinite.  (Likewise below.)"""
+    xp, q = namespace(s), 1 / _within(s, 1.0, 1e15)
+    return _within(xp.sqrt((1 - q) * (1 + q)), 0.0, 1 - unit(dtype_of(s)))
+
+
+def _atanh(s: Array) -> Array:
+    xp = namespace(s)
+    return _within(xp.sqrt(1 - 1 / _within(s, 1.0, 1e15)), 0.0, 1 - unit(dtype_of(s)))
+
+
+def _acosh(s: Array) -> Array:
+    xp, q = namespace(s), 1 / _within(s, 1e-15, 1e15)
+    return xp.maximum(xp.sqrt(1 + q * q), 1 + 2 * unit(dtype_of(s)))
+
+
+def _asinh(s: Array) -> Array:
+    xp, q = namespace(s), 1 / _within(s, 1e-15, 1.0)
+    return xp.sqrt(xp.maximum((q - 1) * (q + 1), 0.0))
+
+
+def _turned_s(size: Inverse) -> list[Piece]:
+    """Concave below zero and convex above, with an even derivative: `size(s)` is |z| where it is s."""
+    return [Piece(-inf, 0.0, -1, lambda s: -size(s)), Piece(0.0, inf, 1, size)]
 
 
 def _erf(s: Array) -> Array:
@@ -285,6 +314,12 @@ _PIECES: dict[str, Callable[..., list[Piece]]] = {
     "sigmoid": lambda: _s_shaped(_sigmoid),
     "tanh": lambda: _s_shaped(_tanh),
     "atan": lambda: _s_shaped(_atan),
+    "asin": lambda: _turned_s(_asin),
+    "asinh": lambda: _s_shaped(_asinh),
+    "acosh": lambda: [Piece(1.0, inf, -1, _acosh)],
+    "atanh": lambda: _turned_s(_atanh),
+    "sinh": lambda: _turned_s(lambda s: namespace(s).arccosh(namespace(s).maximum(s, 1.0))),
+    "cosh": lambda: [Piece(-inf, inf, 1, lambda s: namespace(s).arcsinh(s))],
     "erf": lambda: _s_shaped(_erf),
     "softsign": lambda: _s_shaped(_softsign),
     "softplus": lambda: [Piece(-inf, inf, 1, _softplus)],

@@ -113,9 +113,31 @@ def _d_power(xp: Any, z: Array, p: float) -> Array:
     return p * _power(xp, z, p - 1) if p != 1 else z * 0 + 1
 
 
+def _d_asin(xp: Any, z: Array) -> Array:
+    return 1.0 / xp.sqrt((1.0 - z) * (1.0 + z))
+
+
+def _d_acosh(xp: Any, z: Array) -> Array:
+    """`1/√(z² − 1)`, without a square that overflows."""
+    return 1.0 / (xp.sqrt(z - 1.0) * xp.sqrt(z + 1.0))
+
+
+def _d_asinh(xp: Any, z: Array) -> Array:
+    """`1/√(z² + 1)`, likewise."""
+    a = xp.maximum(xp.abs(z), 1.0)
+    one, z = 1.0 / a, z / a
+    return one / xp.sqrt(one * one + z * z)
+
+
 KINDS: dict[str, tuple[Function, Function]] = {
     "sigmoid": (slopes.sigmoid, slopes.d_sigmoid),
     "tanh": (lambda xp, z: xp.tanh(z), slopes.d_tanh),
+    "asin": (lambda xp, z: xp.arcsin(z), _d_asin),
+    "asinh": (lambda xp, z: xp.arcsinh(z), _d_asinh),
+    "acosh": (lambda xp, z: xp.arccosh(z), _d_acosh),
+    "atanh": (lambda xp, z: xp.arctanh(z), lambda xp, z: 1.0 / ((1.0 - z) * (1.0 + z))),
+    "sinh": (lambda xp, z: xp.sinh(z), lambda xp, z: xp.cosh(z)),
+    "cosh": (lambda xp, z: xp.cosh(z), lambda xp, z: xp.sinh(z)),
     "atan": (lambda xp, z: xp.arctan(z), SLOPES["atan_slope"][0]),
     "erf": (lambda xp, z: erf(z), SLOPES["erf_slope"][0]),
     "softsign": (lambda xp, z: z / (1.0 + xp.abs(z)), SLOPES["softsign_slope"][0]),
@@ -141,6 +163,11 @@ reciprocal -1), `elu_slope` b, the others none."""
 
 def _slope_of(kind: str, *parameters: float) -> Rule:
     return lambda t, g, x, y: t.times(g, t.add(Curve(kind, parameters), x))
+
+
+def _of_square(p: float, a: float, b: float) -> Rule:
+    """Where the derivative is `(a·z² + b)^p`."""
+    return lambda t, g, x, y: t.times(g, t.add(Curve("power", (p,)), t.line(t.add(Curve("square"), x), a, b)))
 
 
 def _power_rule(t: Chain, g: Rows, x: int, y: int, p: float) -> Rows:
@@ -180,6 +207,12 @@ RULES: dict[str, Rule] = {
     "softplus": _slope_of("sigmoid"),
     "elu": _elu_rule,
     "hard_swish": _hard_swish_rule,
+    "asin": _of_square(-0.5, -1.0, 1.0),
+    "asinh": _of_square(-0.5, 1.0, 1.0),
+    "acosh": _of_square(-0.5, 1.0, -1.0),
+    "atanh": _of_square(-1.0, -1.0, 1.0),
+    "sinh": _slope_of("cosh"),
+    "cosh": _slope_of("sinh"),
     "exp": lambda t, g, x, y: t.times(g, y),
     "log": _slope_of("power", -1.0),
     "square": lambda t, g, x, y: t.times(g, t.line(x, 2.0, 0.0)),
