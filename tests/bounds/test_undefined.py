@@ -15,7 +15,6 @@ from verifier.search.query import make_query
 from verifier.spec.builders import output_property
 from verifier.values.arrays import Place
 
-
 LINES = {"asin": (-0.8, 1.3), "atanh": (-0.8, 1.3), "acosh": (1.0, 0.6)}
 """Of x, what leaves the domain where x goes below about zero."""
 

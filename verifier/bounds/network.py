@@ -58,7 +58,7 @@ class Network:
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
         maxima: sums `b + relu(a − b)`, with where a and b are: their intervals are those of the larger of the two.
         attention: inner products of all pairs of rows of two activations, by node.
-        fragile: curves that are not defined everywhere, with where they begin to be, if a step or a rectifier hangs on
+        fragile: curves that are not defined everywhere, with where they are, if a step or a rectifier hangs on
             them: of no value, a comparison or a maximum makes one (onnxruntime's MaxPool passes NaN over).
         curved: whether some nonlinear operator is no rectifier.
         mixed: sources for which interval arithmetic is not exact, though no nonlinear node lies before them: sums of

@@ -137,8 +137,8 @@ def _image(net: Pointwise, i: int, given: Ball, shared: bool) -> Ball:
     wide = np.maximum(high - middle, middle - low)
     wide = np.where(wide > 0, wide * (1 + 2.0**-50) + tiny("float64"), 0.0)
     if i in net.fragile:  # there may be no value: nothing is said
-        low, high = net.fragile[i]
-        wide = np.where((l < low) | (u > high), np.inf, wide)
+        start, end = net.fragile[i]
+        wide = np.where((l < start) | (u > end), np.inf, wide)
     return middle, _largest(np.where(np.isfinite(middle) & (wide == wide), wide, np.inf), shared)
 
 

@@ -253,9 +253,9 @@ def _typical(coarse: np.ndarray, values: np.ndarray) -> float:
 def _finite_points(model: Any, count: int, optional: bool) -> tuple[list[np.ndarray], np.ndarray]:
     """Random points at which all outputs are finite, and the outputs; where that is optional, there may be none."""
     rng = np.random.default_rng(0)
-    above = (lambda size, k=k: k + rng.random(size) for k in (1.0, 4.0))  # logarithms want more than 0, Acosh than 1
-    for draw in (rng.standard_normal, rng.random, *above):
-        x = [draw((count, prod(s))) * rng.choice([0.3, 1.0, 3.0], (count, 1)) for s in model.input_shapes]
+    # Logarithms want more than 0, Acosh more than 1.
+    for start, draw in ((0.0, rng.standard_normal), (0.0, rng.random), (1.0, rng.random), (4.0, rng.random)):
+        x = [(start + draw((count, prod(s)))) * rng.choice([0.3, 1.0, 3.0], (count, 1)) for s in model.input_shapes]
         _decide(model, x)
         x = [a.astype(model.input_dtype).astype(np.float64) for a in x]
         expected = model.run(*x)
