@@ -10,7 +10,7 @@ import pytest
 
 from verifier.attack.replay import Replay
 from verifier.run import clauses
-from verifier.run.clauses import Reduced, reduced
+from verifier.run.reduced import Reduced, reduced
 from verifier.search.budget import Budget
 from verifier.search.candidates import Candidates
 from verifier.search.decide import NeuronSearch, decide

@@ -15,6 +15,7 @@ from verifier.graph.ops.curves import Curve
 from verifier.run import clauses
 from verifier.run.model import boundable
 from verifier.run.peel import peeled
+from verifier.run.reduced import reduced
 from verifier.run.verify import Result
 from verifier.search.budget import Budget
 from verifier.spec.builders import output_property, with_clauses
@@ -175,7 +176,7 @@ def test_what_bounds_decide_leaves_the_formula(tmp_path: Path) -> None:
     (tmp_path / "p.vnnlib").write_text(version1(2, 4, -np.ones(2), np.ones(2), either))
     prop = verifier.read(tmp_path / "p.vnnlib")
     assert prop.clauses is not None
-    r = clauses.reduced(boundable(net), prop, Budget())
+    r = reduced(boundable(net), prop, Budget())
     assert r.nested is None and r.prop.n_disjuncts <= 1
 
 
@@ -278,7 +279,7 @@ def test_no_box_of_many_is_forgotten(tmp_path: Path) -> None:
         (tmp_path / "p.vnnlib").write_text(text)
         prop = verifier.read(tmp_path / "p.vnnlib")
         assert len(prop.lower) == 12 > clauses.MOST_BOXES and prop.clauses is not None
-        r = clauses.reduced(boundable(net), prop, Budget())
+        r = reduced(boundable(net), prop, Budget())
         assert verdict == "unsat" or (r.prop.n_disjuncts and 11 in r.origin)
         assert verifier.verify(net, prop, timeout=30).verdict == verdict
 
@@ -314,5 +315,5 @@ def test_what_touches_zero_from_above_is_not_refuted(tmp_path: Path) -> None:
     either = [f"(or (<= Y_0 0) (<= Y_1 -{k + 9}))" for k in range(12)]
     (tmp_path / "p.vnnlib").write_text(version1(2, 2, -np.ones(2), np.ones(2), either))
     net, prop = verifier.load(tmp_path / "n.onnx"), verifier.read(tmp_path / "p.vnnlib")
-    assert prop.clauses is not None and clauses.reduced(boundable(net), prop, Budget()).prop.n_disjuncts
+    assert prop.clauses is not None and reduced(boundable(net), prop, Budget()).prop.n_disjuncts
     assert verifier.verify(net, prop, timeout=20).verdict == "sat"

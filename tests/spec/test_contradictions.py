@@ -10,7 +10,7 @@ import pytest
 
 import verifier
 from tests.cli.files import dense, spec
-from verifier.spec import contradictions
+from verifier.spec import farkas
 from verifier.spec.property import Property
 from verifier.spec.vnnlib1 import parse
 from verifier.values.verdict import Verdict
@@ -114,18 +114,18 @@ def test_random_systems(seed: int) -> None:
 def test_only_a_checked_combination_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the linear program says, factors that are not right to the last digit prove nothing."""
     rows = [
-        contradictions._Inequality({2: Fraction(1), 4: Fraction(-1)}, Fraction(0), True),
-        contradictions._Inequality({2: Fraction(-1), 4: Fraction(1)}, Fraction(0), True),
+        farkas.Inequality({2: Fraction(1), 4: Fraction(-1)}, Fraction(0), True),
+        farkas.Inequality({2: Fraction(-1), 4: Fraction(1)}, Fraction(0), True),
     ]
     one = Fraction(1)
-    assert contradictions._false(rows, [one, one])
-    assert not contradictions._false(rows, [one, one + Fraction(1, 10**30)])  # does not cancel
-    assert not contradictions._false(rows, [-one, -one])
-    assert not contradictions._false(rows, [one * 0, one * 0])
-    loose = [rows[0], contradictions._Inequality(rows[1].row, Fraction(1, 10**30), True)]
-    assert not contradictions._false(loose, [one, one])
-    closed = [contradictions._Inequality(r.row, r.right, False) for r in rows]
-    assert not contradictions._false(closed, [one, one])
+    assert farkas._false(rows, [one, one])
+    assert not farkas._false(rows, [one, one + Fraction(1, 10**30)])  # does not cancel
+    assert not farkas._false(rows, [-one, -one])
+    assert not farkas._false(rows, [one * 0, one * 0])
+    loose = [rows[0], farkas.Inequality(rows[1].row, Fraction(1, 10**30), True)]
+    assert not farkas._false(loose, [one, one])
+    closed = [farkas.Inequality(r.row, r.right, False) for r in rows]
+    assert not farkas._false(closed, [one, one])
 
 
 def test_many_disjuncts_need_no_linear_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_many_disjuncts_need_no_linear_program(monkeypatch: pytest.MonkeyPatch) 
     def never(rows: object) -> bool:
         raise AssertionError("a linear program")
 
-    monkeypatch.setattr(contradictions, "_combination", never)
+    monkeypatch.setattr(farkas, "combination", never)
     rng = np.random.default_rng(0)
     parts = []
     for low in rng.uniform(-5, 5, 2000):

@@ -59,7 +59,8 @@ def _refuse(message: str, status: int) -> int:
 
 def _dispatch(arguments: list[str]) -> None:
     """Read the command line, and run the command that is asked for, with a log where one is wanted."""
-    a = parser(any(word.split("=")[0] == "--network" for word in arguments)).parse_args(arguments)
+    named = any(word.split("=")[0] == "--network" for word in arguments)
+    a = parser(named, alone=arguments[:1] == ["verify"]).parse_args(arguments)
     if a.command is not None:
         check(a.parser, a)
     if getattr(a, "log", None) is None:

@@ -48,8 +48,12 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
-def parser(named: bool = False) -> _Parser:
-    """All commands; with `named`, models of `verify` come by `--network` and not as an argument."""
+def parser(named: bool = False, alone: bool = False) -> _Parser:
+    """All commands; with `named`, models of `verify` come by `--network` and not as an argument.
+
+    Args:
+        alone: `verify` and no other: describing the others' options takes a hundredth of an easy answer's time.
+    """
     whole = _Parser(
         "verifier", description="Prove or refute properties of neural networks.", epilog=STATUSES, allow_abbrev=False
     )
@@ -94,6 +98,9 @@ def parser(named: bool = False) -> _Parser:
     verify.add_argument("--explain", action="store_true", help="say what is done, from what facts, and what is open")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
+    if alone:
+        _add_log(verify)
+        return whole
     bound = add("bound", "Bounds of every output on a set of inputs, one line an output: name, lower, upper.")
     bound.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
     bound.add_argument("spec", metavar="SPEC", type=SPEC, nargs="?", help="a .vnnlib file: the box of its inputs")
@@ -121,10 +128,14 @@ def parser(named: bool = False) -> _Parser:
     info = add("info", "What is in a model; without one, which operators are supported.")
     info.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
     for name in LOGGED:
-        commands.choices[name].add_argument(
-            "--log", metavar="FILE", type=FILE, help="add lines with the time of what is done and why to a file"
-        )
+        _add_log(commands.choices[name])
     return whole
+
+
+def _add_log(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--log", metavar="FILE", type=FILE, help="add lines with the time of what is done and why to a file"
+    )
 
 
 def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None:

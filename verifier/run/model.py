@@ -13,7 +13,6 @@ from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
-from verifier.run.joint import Joint
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError
 
@@ -117,7 +116,7 @@ def boundable(model: Network, sample: np.ndarray | None = None) -> Graph:
     graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
     if sample is not None and sample.shape[1] != graph.nodes[graph.inputs[0]].size:
         sample = None  # a set that does not fit is refused by who asks
-    drawn = isinstance(model, (from_onnx.Model, Joint))  # others are compared as they are loaded
+    drawn = isinstance(model, from_onnx.Model) or hasattr(model, "parts")  # others are compared as they are loaded
     if sample is not None or drawn:
         from_onnx.check(model, graph, sample, drawn)
     return graph

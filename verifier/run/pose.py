@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from verifier.graph import from_onnx
 from verifier.run.model import Network, load, name_of, one_input_one_output, remarks
-from verifier.run.relations import Asked
 from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
-from verifier.spec.query2 import Declared, Query2, Variable
 from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values.errors import ModelError, PropertyError
+
+if TYPE_CHECKING:
+    from verifier.spec.query2 import Declared, Query2, Variable
 
 
 class Question(Protocol):
@@ -93,16 +94,20 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
         UserError: input that cannot be used.
     """
     question = read(prop) if isinstance(prop, (str, Path)) else prop
-    if question is None:
-        if not isinstance(model, Asked):
-            raise PropertyError("no property is given: give a VNN-LIB file, or a question such as `monotonicity(...)`")
-        question, model = model, None
-    if isinstance(question, Asked):
-        model = question.loaded(model)
-        question = question.make(model)
-        accept_real = True  # there is nothing declared that it could go against
-    if isinstance(question, Query2):
-        return _bound(question, model, accept_real)
+    if not isinstance(question, Property):
+        from verifier.run.relations import Asked  # only here: these are slow to import, and rarely needed
+        from verifier.spec.query2 import Query2
+
+        if question is None:
+            if not isinstance(model, Asked):
+                raise PropertyError("no property is given: give a VNN-LIB file, or what `monotonicity(...)` returns")
+            question, model = model, None
+        if isinstance(question, Asked):
+            model = question.loaded(model)
+            question = question.make(model)
+            accept_real = True  # there is nothing declared that it could go against
+        if isinstance(question, Query2):
+            return _bound(question, model, accept_real)
     net = _only(model, question)
     if isinstance(question, Property):
         if len(net.input_shapes) > 1 or len(net.output_shapes) > 1:

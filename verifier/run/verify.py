@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,23 +18,19 @@ from verifier.bounds.inside import settled
 from verifier.graph.from_onnx import in_memory
 from verifier.graph.graph import Graph
 from verifier.run import sample, strategy
-from verifier.run.apart import apart
 from verifier.run.beyond import beyond
-from verifier.run.clauses import reduced
 from verifier.run.facts import Facts, facts, parts, tell
-from verifier.run.joint import Joint
 from verifier.run.model import boundable, name_of, remarks, second_run
 from verifier.run.notebook import searching, shows
 from verifier.run.peel import peeled
 from verifier.run.pose import Posed, Question, pose
-from verifier.run.relations import Asked
+from verifier.run.reduced import reduced
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.candidates import Candidates
 from verifier.search.decide import decide
 from verifier.search.outcome import Progress
 from verifier.search.query import Query, make_query
 from verifier.spec.property import Property
-from verifier.spec.query2 import Query2
 from verifier.spec.vnnlib import read
 from verifier.spec.witness import Witness
 from verifier.values import given
@@ -44,6 +40,10 @@ from verifier.values.log import note
 from verifier.values.precision import full_precision
 from verifier.values.shown import Shown, brief
 from verifier.values.verdict import Verdict
+
+if TYPE_CHECKING:
+    from verifier.run.relations import Asked
+    from verifier.spec.query2 import Query2
 
 MOST_TARGETS = 4096
 """Disjuncts that one gradient search goes for at once."""
@@ -191,8 +191,10 @@ def verify(
 
 def _apart(net: Any, graph: Graph, prop: Property, place: Place, budget: Budget) -> Callable[[], Query | None] | None:
     """What makes the question in terms of differences, where that may serve (see `run.apart`)."""
-    if not isinstance(net, Joint) or prop.clauses is not None:
+    if not hasattr(net, "parts") or prop.clauses is not None:  # one network alone
         return None
+    from verifier.run.apart import apart
+
     return partial(apart, net, graph, prop, place, budget.check)
 
 

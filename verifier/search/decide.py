@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from verifier.search.budget import Budget, OutOfTime
 from verifier.search.domains import roots
 from verifier.search.loop import InputSearch
 from verifier.search.memory import one_memory_error
-from verifier.search.neurons import tree
-from verifier.search.neurons.loop import Grow
 from verifier.search.outcome import Open, Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.rest import still_open
 from verifier.search.rivals import Rivals
 from verifier.values.log import note
 from verifier.values.verdict import Verdict
+
+if TYPE_CHECKING:  # imported where neurons are split: easy questions about few inputs never come to that
+    from verifier.search.neurons import tree
+    from verifier.search.neurons.loop import Grow
 
 MOST = 3e8
 """Numbers that a folded network may hold; a larger one is split at its inputs, whatever that is worth."""
@@ -135,6 +138,8 @@ class NeuronSearch:
         """Whether what comes next fits so much time, roughly."""
         if self._search is not None:
             return True
+        from verifier.search.neurons import tree
+
         if self._found is None:
             return tree.effort(self._query) <= 2 * seconds
         return tree.planting(self._query, self._found) <= 2 * seconds
@@ -180,6 +185,8 @@ class NeuronSearch:
         if self._found is not None:
             self._plant(self._found)
             return None
+        from verifier.search.neurons import tree
+
         group = self._todo[0]
         found = tree.root(self._query, roots(self._query).take(np.array([group])), self._whole.check)
         self.progress.bounded += 1
@@ -199,6 +206,9 @@ class NeuronSearch:
 
         A box on which some value may be infinite is left to splits of inputs: nothing is known of rounding there.
         """
+        from verifier.search.neurons import tree
+        from verifier.search.neurons.loop import Grow
+
         group, U = self._todo[0], tree.size(self._query, found)
         if found.bounds.broken is not None or U * (U + self._query.lower.shape[1]) > MOST:
             self.given_up.add(group)

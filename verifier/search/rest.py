@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from verifier.search.domains import Domains
-from verifier.search.neurons.loop import Grow
 from verifier.search.outcome import Open
 from verifier.search.query import Query
 from verifier.values.arrays import to_numpy
+
+if TYPE_CHECKING:
+    from verifier.search.neurons.loop import Grow
 
 MOST = 100
 """Disjuncts that are told of."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verifier.spec import vnnlib1
 from verifier.spec.property import Property
-from verifier.spec.query2 import Query2
 from verifier.values import given
 from verifier.values.errors import PropertyError, UserError
 from verifier.values.packed import is_packed, unpacked
+
+if TYPE_CHECKING:  # a property of version 1.0 needs none of it
+    from verifier.spec.query2 import Query2
 
 MOST_TEXT = 2**30
 """Bytes that a packed property may unpack to."""
