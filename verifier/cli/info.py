@@ -9,7 +9,7 @@ from verifier.graph.contents import Contents, contents
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.table import supported
 from verifier.run.joint import flat
-from verifier.run.model import boundable, load, remarks
+from verifier.run.model import boundable, computed, load, remarks
 from verifier.run.strategy import choose, ways
 from verifier.values.errors import ModelError
 
@@ -42,7 +42,8 @@ def command(model: str | None) -> None:
     for line in _layers(graph):
         print(line)
     by = "by verify alone, which takes them as one input and one output" if several else "yes"
-    print(f"supported: {by}, and it agrees with onnxruntime on random inputs")
+    whom = "its doubles in another evaluator" if computed(net) else "onnxruntime"
+    print(f"supported: {by}, and it agrees with {whom} on random inputs")
 
 
 def _declarations(found: Contents) -> None:

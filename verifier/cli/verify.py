@@ -209,6 +209,8 @@ def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -
         from verifier.spec.vnnlib import read
 
         found["disjunct"] = witness.disjunct
+        if witness.remark:
+            found["outputs"] = witness.remark
         found["constraints"] = constraints(read(more["question"]["spec"]), witness)
         if witness.tensors:
             found["variables"] = {t.name: t.values.tolist() for t in witness.tensors}

@@ -150,6 +150,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
         ModelError: outputs are no numbers, or ours are none at any random input.
     """
     graph, name = graph or model.graph, getattr(model, "path", "the module")
+    model = getattr(model, "reference", None) or model
     work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
     x, expected, asked = _points(model, sample, work < _SMALL, drawn)
     if not len(expected):

@@ -16,7 +16,9 @@ from verifier.graph.compare import check as check  # part of what this module of
 from verifier.graph.decided import Front
 from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import OLDEST as OLDEST
-from verifier.graph.importer import Importer, names_read, one_line, tensors
+from verifier.graph.importer import names_read, one_line, tensors
+from verifier.graph.mixed import Reference, imported
+from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UnsoundBound, UserError, memory_is_out
 from verifier.values.packed import is_packed, unpacked
 from verifier.values.shown import Shown
@@ -40,6 +42,8 @@ class Model(Shown):
         front: with `decided`, where what is decided enters the network.
         precision: float32 where a model of doubles computes in float32 in places, else the type of its inputs.
         remarks: how it was read where that is not as it stands in the file, a line each.
+        reference: where no runtime runs it (see `graph.mixed`), what the graph was compared with; `run` is then the
+            graph in double precision.
     """
 
     graph: Graph
@@ -56,6 +60,7 @@ class Model(Shown):
     front: Front | None = None
     precision: str = ""
     remarks: tuple[str, ...] = ()
+    reference: Reference | None = None
     _source: bytes | str = field(repr=False, compare=False, default=b"")
     _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
@@ -74,6 +79,8 @@ class Model(Shown):
 
     def session(self) -> Any:
         """The model in onnxruntime on the CPU, made at the first call."""
+        if self.reference is not None:
+            raise ModelError(f"{self.path}: {self.reference.remark}")
         if "session" not in self._state:
             import onnxruntime
 
@@ -116,6 +123,8 @@ class Model(Shown):
             for a, shape in zip(x, self.input_shapes, strict=True)
         ]
         count = len(given[0]) if given else 1
+        if self.reference is not None:
+            return self._in_doubles(given)
         if count > 1 and self._takes_batches():
             return self._batch(given)
         points = [self._call([a[i, ...] for a in given]) for i in range(count)]
@@ -128,6 +137,14 @@ class Model(Shown):
     def _batch(self, given: list[np.ndarray]) -> np.ndarray:
         """The outputs for inputs `[B, 1, ...]`, in one call."""
         y = self._call([a.reshape(len(a), *a.shape[2:]) for a in given])
+        return np.concatenate([np.asarray(o, np.float64).reshape(len(given[0]), -1) for o in y], 1)
+
+    def _in_doubles(self, given: list[np.ndarray]) -> np.ndarray:
+        """The outputs as the graph computes them in double precision."""
+        if "graph" not in self._state:
+            self._state["graph"] = self.graph.cast(Place("numpy", "float64").array)
+        with np.errstate(all="ignore"):  # what is no number is found out by who asks
+            y = self._state["graph"].evaluate(*(a.astype(np.float64) for a in given))
         return np.concatenate([np.asarray(o, np.float64).reshape(len(given[0]), -1) for o in y], 1)
 
     def _takes_batches(self) -> bool:
@@ -199,12 +216,7 @@ def load(
     kept: bytes | str = str(path) if external and not packed else data
     if external and packed:
         raise ModelError(f"{path}: a compressed model with external data; unpack it")
-    remarks = simplified(proto.graph)
-    own = len(tensors(proto.graph))
-    if also or remarks:
-        kept = _expose(path, proto, also)
-    read = Importer(path, proto, decided, parted).run()
-    return Model(path=path, own_outputs=own, remarks=remarks, _source=kept, **vars(read))
+    return _imported(path, proto, kept, b"", also, decided, parted)
 
 
 def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray] | None, parted: bool) -> Model:
@@ -222,11 +234,29 @@ def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray]
         name = f"ONNX model '{called}'"
     if away := [t.name for t in proto.graph.initializer if t.data_location == t.EXTERNAL]:
         raise ModelError(f"{name}: data of tensor '{away[0]}' are in another file; load them, or give the model's file")
+    return _imported(name, proto, origin, origin, also, decided, parted)
+
+
+def _imported(
+    path: Path | str,
+    proto: Any,
+    kept: bytes | str,
+    origin: bytes,
+    also: Sequence[str],
+    decided: Sequence[np.ndarray] | None,
+    parted: bool,
+) -> Model:
+    """The network in a ModelProto that is changed where outputs are; `kept`: from where onnxruntime can read it."""
     remarks = simplified(proto.graph)
     own = len(tensors(proto.graph))
-    kept = _expose(name, proto, also) if also or remarks else origin
-    read = Importer(name, proto, decided, parted).run()
-    return Model(path=name, own_outputs=own, remarks=remarks, _source=kept, _origin=origin, **vars(read))
+    if also or remarks:
+        kept = _expose(path, proto, also)
+    read, reference = imported(path, proto, kept, decided, parted)
+    if reference is not None:
+        remarks = (*remarks, reference.remark)
+    return Model(
+        path=path, own_outputs=own, remarks=remarks, reference=reference, _source=kept, _origin=origin, **vars(read)
+    )
 
 
 def inner(source: Any, names: Sequence[str]) -> Any:

@@ -15,7 +15,7 @@ from verifier.graph.decided import Decided, Front
 from verifier.graph.fitting import fitted
 from verifier.graph.fold import fold
 from verifier.graph.graph import Builder, Graph, Input, Shape
-from verifier.graph.kinds import result_types, type_of
+from verifier.graph.kinds import clash, result_types, type_of, unlike
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.table import converter
@@ -62,7 +62,7 @@ class Importer:
         self.builder = Builder()
         self.values: dict[str, Value] = {}
         self.types: dict[str, str] = {}
-        self.own = "float32"
+        self.own, self.clash = "float32", ""
         self.given, self.decided = decided, Decided(parted)
         self.read = _names_read(proto.graph)
         opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
@@ -95,6 +95,7 @@ class Importer:
         for node in self.proto_graph.node if all_read else _behind(self.proto_graph, declared):
             self._convert(node)
         outputs = [self._output(o.name) for o in declared]
+        self.clash = self.clash or next(filter(None, (unlike(o, self.types.get(o.name, "")) for o in declared)), "")
         self.decided.spoil([o.name for o in declared])
         graph = self.builder.graph(positions, outputs)
         for made in graph.nodes:
@@ -197,6 +198,7 @@ class Importer:
                 self.builder,
                 types,
             )
+            self.clash = self.clash or clash(node, types, call.opset)
             self.decided.look(call, node, self.proto.opset_import)
             before, rule = len(self.builder.nodes), converter(node.domain, node.op_type)
             if not any(isinstance(v, int) for v in inputs):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from verifier.graph.convert import Call, Value
+from verifier.graph.ops.fit import FLOATS
 
 _NAMED = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
@@ -52,3 +55,28 @@ def _result_type(call: Call) -> str:
         return "float32"
     at = _TYPED_BY.get(call.op, 0)
     return call.types[at] if at < len(call.types) else "float32"
+
+
+def clash(node: Any, types: tuple[str, ...], version: int) -> str:
+    """What does not match where an onnx NodeProto takes inputs of such types; nothing where all does."""
+    from onnx import defs
+
+    if len({t for t in types if t in FLOATS}) < 2:
+        return ""
+    try:
+        schema = defs.get_schema(node.op_type, version, "" if node.domain == "ai.onnx" else node.domain)
+    except Exception:  # onnx has an error type of its own for what it does not know
+        return ""
+    held: dict[str, str] = {}
+    for k, t in enumerate(types):
+        formal = schema.inputs[min(k, len(schema.inputs) - 1)].type_str
+        if k < len(node.input) and node.input[k] and held.setdefault(formal, t) != t and t in FLOATS:
+            return f"{held[formal]} and {t} at node '{next((o for o in node.output if o), node.name)}' ({node.op_type})"
+    return ""
+
+
+def unlike(declared: Any, kind: str) -> str:
+    """What does not match where an output, an onnx ValueInfoProto, is of a type; nothing where all does."""
+    said = named(declared.type.tensor_type.elem_type)
+    differs = said != kind and said in FLOATS and kind in FLOATS
+    return f"output '{declared.name}' is declared {said} and is {kind}" if differs else ""

@@ -11,6 +11,7 @@ import numpy as np
 
 from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
+from verifier.graph.mixed import COMPUTED
 from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
 from verifier.values.arrays import Place
@@ -75,11 +76,20 @@ def name_of(model: Network) -> str:
     return str(getattr(model, "path", None) or type(getattr(model, "module", model)).__name__)
 
 
+def computed(model: Any) -> str:
+    """How the outputs of a counterexample are computed, where that is not by the original."""
+    return COMPUTED if any(getattr(m, "reference", None) is not None for m in _each(model)) else ""
+
+
+def _each(model: Any) -> list[Any]:
+    """A network, or those that are joined in it."""
+    parts = getattr(model, "parts", None)
+    return [model] if parts is None else [part.model for part in parts]
+
+
 def remarks(model: Any) -> tuple[str, ...]:
     """How a network, or each of several joined ones, was read where that is not as it stands in its file."""
-    parts = getattr(model, "parts", None)
-    each = [model] if parts is None else [part.model for part in parts]
-    said = (f"{name_of(m)}: {line}" for m in each for line in getattr(m, "remarks", ()))
+    said = (f"{name_of(m)}: {line}" for m in _each(model) for line in getattr(m, "remarks", ()))
     return tuple(dict.fromkeys(said))
 
 

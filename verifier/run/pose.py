@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from verifier.graph import from_onnx
-from verifier.run.model import Network, load, name_of, one_input_one_output, remarks
+from verifier.run.model import Network, computed, load, name_of, one_input_one_output, remarks
 from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
 from verifier.spec.vnnlib import read
@@ -54,7 +54,7 @@ class Posed:
         """A counterexample as a user is told it: in the shape of the input; in the words of a query, all variables."""
         if witness is None:
             return None
-        witness = replace(witness, near=self._middle(witness.disjunct))
+        witness = replace(witness, near=self._middle(witness.disjunct), remark=computed(self.net))
         if self.query is None:
             shapes = _shapes(self.net)
             x = witness.flat.reshape(shapes[0][1]) if len(shapes) == 1 else witness.flat
@@ -289,7 +289,7 @@ def _unlike(query: Query2, v: Variable, said: str, found: str, model: Any) -> Pr
 
 def _types(model: Any, outputs: list[int]) -> list[str]:
     """Element types of all inputs and of some outputs; empty where unknown."""
-    if not isinstance(model, from_onnx.Model):
+    if not isinstance(model, from_onnx.Model) or model.reference is not None:
         return [""] * (len(model.input_shapes) + len(outputs))
     session = model.session()
     known = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}

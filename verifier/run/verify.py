@@ -20,7 +20,7 @@ from verifier.graph.graph import Graph
 from verifier.run import sample, strategy
 from verifier.run.beyond import beyond
 from verifier.run.facts import Facts, facts, parts, tell
-from verifier.run.model import boundable, name_of, remarks, second_run
+from verifier.run.model import boundable, computed, name_of, remarks, second_run
 from verifier.run.notebook import searching, shows
 from verifier.run.peel import peeled
 from verifier.run.pose import Posed, Question, pose
@@ -135,6 +135,7 @@ def verify(
     plan = strategy.choose(graph, question.n_disjuncts, device)
     known = facts(net, graph, question)
     chosen: dict[str, Any] = {"strategy": plan.reason, "facts": known}
+    how = f", {words}" if (words := computed(net)) else ""
     chosen |= {"remarks": said} if (said := list(remarks(net))) else {}
     tell(plan.reason, known, explain)
     replay = Replay(question, net.run, _evaluator(graph), net.input_dtype, second_run(net))
@@ -149,7 +150,7 @@ def verify(
         witness = attack(graph, sought, replay, plan.starts, plan.steps, np.random.default_rng(seed), budget)
         clock.mark("attack")
         if witness is not None:
-            return Result(Verdict.SAT, posed.told(witness), "found by gradient search", clock.stats(**chosen))
+            return Result(Verdict.SAT, posed.told(witness), f"found by gradient search{how}", clock.stats(**chosen))
         if not len(sought.d):  # nothing can be refuted, and splitting leads nowhere
             why_not = "the property asks nothing of the outputs, but no input was found at which all of them are finite"
             return Result(Verdict.UNKNOWN, None, why_not, clock.stats(**chosen))
@@ -173,7 +174,7 @@ def verify(
     clock.mark("search")
     p = outcome.progress
     why = {
-        Verdict.SAT: "found while searching",
+        Verdict.SAT: f"found while searching{how}",
         Verdict.UNSAT: "every part of the input set was refuted",
         Verdict.TIMEOUT: p.late,
         Verdict.UNKNOWN: f"{p.stuck} parts can be neither refuted nor split: they are as small as numbers allow",

@@ -34,6 +34,7 @@ class Witness(Shown):
         tensors: for a query of version 2.0 the values of its variables; x and y are then all inputs and all others.
         shapes: name and shape of each input, in the order of x; empty where they are not known.
         near: `[n]` the middle of the input set it was looked for in, or None.
+        remark: how y was computed, where that is not by the original model.
     """
 
     x: Array
@@ -42,6 +43,7 @@ class Witness(Shown):
     tensors: tuple[Tensor, ...] = ()
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     near: Array | None = None
+    remark: str = ""
 
     @property
     def flat(self) -> Array:
@@ -58,7 +60,8 @@ class Witness(Shown):
 
     def _said(self) -> list[tuple[str, Any]]:
         """The numbers, as far as they fit a line."""
-        return [("x", self.x), ("y", self.y), ("disjunct", self.disjunct)]
+        remark = [("outputs", self.remark)] if self.remark else []
+        return [("x", self.x), ("y", self.y), ("disjunct", self.disjunct), *remark]
 
     def _below(self) -> str:
         """Of an image a picture of it, beside the middle of the input set and what has changed; else what has moved."""
@@ -74,13 +77,15 @@ class Witness(Shown):
     def text(self) -> str:
         """The format of the property's version, with the shortest digits that read back.
 
-        Of 1.0 the competition's, `((X_0 v)` … `(Y_0 v))`; of 2.0 the standard's, see `Tensor.text`.
+        Of 1.0 the competition's, `((X_0 v)` … `(Y_0 v))`; of 2.0 the standard's, see `Tensor.text`.  A remark is a
+        comment behind it.
         """
+        comment = f"\n; outputs {self.remark}" if self.remark else ""
         if self.tensors:
-            return "\n".join(t.text() for t in self.tensors)
+            return "\n".join(t.text() for t in self.tensors) + comment
         pairs = [f"(X_{i} {float(v)!r})" for i, v in enumerate(self.flat)]
         pairs += [f"(Y_{i} {float(v)!r})" for i, v in enumerate(self.y)]
-        return "(" + "\n".join(pairs) + ")"
+        return "(" + "\n".join(pairs) + ")" + comment
 
 
 def satisfies(prop: Property, j: int, x: Array, y: Array) -> bool:
