@@ -1,12 +1,14 @@
 """Which mistakes in the modules that decide soundness would no test notice?
 
-Each mutant is one of these modules with one change: a comparison turned or its edge moved, plus for minus, a summand or
-a rounding factor left out, minimum for maximum, a negation or a statement left out, a constant returned.  The tests
-that cover the module run on it, in a process forked from one that has imported the libraries already.  What survives is
-a mistake that nobody would notice, or harmless; those known to be harmless, and why, are in `mutation.toml`.
+Each mutant is one of these modules with one change (`mutants.py`).  The tests are collected once, and it is learned how
+long each takes and which functions it calls.  A mutant is a process forked from there, in which the function that
+differs has other code; it runs the tests that call this function, the quickest first, up to the first that fails.
+(Where what differs has run already, at import, what survives is imported anew with its tests.)  What survives is a
+mistake that nobody would notice, or harmless; those known to be harmless, and why, are in `mutation.toml`.
 
-    python -m benchmarks.mutation --sample 200 --seed 0     # some of all modules
-    python -m benchmarks.mutation --only values/ball        # all of one
+    python -m benchmarks.mutation                           # some of every module: minutes
+    python -m benchmarks.mutation --sample 0                # all
+    python -m benchmarks.mutation --only values/ball relax  # all of one, and of a folder
 
 Exit status 1 if something survives that `mutation.toml` does not know.
 """
@@ -14,198 +16,292 @@ Exit status 1 if something survives that `mutation.toml` does not know.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import copy
-import importlib.abc
-import importlib.util
+import functools
+import gc
+import json
+import math
 import os
 import random
+import resource
 import signal
 import sys
+import tempfile
+import threading
 import time
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from benchmarks.mutants import Instead, Key, Mutant, Pairs, differing, key, living, mutants, mutated, possible, put
+
 ROOT = Path(__file__).resolve().parent.parent
-KNOWN = ROOT / "benchmarks" / "mutation.toml"
-_READ = tomllib.loads(KNOWN.read_text())
+_READ = tomllib.loads((ROOT / "benchmarks" / "mutation.toml").read_text())
 COVERED: dict[str, list[str]] = _READ["covered"]
-"""Module -> arguments of pytest: what covers it, the quickest first."""
+"""Module -> arguments of pytest: what was written for it."""
 HARMLESS = {(k["module"], k["text"], k["what"]) for k in _READ["harmless"]}
-LONGEST = 4.0
-"""How many times as long as the unchanged module's a mutant's tests may take."""
-
-TURNED: dict[type, tuple[type, ...]] = {
-    ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt, ast.GtE), ast.Gt: (ast.GtE, ast.Lt), ast.GtE: (ast.Gt, ast.LtE),
-    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
-    ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,),
-}  # fmt: skip
-SWAPPED = {"minimum": "maximum", "fmin": "fmax", "min": "max", "amin": "amax", "any": "all", "below": "above",
-           "floor": "ceil", "up": "down"}  # fmt: skip
-SWAPPED |= {b: a for a, b in SWAPPED.items()}
-ROUNDING = ("gamma", "unit", "tiny", "slack", "error", "grain", "rounded")
+SAMPLE, LEAST = 400, 3
+"""How many mutants are taken of all, and of each module at least."""
+SPENT = 20.0
+"""Seconds of a processor that is spent on one mutant: first on tests written for its module, then on others."""
+LONGER = 5.0
+"""How many times as long as it takes without a change a test may take of the processor, and two seconds more."""
+WAITED = 20.0
+"""How many times its tests' seconds a mutant may take on the wall's clock, and a minute more: it may wait."""
+MEMORY = 4 << 30
+"""Bytes that a mutant may take besides what was there."""
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change: of the module's `node`th node (as `ast.walk` has it), the `variant`th one."""
+@dataclass
+class Learned:
+    """Of one test: seconds of the processor, and which functions it calls."""
 
-    module: str
-    node: int
-    variant: int
-    line: int
-    text: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.py:{self.line}: {self.what} in `{self.text}`"
+    seconds: float
+    calls: set[Key] = field(default_factory=set)
 
 
-def named(node: ast.AST) -> str:
-    """What a call or a name is called."""
-    node = node.func if isinstance(node, ast.Call) else node
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+class Plugin:
+    """Runs what it is told to instead of all tests once, and knows whether one has failed."""
+
+    def __init__(self, instead: Callable[[Any, Plugin], None], ran: set[Key] | None = None) -> None:
+        self.instead, self.ran, self.failed = instead, ran, list[str]()
+
+    def pytest_collection(self, session: Any) -> None:
+        """Before test modules are imported: the same examples every time, and none made smaller."""
+        from hypothesis import HealthCheck, Phase, settings
+
+        fixed, every = settings.get_profile("fixed"), list(HealthCheck)
+        phases = [Phase.explicit, Phase.generate]
+        settings.register_profile("mutants", parent=fixed, phases=phases, suppress_health_check=every)
+        settings.load_profile("mutants")
+        if self.ran is not None:
+            sys.settrace(tracing(self.ran))
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        """Instead of the tests."""
+        sys.settrace(None)
+        if not session.testsfailed:
+            self.instead(session, self)
+        return True
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Remember failures."""
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+    def passes(self, items: Sequence[Any], limits: Sequence[float]) -> bool:
+        """Run tests one after the other; whether all pass.  One that takes longer than its limit ends the process."""
+        for item, limit, after in zip(items, limits, [*items[1:], None], strict=True):
+            signal.setitimer(signal.ITIMER_PROF, limit)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+            if self.failed:
+                return False
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return True
 
 
-def changed(node: Any, **fields: Any) -> Any:
-    """A copy with other fields."""
-    new = copy.copy(node)
-    for name, value in fields.items():
-        setattr(new, name, value)
-    return new
+def tracing(calls: set[Key]) -> Callable[[Any, str, Any], None]:
+    """What notes which functions of `verifier` are called."""
+    seen, ours = set[Any](), str(ROOT / "verifier")
+
+    def trace(frame: Any, event: str, arg: Any) -> None:
+        code = frame.f_code
+        if code not in seen:
+            seen.add(code)
+            if code.co_filename.startswith(ours):
+                calls.add(key(code))
+
+    return trace
 
 
-def variants(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """What may stand in a node's place, and what that is called."""
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        for other in TURNED.get(type(node.ops[0]), ()):
-            yield f"{type(node.ops[0]).__name__} to {other.__name__}", changed(node, ops=[other()])
-    elif isinstance(node, ast.BinOp):
-        yield from arithmetic(node)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.Invert)):
-        yield "negation dropped", node.operand
-    elif isinstance(node, ast.BoolOp):
-        other = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
-        yield f"{type(node.op).__name__} to {type(other).__name__}", changed(node, op=other)
-    elif isinstance(node, ast.Call):
-        yield from calls(node)
-    elif isinstance(node, (ast.AugAssign, ast.Raise)) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, (ast.Call, ast.Yield))
-    ):
-        yield "statement dropped", ast.Pass()
-    elif isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Subscript, ast.Attribute)):
-        yield "statement dropped", ast.Pass()
-    elif isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id == "bool":
-        for value in (True, False):
-            yield f"returns {value}", changed(node, body=[ast.Return(ast.Constant(value))])
-
-
-def arithmetic(node: ast.BinOp) -> Iterator[tuple[str, ast.AST]]:
-    """Of sums: the other sign, or without what is added; of products: without a factor that is about rounding."""
-    if isinstance(node.op, (ast.Add, ast.Sub)):
-        other = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
-        yield f"{type(node.op).__name__} to {type(other).__name__}", changed(node, op=other)
-        yield "summand dropped", node.left
-    elif isinstance(node.op, ast.Mult):
-        for side, rest in ((node.right, node.left), (node.left, node.right)):
-            if any(named(n) in ROUNDING for n in ast.walk(side)):
-                yield "factor dropped", rest
-    elif isinstance(node.op, (ast.BitAnd, ast.BitOr)):
-        other = ast.BitOr() if isinstance(node.op, ast.BitAnd) else ast.BitAnd()
-        yield f"{type(node.op).__name__} to {type(other).__name__}", changed(node, op=other)
-
-
-def calls(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
-    """Of minima, the maximum; no rounding."""
-    name = named(node)
-    if name in SWAPPED and isinstance(node.func, ast.Attribute):
-        yield f"{name} to {SWAPPED[name]}", changed(node, func=changed(node.func, attr=SWAPPED[name]))
-    elif name in SWAPPED and isinstance(node.func, ast.Name):
-        yield f"{name} to {SWAPPED[name]}", changed(node, func=changed(node.func, id=SWAPPED[name]))
-    if name in ("gamma", "unit", "tiny"):
-        yield f"no {name}", ast.Constant(0.0)
-    elif name in ("nextafter", "below", "above") and node.args:
-        yield f"no {name}", node.args[0]
-
-
-def mutants(module: str) -> list[Mutant]:
-    """All of a module."""
-    tree, found, silent = ast.parse((ROOT / "verifier" / f"{module}.py").read_text()), [], set[ast.AST]()
-    for node in ast.walk(tree):  # messages and types
-        inside = list(ast.iter_child_nodes(node)) if isinstance(node, (ast.Raise, ast.Assert)) else []
-        inside += [t for name in ("annotation", "returns") if (t := getattr(node, name, None)) is not None]
-        silent |= {n for part in inside for n in ast.walk(part)}
-    for k, node in enumerate(ast.walk(tree)):
-        for v, (what, _) in enumerate(variants(node) if node not in silent else ()):
-            text = f"def {node.name}" if isinstance(node, ast.FunctionDef) else ast.unparse(node)
-            found.append(Mutant(module, k, v, getattr(node, "lineno", 0), " ".join(text.split())[:100], what))
-    return found
-
-
-def mutated(m: Mutant) -> ast.Module:
-    """The module with the change."""
-    tree = ast.parse((ROOT / "verifier" / f"{m.module}.py").read_text())
-    old = list(ast.walk(tree))[m.node]
-    new = list(variants(old))[m.variant][1]
-
-    class Put(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> Any:
-            return ast.copy_location(new, node) if node is old else self.generic_visit(node)
-
-    return ast.fix_missing_locations(Put().visit(tree))
-
-
-class Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module from a tree."""
-
-    def __init__(self, module: str, tree: ast.Module) -> None:
-        self.name, self.tree = "verifier." + module.replace("/", "."), tree
-        self.file = str(ROOT / "verifier" / f"{module}.py")
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        """Of that module, this as its loader."""
-        return importlib.util.spec_from_file_location(name, self.file, loader=self) if name == self.name else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the tree."""
-        exec(compile(self.tree, self.file, "exec"), module.__dict__)
-
-
-def started(module: str, m: Mutant | None) -> int:
-    """A process, by its number, in which the tests that cover a module run; it exits with 0 if they pass."""
+def forked(work: Callable[[], int]) -> int:
+    """A process, by its number, that exits with what `work` returns, and prints nothing."""
     child = os.fork()
     if child:
         return child
-    os.setpgid(0, 0)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(1, 2)
-    import pytest
-
-    if m is not None:
-        sys.meta_path.insert(0, Instead(module, mutated(m)))
     status = 70
     with contextlib.suppress(BaseException):
-        status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *COVERED[module]]))
+        os.setpgid(0, 0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        status = work()
     os._exit(status)
 
 
-def ended(child: int, limit: float) -> int | None:
-    """The exit status of a process, None when it took longer than `limit` seconds and was killed."""
-    until = time.monotonic() + limit
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+def many(jobs: int, tasks: Iterator[tuple[Any, int, float]]) -> Iterator[tuple[Any, int | None]]:
+    """Each task's mark and exit status (None: it took longer than its seconds and was killed), `jobs` at a time.
+
+    A task is a mark, a process, and its seconds; it has been started when it comes out of `tasks`.
+    """
+    running: dict[int, tuple[Any, float]] = {}
+    more = True
+    while more or running:
+        while more and len(running) < jobs:
+            task = next(tasks, None)
+            if task is None:
+                more = False
+                break
+            running[task[1]] = task[0], time.monotonic() + task[2]
+        time.sleep(0.005)
+        for child, (mark, until) in list(running.items()):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if not done and time.monotonic() < until:
+                continue
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGKILL)  # what it started, too
+            if not done:
+                os.waitpid(child, 0)
+            del running[child]
+            yield mark, os.waitstatus_to_exitcode(status) if done else None
+
+
+def tested(arguments: Sequence[str], plugin: Plugin) -> int:
+    """Collect tests, and do with them what the plugin says."""
+    import pytest
+
+    quiet = ["-q", "--capture=sys", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
+    return int(pytest.main([*quiet, *arguments], plugins=[plugin]))
+
+
+def bounded() -> None:
+    """Let this process grow no further than `MEMORY`."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if os.path.exists("/proc/self/statm") else 0
+    if pages:
+        most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def learn(items: Sequence[Any], plugin: Plugin, folder: Path, jobs: int) -> Iterator[tuple[str, float, list[Key]]]:
+    """Of each test, its name, how many seconds of a processor it takes, and which functions it calls.
+
+    Raises:
+        RuntimeError: one fails without any change.
+    """
+
+    def share(k: int) -> int:
+        alone(items[0], folder)
+        with open(folder / f"{k}.learned", "w", 1) as f:
+            for item in items[k::parts]:
+                calls, start = set[Key](), time.process_time()
+                sys.settrace(tracing(calls))
+                threading.settrace(tracing(calls))
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                sys.settrace(None)
+                f.write(json.dumps([item.nodeid, time.process_time() - start, sorted(calls), plugin.failed]) + "\n")
+        return 0
+
+    parts = min(len(items), 16 * jobs)
+    tasks = ((k, forked(functools.partial(share, k)), 3600.0) for k in range(parts))
+    for k, status in many(jobs, tasks):
+        for line in (folder / f"{k}.learned").read_text().splitlines():
+            name, seconds, calls, failed = json.loads(line)
+            if failed:
+                raise RuntimeError(f"{failed[0]} fails without any change")
+            yield name, seconds, [(a, b, c) for a, b, c in calls]
+        if status != 0:
+            raise RuntimeError(f"the tests cannot be learned: exit status {status}")
+
+
+def alone(item: Any, folder: Path) -> None:
+    """Let the temporary files of this process be nobody else's."""
+    item.config._tmp_path_factory._given_basetemp = folder / f"{os.getpid()}"
+
+
+class Session:
+    """What the process does that has collected the tests.
+
+    It writes lines of JSON: `["learned", test, seconds, functions]`, `["ended", mutant, status, number of tests]`, and
+    `["anew", mutant, tests, their seconds]` for mutants that can only be imported anew.
+    """
+
+    def __init__(self, some: list[Mutant], known: dict[str, Learned], folder: Path, jobs: int) -> None:
+        self.some, self.known, self.folder, self.jobs = some, known, folder, jobs
+        self.ran = set[Key]()
+
+    def work(self, pipe: int) -> int:
+        """Collect, and go."""
+        with open(pipe, "w", 1) as self.out:
+            modules = {m.module for m in self.some}
+            tests = sorted({t for module in modules for t in COVERED[module]})
+            return tested(tests, Plugin(self._go, self.ran))
+
+    def _say(self, *what: Any) -> None:
+        self.out.write(json.dumps(what) + "\n")
+
+    def _go(self, session: Any, plugin: Plugin) -> None:
+        items = {item.nodeid: item for item in session.items}
+        try:
+            new = [i for n, i in items.items() if n not in self.known]
+            for name, seconds, calls in learn(new, plugin, self.folder, self.jobs):
+                self.known[name] = Learned(seconds, set(calls))
+                self._say("learned", name, seconds, calls)
+        except RuntimeError as e:
+            self._say("failed", str(e))
+            return
+        gc.collect()
+        gc.freeze()
+        self.alive, self.items, self.plugin = living(), items, plugin
+        for (i, tests, ran), status in many(self.jobs, self._tasks()):
+            self._end(i, tests, status, ran)
+
+    def _end(self, i: int, tests: list[str], status: int | None, ran: bool) -> None:
+        """Say what became of one; what survives and differs in what has run is tried again."""
+        if status == 0 and ran and tests:
+            self._say("anew", i, [(n, self.known[n].seconds) for n in tests])
+        else:
+            self._say("ended", i, status, len(tests))
+
+    def _tasks(self) -> Iterator[tuple[Any, int, float]]:
+        for i, m in enumerate(self.some):
+            pairs = differing(m)
+            calls = None if pairs is None else {key(a) for a, _ in pairs}
+            ran = calls is None or bool(calls & self.ran)
+            tests = self._ordered(m.module, None if ran else calls)
+            seconds = sum(self.known[n].seconds for n in tests)
+            if not tests or not pairs or not possible(pairs, self.alive):
+                self._end(i, tests, 0, True)
+            else:
+                yield (i, tests, ran), forked(functools.partial(self._one, pairs, tests)), WAITED * seconds + 60
+
+    def _ordered(self, module: str, calls: set[Key] | None) -> list[str]:
+        """The tests that call a function (None: what was written for the module), its own first, quick ones first."""
+        tests = [n for n in self.items if calls is None or calls & self.known[n].calls]
+        own = {n for n in tests if any(n == t or n.startswith((t + "::", t + "/", t + "[")) for t in COVERED[module])}
+        found, spent = list[str](), 0.0
+        for n in sorted(tests, key=lambda n: (n not in own, self.known[n].seconds)):
+            spent += self.known[n].seconds
+            if spent <= SPENT and (n in own or calls is not None):
+                found.append(n)
+        return found
+
+    def _one(self, pairs: Pairs, tests: list[str]) -> int:
+        """Change the functions of this process and run the tests."""
+        put(pairs, self.alive)
+        return limited(self.plugin, [(self.items[n], self.known[n].seconds) for n in tests], self.folder)
+
+
+def limited(plugin: Plugin, tests: Sequence[tuple[Any, float]], folder: Path) -> int:
+    """Run tests, each with the seconds that it takes without a change; 0 if all pass."""
+    bounded()
+    alone(tests[0][0], folder)
+    return 1 - plugin.passes([item for item, _ in tests], [LONGER * seconds + 2 for _, seconds in tests])
+
+
+def anew(m: Mutant, tests: list[tuple[str, float]], folder: Path) -> int:
+    """In a process that has imported nothing of ours: import the mutant and run the tests."""
+
+    def go(session: Any, plugin: Plugin) -> None:
+        items = {item.nodeid: item for item in session.items}
+        status.append(limited(plugin, [(items[n], seconds) for n, seconds in tests], folder))
+
+    status = list[int]()
+    sys.meta_path.insert(0, Instead(m.module, mutated(m)))
+    signal.setitimer(signal.ITIMER_PROF, 60)  # it may hang at import
+    tested(sorted({n.split("::")[0] for n, _ in tests}), Plugin(go))
+    return status[0] if status else 1
 
 
 def explained(m: Mutant) -> bool:
@@ -213,41 +309,122 @@ def explained(m: Mutant) -> bool:
     return (m.module, m.text, m.what) in HARMLESS
 
 
+def chosen(names: Sequence[str], sample: int, seed: int) -> list[Mutant]:
+    """Of each module that is named (or whose folder is) its share of a sample; 0: every mutant."""
+    modules = [m for m in COVERED if not names or any(m == n or m.startswith(n.rstrip("/") + "/") for n in names)]
+    every = {module: mutants(module) for module in modules}
+    total, some = sum(map(len, every.values())), []
+    for module, found in every.items():
+        n = max(LEAST, math.ceil(sample * len(found) / total)) if sample else len(found)
+        some += random.Random(f"{seed} {module}").sample(found, min(n, len(found)))
+    return sorted(some, key=lambda m: (list(COVERED).index(m.module), m.line))
+
+
+OUTCOMES = ("mutants", "killed", "survived", "harmless")
+
+
+class Table:
+    """What became of the mutants."""
+
+    def __init__(self, some: list[Mutant]) -> None:
+        self.rows = {m.module: dict.fromkeys(OUTCOMES, 0) for m in some}
+        self.total, self.done, self.start = len(some), 0, time.monotonic()
+        for m in some:
+            self.rows[m.module]["mutants"] += 1
+
+    def count(self, m: Mutant, killed: bool, tests: int = 1) -> None:
+        """One has ended, or need not start."""
+        what = "killed" if killed else "harmless" if explained(m) else "survived"
+        self.rows[m.module][what] += 1
+        self.done += 1
+        if what == "survived":
+            print(f"\rSURVIVED {m}" + ("" if tests else "  (no test calls it)"), flush=True)
+        self.progress("")
+
+    def progress(self, more: str) -> None:
+        """One line that is overwritten."""
+        seconds = time.monotonic() - self.start
+        print(f"\r{self.done}/{self.total} mutants, {seconds:.0f} s {more}", end="", file=sys.stderr, flush=True)
+
+    def show(self) -> int:
+        """Print it; how many survived."""
+        sums = {name: sum(row[name] for row in self.rows.values()) for name in OUTCOMES}
+        print(f"\n{'module':32}{'mutants':>9}{'killed':>9}{'survived':>10}{'harmless':>10}")
+        for module, row in [*self.rows.items(), ("all", sums)]:
+            print(f"{module:32}{row['mutants']:9}{row['killed']:9}{row['survived']:10}{row['harmless']:10}")
+        alive = sums["mutants"] - sums["harmless"]
+        ratio, seconds = sums["killed"] / max(alive, 1), time.monotonic() - self.start
+        print(f"{ratio:.1%} of {alive} mutants that are not known to be harmless were noticed, {seconds:.0f} s")
+        return sums["survived"]
+
+
+def run(some: list[Mutant], table: Table, known: dict[str, Learned], jobs: int) -> None:
+    """All of it.
+
+    Raises:
+        RuntimeError: a test fails without any change, or the tests cannot be collected.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder, later = Path(name), list[tuple[Mutant, list[tuple[str, float]]]]()
+        reads, writes = os.pipe()
+        child = forked(functools.partial(Session(some, known, folder, jobs).work, writes))
+        os.close(writes)
+        with open(reads) as lines:
+            for kind, *what in map(json.loads, lines):
+                if kind == "learned":
+                    known[what[0]] = Learned(what[1], {(a, b, c) for a, b, c in what[2]})
+                    table.progress(f"{len(known)} tests learned")
+                elif kind == "ended":
+                    table.count(some[what[0]], what[1] != 0, what[2])
+                elif kind == "anew":
+                    later.append((some[what[0]], what[1]))
+                else:
+                    raise RuntimeError(what[0])
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) not in (0, 5):
+            raise RuntimeError("the tests cannot be collected")
+        tasks = (
+            (m, forked(functools.partial(anew, m, tests, folder)), WAITED * sum(s for _, s in tests) + 120)
+            for m, tests in later
+        )
+        for m, status in many(jobs, tasks):
+            table.count(m, status != 0)
+
+
 def main() -> int:
     """Run, and print what survived."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=0, help="how many mutants of all (0: every one)")
+    parser.add_argument("--sample", type=int, default=SAMPLE, help="how many mutants, about (0: every one)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", default=[], metavar="MODULE", help="of these modules alone")
+    parser.add_argument("--only", nargs="+", default=[], metavar="MODULE", help="of these modules or folders alone")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes at once")
+    parser.add_argument("--recheck", action="store_true", help="run those that are known to be harmless, too")
+    parser.add_argument("--learned", type=Path, help="a file that keeps what is learned of the tests for the next time")
     args = parser.parse_args()
     os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
-    os.environ["CI"] = "1"  # the same examples every time
+    os.environ |= {"CI": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # the same examples every time
     import onnx  # noqa: F401  # what every process needs, once
     import onnxruntime  # noqa: F401
     import pytest  # noqa: F401
     import scipy.optimize  # noqa: F401
     import torch  # noqa: F401
 
-    every = [m for module in args.only or COVERED for m in mutants(module)]
-    if args.sample:
-        every = random.Random(args.seed).sample(every, min(args.sample, len(every)))
-    limit: dict[str, float] = {}
-    survived, start = 0, time.monotonic()
-    for i, m in enumerate(sorted(every, key=lambda m: (m.module, m.line))):
-        if m.module not in limit:
-            begin = time.monotonic()
-            if ended(started(m.module, None), 600) != 0:
-                print(f"{m.module}: its tests fail without any change", flush=True)
-                return 2
-            limit[m.module] = LONGEST * (time.monotonic() - begin) + 5
-        if ended(started(m.module, m), limit[m.module]) == 0:
-            known = explained(m)
-            survived += not known
-            print(f"{'harmless' if known else 'SURVIVED'} {m}", flush=True)
-        print(f"\r{i + 1}/{len(every)} {time.monotonic() - start:.0f} s", end="", file=sys.stderr)
-    print(f"{len(every)} mutants, {survived} that nobody noticed and nobody explained")
-    return int(survived > 0)
+    known = dict[str, Learned]()
+    if args.learned and args.learned.exists():
+        read = json.loads(args.learned.read_text())
+        known = {n: Learned(s, {(a, b, c) for a, b, c in calls}) for n, (s, calls) in read.items()}
+    some = chosen(args.only, args.sample, args.seed)
+    table = Table(some)
+    for m in some:
+        if explained(m) and not args.recheck:
+            table.count(m, False)
+    try:
+        run([m for m in some if args.recheck or not explained(m)], table, known, args.jobs)
+    except RuntimeError as e:
+        print(f"\r{e}", file=sys.stderr)
+        return 2
+    if args.learned:
+        args.learned.write_text(json.dumps({n: (t.seconds, sorted(t.calls)) for n, t in known.items()}))
+    return int(table.show() > 0)
 
 
 if __name__ == "__main__":
