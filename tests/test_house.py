@@ -133,6 +133,20 @@ def test_versions_are_pinned() -> None:
     assert all("+" not in version for _, version in pins), "a local version is found on one machine only"
 
 
+def test_modules_that_decide_soundness_are_mutated() -> None:
+    """A new one needs a line in the table: which tests were written for it."""
+    table = tomllib.loads((ROOT / "benchmarks" / "mutation.toml").read_text())
+    decide = [f for part in ("relax", "bounds", "search") for f in sorted((ROOT / "verifier" / part).rglob("*.py"))]
+    named_ = [f.relative_to(ROOT / "verifier").with_suffix("").as_posix() for f in decide if f.name != "__init__.py"]
+    known = {*table["covered"], *table["left_out"]}
+    assert [n for n in named_ if n not in known] == [], "add a line to benchmarks/mutation.toml"
+    assert [n for n in known if not (ROOT / "verifier" / f"{n}.py").exists()] == []
+    tests = {t.split("::")[0] for some in table["covered"].values() for t in some}
+    assert [t for t in tests if not (ROOT / t).exists()] == []
+    assert all(why for why in table["left_out"].values())
+    assert all(k["module"] in known and k["why"] for k in table["harmless"])
+
+
 @pytest.mark.parametrize(
     "text", ["acasxu", "ACAS Xu", "acasxu_2023", "cifar10", "vit_block", "is_mnist", "tllverifybench"]
 )

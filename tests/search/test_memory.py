@@ -11,6 +11,7 @@ from verifier.search import workers
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, by_neurons
 from verifier.search.domains import Domains, roots
+from verifier.search.loop import InputSearch
 from verifier.search.neurons import loop, tree
 from verifier.search.outcome import Progress
 from verifier.search.query import Query, make_query
@@ -94,3 +95,20 @@ def test_parts_that_were_not_sown_are_not_refuted(monkeypatch: pytest.MonkeyPatc
     assert grow.closed < 1
     done = grow.advance(Budget())
     assert done is not None and done.verdict == "unsat" and grow.progress.rounds > 3
+
+
+def test_a_single_part_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no smaller batch: it is not tried for ever."""
+    graph = chain(np.random.default_rng(3), (2, 4, 1))
+    prop = verifier.output_property(-np.ones(2), np.ones(2), [[([-1.0], 0.0)]])
+    search, asked = InputSearch(make_query(graph, prop, Place("numpy", "float32")), lambda *_: None), list[int]()
+
+    def never(d: Domains, *rest: object) -> object:
+        asked.append(len(d))
+        assert len(asked) < 20
+        raise MemoryError
+
+    monkeypatch.setattr(search, "_workers", never)
+    with pytest.raises(MemoryError):
+        search.advance(Budget())
+    assert asked[-1] == 1

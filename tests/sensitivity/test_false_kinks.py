@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,23 @@ def test_case() -> None:
     assert found.settled
     assert found.lower == pytest.approx(3, rel=1e-6)
     assert found.upper == pytest.approx(3, rel=1e-6)
+
+
+@pytest.mark.parametrize("broken, known", [(None, True), ([False], True), ([True], False)])
+def test_where_a_value_may_be_infinite_nothing_is_walked_back(
+    broken: list[bool] | None, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lower bound that rests on a walk through what is not known to be finite is none."""
+    net = verifier.load(_Function(lambda x: relu(0 * x) + x), torch.zeros(1, 2, dtype=torch.float64))
+    from verifier.run.asked import ask
+    from verifier.run.model import boundable
+    from verifier.sensitivity import problem as module
+
+    asked = ask(boundable(net), verifier.Box([-1, -1], [1, 1]), None, None, None, "net", 1e-4, False)
+    problem, kept = asked.search(lambda: None).problem, module.propagate
+    at = np.concatenate([[0.5, 0.25], np.ones(problem.seeds.shape[1])])[None]
+    point = module.boxes(at, at, np.zeros(0, int), "float64")
+    marks = None if broken is None else np.array(broken)
+    monkeypatch.setattr(module, "propagate", lambda *a: replace(kept(*a), broken=marks))
+    value = problem._walked(point, 0)
+    assert np.isfinite(value) if known else value == -np.inf
