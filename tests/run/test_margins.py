@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.relu import Relu
 from verifier.run import verify
-from verifier.run.joint import Joint
 from verifier.run.margins import bounded
 from verifier.run.outputs import with_clauses
 from verifier.search.budget import Budget
@@ -159,7 +159,7 @@ def test_several_outputs_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> No
 def test_clauses_are_not_asked_in_terms_of_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     """That form knows nothing of clauses; a property without any has it."""
     prop, graph, place = asked(monkeypatch), network(), Place("numpy", "float64")
-    joint = object.__new__(Joint)
+    joint = SimpleNamespace(parts=())
     assert verify._apart(joint, graph, prop, place, Budget()) is None
     assert verify._apart(joint, graph, replace(prop, clauses=None), place, Budget()) is not None
     assert verify._apart(object(), graph, replace(prop, clauses=None), place, Budget()) is None
