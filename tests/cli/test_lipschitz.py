@@ -187,8 +187,8 @@ def test_the_clock_answers_where_the_command_does_not(tmp_path: Path) -> None:
         "main({arguments!r})\n"
     )
     for name, command, says in (
-        ("load", "lipschitz", "0.0 inf"),
-        ("load", "monotone", "unknown"),
+        ("asked", "lipschitz", "0.0 inf"),
+        ("asked", "monotone", "unknown"),
         ("lipschitz", "lipschitz", "0.0 inf"),
     ):
         index = ["--input-index", "0"] if command == "monotone" else []

@@ -217,7 +217,6 @@ RIGHT: dict[str, tuple[Callable[[Said], bool], ...]] = {
 }
 """What is right for each question of a case."""
 WAITING = {
-    "two inputs",
     "nodes out of order",
     "a constant cast like an activation",
     "classes counted by OneHot",

@@ -13,6 +13,7 @@ from tests.cli.files import MODEL, dense
 from tests.laws.cases import GRAPHS
 from tests.laws.general_nets import network
 from verifier.run import bound as bounds
+from verifier.run.tensors import About
 
 METHODS = ("interval", "forward", "crown", "alpha-crown")
 RNG = np.random.default_rng(5)
@@ -58,8 +59,9 @@ def test_a_method_is_never_looser_than_a_cheaper_one(seed: int, monkeypatch: pyt
     if lower is None:
         center = rng.normal(size=graph.nodes[0].size)
         lower, upper = center - rng.random(len(center)), center + rng.random(len(center))
-    monkeypatch.setattr(bounds, "load", lambda net: net)
+    monkeypatch.setattr(bounds, "about", lambda net, inputs: About(net, inputs))
     monkeypatch.setattr(bounds, "boundable", lambda net, *_: net)
+    monkeypatch.setattr(bounds, "by_name", lambda *_: {})
     ball = verifier.Ball((lower + upper) / 2, float((upper - lower).max()), norm=2)
     for inputs in (verifier.Box(lower, upper), ball):
         for dtype in ("float64", "float32"):

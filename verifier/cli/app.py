@@ -79,7 +79,7 @@ def _call(a: argparse.Namespace) -> None:
 
         verify.command(
             models(a.model, a.network), a.spec, a.timeout, a.results, a.certificate, a.json, a.device, a.quiet,
-            a.serialise_assignments, a.accept_real, a.explain, a.report,
+            a.serialise_assignments, a.accept_real, a.explain, a.report, a,
         )  # fmt: skip
     elif a.command == "bound":
         from verifier.cli import bound
@@ -116,7 +116,7 @@ def _call(a: argparse.Namespace) -> None:
     elif a.command == "info":
         from verifier.cli import info
 
-        info.command(a.model)
+        info.command(a)
     elif a.command == "completion":
         from verifier.cli import completion
 

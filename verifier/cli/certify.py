@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from verifier.cli.data import number, read
+from verifier.cli.inputs import network, restricts
 from verifier.cli.write import Answer
 from verifier.run.certification.points import NAMES, RUNGS, Point, Status
 from verifier.run.certification.radius import Radius, radii
@@ -34,7 +35,7 @@ def command(a: argparse.Namespace) -> None:
         raise UserError(f"{a.model}: no such file")
     if a.tolerance is not None and not a.radius:
         raise UserError(f"--tolerance {a.tolerance:g}: it is of --radius; leave it out")
-    eps = number(a.eps)
+    eps, model = number(a.eps), network(a) if restricts(a) else a.model
     x, y = read(a.data)
     wanted = images(a.count, a.range, len(y))
     lo, hi = None if a.lo == -math.inf else a.lo, None if a.hi == math.inf else a.hi
@@ -44,7 +45,7 @@ def command(a: argparse.Namespace) -> None:
     if a.radius:
         with _shown(a.quiet) as told:
             found = _kept(answer, lambda: radii(
-                a.model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how
+                model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how
             ))  # fmt: skip
         rows, title = radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}"
         answer.say(drawn(rows, title))
@@ -57,7 +58,7 @@ def command(a: argparse.Namespace) -> None:
         return answer.done()
     with _shown(a.quiet) as told:
         result = _kept(answer, lambda: certify(
-            a.model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how
+            model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how
         ))  # fmt: skip
     summary = {"eps": eps, "images": len(result.points), "natural": result.natural, "attacked": result.attacked,
                "certified": result.certified, "seconds": result.seconds, "resumed": result.resumed,

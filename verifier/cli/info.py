@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from math import prod
 
+from verifier.cli.inputs import network
 from verifier.graph.contents import Contents, contents
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.table import supported
-from verifier.run.joint import flat
-from verifier.run.model import boundable, computed, load, remarks
+from verifier.run.model import boundable, computed, remarks, single
 from verifier.run.strategy import choose, ways
 from verifier.values.errors import ModelError
 
@@ -17,21 +18,21 @@ SHOWN = 12
 """Nodes that are listed one by one; of more, how many there are."""
 
 
-def command(model: str | None) -> None:
+def command(a: argparse.Namespace) -> None:
     """Print what a model is made of and how it would be treated, or what is supported.
 
     Raises:
         ModelError: it cannot be read; what is in it has been printed, where that much could be.
     """
+    model = a.model
     if model is None:
         print("ONNX operators:", ", ".join(sorted(supported())))
         return
     found = contents(model)
     _declarations(found)
     try:
-        net = load(model)
-        several = len(net.input_shapes) > 1 or len(net.output_shapes) > 1
-        graph = boundable(flat(net) if several else net)
+        net = network(a)
+        graph = boundable(single(net))
     except ModelError:
         _refused(found)
         raise
@@ -41,9 +42,8 @@ def command(model: str | None) -> None:
     _treatment(graph)
     for line in _layers(graph):
         print(line)
-    by = "by verify alone, which takes them as one input and one output" if several else "yes"
     whom = "its doubles in another evaluator" if computed(net) else "onnxruntime"
-    print(f"supported: {by}, and it agrees with {whom} on random inputs")
+    print(f"supported: yes, and it agrees with {whom} on random inputs")
 
 
 def _declarations(found: Contents) -> None:

@@ -1,33 +1,242 @@
-"""Sets of inputs as they are given on the command line."""
+"""Networks and sets of inputs as they are given on the command line.
+
+One grammar for all commands: `[NAME=]VALUE`.  Without a name a value is of all inputs behind one another (a radius or
+an end of a range: of each); with one it is of that input.  An input that is named without a radius and without ends is
+fixed there: a constant of the network.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from verifier.run.model import Network, load
+from verifier.run.tensors import input_set, tensors
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError, why
 
+INF = float("inf")
+TEXTS, NUMBERS = ("input", "lower", "upper"), ("eps", "lo", "hi")
+GIVEN = (*TEXTS, *NUMBERS, "ball")
+"""What may describe a set."""
 
-def input_set(a: argparse.Namespace) -> Box | Ball:
-    """The set that the options describe.
+
+@dataclass(frozen=True)
+class Said:
+    """What an option was given: `all`, without a name, and by name."""
+
+    all: Any
+    named: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was said of inputs: centres and ends as text, radii and ranges as numbers; which can only be fixed."""
+
+    input: Said
+    lower: Said
+    upper: Said
+    eps: Said
+    lo: Said
+    hi: Said
+    whole: frozenset[str]
+
+    @property
+    def free(self) -> set[str]:
+        """Inputs that are named and given more than their values."""
+        return {*self.lower.named, *self.upper.named, *self.eps.named}
+
+    @property
+    def fixed(self) -> list[str]:
+        """Inputs that are given by their values alone: a radius for all is not of those that can only be fixed."""
+        return [n for n in self.input.named if n not in self.free and (n in self.whole or self.eps.all is None)]
+
+
+def network(a: argparse.Namespace) -> Network:
+    """The model with the inputs that `--input NAME=X` fixes, and the outputs that `--output` chooses.
+
+    Raises:
+        UserError: it cannot be read, or something else than that is given.
+    """
+    said = _read(a)
+    if said.input.all is not None:
+        raise UserError(f"--input {said.input.all[:60]}: here it fixes inputs by name; write --input NAME=VALUES")
+    return _loaded(a, said, list(said.input.named))
+
+
+def restricts(a: argparse.Namespace) -> bool:
+    """Whether inputs are fixed or outputs chosen."""
+    return bool(getattr(a, "input", None) or getattr(a, "output", None))
+
+
+def output_names(net: Network) -> list[str]:
+    """What the outputs' entries are called: Y_0, Y_1, … of one output, else by the output's name."""
+    some = tensors(net, "output")
+    if len(some) == 1:
+        return [f"Y_{i}" for i in range(prod(some[0][1]))]
+    return [f"{name}[{i}]" for name, shape in some for i in range(prod(shape))]
+
+
+def described(a: argparse.Namespace) -> bool:
+    """Whether a set is described (inputs that are named may only be fixed)."""
+    return any(getattr(a, name) is not None for name in GIVEN if name != "input") or centred(a)
+
+
+def centred(a: argparse.Namespace) -> bool:
+    """Whether a centre is given for all inputs together."""
+    return a.input is not None and _read(a).input.all is not None
+
+
+def alone(option: str, pairs: Sequence[tuple[str | None, float]] | None) -> float | None:
+    """A number that can be given only once, and for no input by name.
+
+    Raises:
+        UserError: it is.
+    """
+    if pairs is None:
+        return None
+    if len(pairs) > 1 or pairs[0][0] is not None:
+        raise UserError(f"{option}: give one number here, without a name")
+    return pairs[0][1]
+
+
+def asked(a: argparse.Namespace) -> tuple[Network, Box | Ball]:
+    """The network, and the set that the options describe.
 
     Raises:
         UserError: they contradict each other, or something cannot be read.
     """
-    if a.spec is not None:
-        if a.input is not None or a.eps is not None:
+    spec = getattr(a, "spec", None)
+    if spec is not None:
+        if any(getattr(a, name) is not None for name in ("eps", "lower", "upper")) or centred(a):
             raise UserError("--spec and --input: give one of them")
-        if a.ball is not None or a.lo is not None or a.hi is not None:
+        if any(getattr(a, name) is not None for name in ("ball", "lo", "hi")):
             raise UserError("--ball, --lo and --hi shape the set about --input; leave them out with --spec")
-        return _hull(a.spec)
-    if a.input is None or a.eps is None:
+        hull = _hull(spec)
+        return network(a), hull
+    if (a.lower is None) != (a.upper is None):
+        raise UserError("--lower and --upper: give both of them")
+    if a.lower is None and (a.input is None or a.eps is None):
         others = ", --spec SPEC or --everywhere" if hasattr(a, "everywhere") else ", or --spec SPEC"
-        raise UserError(f"no set of inputs is given: use --input X --eps E{others}")
-    return Ball(_numbers(a.input), a.eps, float(a.ball or "inf"), lo=a.lo, hi=a.hi)
+        raise UserError(f"no set of inputs is given: use --input X --eps E, --lower X --upper X{others}")
+    said = _read(a)
+    if a.lower is not None and (said.input.all is not None or (said.lower.all is not None and a.eps is not None)):
+        raise UserError("--lower, --upper and --input: give one of them, or each with the names of its inputs")
+    if said.input.named or said.lower.named or said.upper.named:
+        return _by_name(a, said)
+    if said.lower.all is not None:
+        if any(getattr(a, name) is not None for name in ("ball", "lo", "hi")):
+            raise UserError(
+                "--ball, --lo and --hi shape the set about --input; leave them out with --lower and --upper"
+            )
+        net = _loaded(a, said, [])
+        ends = (_numbers("--lower", said.lower.all), _numbers("--upper", said.upper.all))
+        return net, _box(ends[0], ends[1], sum(prod(s) for s in net.input_shapes))
+    if said.eps.named or said.lo.named or said.hi.named:
+        raise UserError("--eps, --lo or --hi NAME=…: give the centre by the same name, as --input NAME=X")
+    ball = Ball(_numbers("--input", said.input.all), said.eps.all, float(a.ball or INF), lo=said.lo.all, hi=said.hi.all)
+    return _loaded(a, said, []), ball
+
+
+def _by_name(a: argparse.Namespace, said: Options) -> tuple[Network, Box | Ball]:
+    """The network and the set, from what is said of each input."""
+    if said.input.all is not None:
+        raise UserError(f"--input {said.input.all[:60]}: name its input, too: --input NAME=X")
+    net = _loaded(a, said, said.fixed)
+    sets: dict[str, Any] = {n: _numbers("--input", v) for n, v in said.input.named.items() if n not in said.fixed}
+    for name in {*said.lower.named, *said.upper.named}:
+        if name in sets or not (name in said.lower.named and name in said.upper.named):
+            raise UserError(f"input '{name}': give both --lower and --upper, or --input with --eps")
+        sets[name] = tuple(_numbers("--lower", side.named[name]) for side in (said.lower, said.upper))
+    if said.lower.all is not None:  # of all that nothing else is said of
+        ends = _numbers("--lower", said.lower.all), _numbers("--upper", said.upper.all)
+        sets |= {name: ends for name, _ in tensors(net) if name not in sets}
+    missing = next((t for t in tensors(net) if t[0] not in sets), None)
+    if missing is not None:
+        name, shape = missing
+        raise UserError(
+            f"input '{name}' of shape {list(shape)}: nothing is given for it; fix it by --input {name}=X, or give a "
+            f"radius, too, or --lower {name}=X --upper {name}=X"
+        )
+    if not sets:
+        raise UserError("every input is fixed: give a radius (--eps), or --lower and --upper, for those that vary")
+    radii = said.eps.all if said.eps.all is not None and not said.eps.named else dict(said.eps.named) or None
+    if said.eps.all is not None and said.eps.named:
+        radii = {n: said.eps.named.get(n, said.eps.all) for n in sets if not isinstance(sets[n], tuple)}
+    lo, hi = (dict(side.named) if side.named else side.all for side in (said.lo, said.hi))
+    return net, input_set(net, sets, radii, float(a.ball or INF), lo=lo, hi=hi)
+
+
+def _box(lower: np.ndarray, upper: np.ndarray, n: int) -> Box:
+    """Ends, one number for all of n entries or each its own."""
+    return Box(*(np.broadcast_to(v, n) if len(v) == 1 else v for v in (lower, upper)))
+
+
+def _loaded(a: argparse.Namespace, said: Options, fixed: Sequence[str]) -> Network:
+    """The model with some inputs fixed and some outputs left."""
+    values = {n: _numbers("--input", said.input.named[n]) for n in fixed}
+    return load(a.model, fixed=values, outputs=getattr(a, "output", None))
+
+
+def _read(a: argparse.Namespace) -> Options:
+    """What the options say; names are looked up in the model, where there may be any."""
+    texts = [t for name in TEXTS for t in _some(a, name)]
+    pairs = [name for option in NUMBERS for name, _ in _some(a, option)]
+    known: dict[str, str] = {}
+    whole: set[str] = set()
+    if any("=" in t for t in texts) or any(pairs):
+        from verifier.graph.from_onnx import parse
+        from verifier.graph.restrict import inputs, typed, varies
+
+        ends = inputs(parse(Path(a.model)).graph)
+        known, whole = {v.name: typed(v) for v in ends}, {v.name for v in ends if not varies(v)}
+    texts_of = {name: _split(f"--{name}", _some(a, name), known, a) for name in TEXTS}
+    numbers_of = {name: _once(f"--{name}", _some(a, name), known, a) for name in NUMBERS}
+    return Options(**texts_of, **numbers_of, whole=frozenset(whole))
+
+
+def _some(a: argparse.Namespace, option: str) -> list[Any]:
+    """What an option was given, if it is one of these: `certify` has a radius and a range of its own."""
+    value = getattr(a, option, None)
+    return value if isinstance(value, list) else []
+
+
+def _split(option: str, texts: Sequence[str], known: Mapping[str, str], a: argparse.Namespace) -> Said:
+    """Texts by the input that they name."""
+    pairs: list[tuple[str | None, Any]] = []
+    for text in texts:
+        name = max((n for n in known if text.startswith(f"{n}=")), key=len, default=None)
+        if name is not None:
+            pairs.append((name, text[len(name) + 1 :]))
+        elif "=" in text and not Path(text).exists():
+            pairs.append((text.partition("=")[0], text))  # refused below
+        else:
+            pairs.append((None, text))
+    return _once(option, pairs, known, a)
+
+
+def _once(
+    option: str, pairs: Sequence[tuple[str | None, Any]], known: Mapping[str, str], a: argparse.Namespace
+) -> Said:
+    """Each at most once, with names that there are."""
+    every, named = None, {}
+    for name, value in pairs:
+        if name is not None and name not in known:
+            there = ", ".join(f"{n} {what}" for n, what in known.items())
+            raise UserError(f"{option} {name}=…: {a.model} has no input '{name}'; it has {there}")
+        if name in named or (name is None and every is not None):
+            raise UserError(f"{option}: given twice{f' for {name}' if name else '; write NAME=VALUE for each input'}")
+        if name is None:
+            every = value
+        else:
+            named[name] = value
+    return Said(every, named)
 
 
 def _hull(spec: str) -> Box:
@@ -43,7 +252,7 @@ def _hull(spec: str) -> Box:
     return Box(prop.lower.min(0), prop.upper.max(0))
 
 
-def _numbers(text: str) -> np.ndarray:
+def _numbers(option: str, text: str) -> np.ndarray:
     """Numbers from a file, or written out."""
     try:
         # Before any look at files: many numbers are longer than a file's name may be.
@@ -59,4 +268,4 @@ def _numbers(text: str) -> np.ndarray:
         return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
     except (OSError, EOFError, ValueError) as e:
         reason = "there is no such file" if isinstance(e, FileNotFoundError) else why(e)
-        raise UserError(f"--input {text[:60]}: neither a file of numbers nor numbers ({reason})") from None
+        raise UserError(f"{option} {text[:60]}: neither a file of numbers nor numbers ({reason})") from None

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from verifier.cli.deadline import Deadline
-from verifier.cli.inputs import input_set
+from verifier.cli.inputs import asked, described, network, output_names
 from verifier.cli.progress import Watch
+from verifier.cli.typed import entry
 from verifier.cli.write import Answer
 from verifier.run.lipschitz import Lipschitz, lipschitz
-from verifier.run.model import load
 from verifier.run.monotone import jacobian, monotone
+from verifier.run.tensors import chosen, place
 from verifier.values.errors import UserError
 
 
@@ -26,7 +27,7 @@ def command(a: argparse.Namespace) -> None:
     pictures = a.jacobian
     if pictures is not None and pictures.suffix not in (".csv", ".png"):
         raise UserError(f"--jacobian {pictures}: its name must end in .csv or .png")
-    if a.everywhere and (pictures is not None or a.each or any(v is not None for v in _set(a))):
+    if a.everywhere and (pictures is not None or a.each or a.spec is not None or described(a)):
         raise UserError("--everywhere: leave out --jacobian, --each and what describes a set of inputs")
     outputs, norm, report = _listed(a.outputs), _norm(a.norm), _Report(a, pictures)
     deadline = Deadline(a.timeout, report.late)
@@ -34,8 +35,9 @@ def command(a: argparse.Namespace) -> None:
     if pictures is not None and pictures.suffix == ".png":
         ends -= min(DRAWING, 0.5 * deadline.left)
     try:
-        inputs, net = None if a.everywhere else input_set(a), load(a.model)
-        report.shape = net.input_shapes[0] if net.input_shapes else ()
+        net, inputs = (network(a), None) if a.everywhere else asked(a)
+        report.names, report.shape = output_names(net), net.input_shapes[0] if len(net.input_shapes) == 1 else ()
+        outputs = _numbered(net, outputs)
         if pictures is not None and inputs is not None:
             report.watch.note("bounding the Jacobian", None)
             half = max(0.0, 0.5 * (ends - time.monotonic()))
@@ -44,6 +46,7 @@ def command(a: argparse.Namespace) -> None:
             net,
             inputs,
             norm,
+            wrt=a.wrt,
             outputs=outputs,
             margins=a.margins,
             timeout=max(0.0, ends - time.monotonic()),
@@ -58,11 +61,6 @@ def command(a: argparse.Namespace) -> None:
     report.write(found)
 
 
-def _set(a: argparse.Namespace) -> tuple[Any, ...]:
-    """The options that describe a set of inputs."""
-    return (a.input, a.eps, a.ball, a.lo, a.hi, a.spec)
-
-
 DRAWING = 2.0
 """Seconds that a picture may take, or half of what there is."""
 
@@ -72,12 +70,13 @@ class _Report:
 
     Attributes:
         watch: the progress line.  entries: bounds of the Jacobian, once there are any.  shape: of the input.
+        names: of the outputs' entries.
     """
 
     def __init__(self, a: argparse.Namespace, pictures: Path | None) -> None:
         self._a, self._pictures = a, pictures
         self._standing: Any = None
-        self.watch, self.shape = Watch(a.quiet), tuple[int, ...]()
+        self.watch, self.shape, self.names = Watch(a.quiet), tuple[int, ...](), list[str]()
         self.entries: tuple[np.ndarray, np.ndarray] | None = None
 
     def note(self, phase: str, standing: Any) -> None:
@@ -101,7 +100,7 @@ class _Report:
 
     def write(self, found: Lipschitz) -> None:
         """Two numbers, those of each functional, then the files."""
-        a, names = self._a, _names(_listed(self._a.outputs), self._a.margins, found.functionals)
+        a, names = self._a, _names(self.names, self._a.margins, found.functionals)
         answer, lines = Answer(a.json), [f"{found.lower!r} {found.upper!r}"]
         if len(names) > 1:
             for name, low, up in zip(names, found.lowers, found.uppers, strict=True):
@@ -144,8 +143,7 @@ def monotone_command(a: argparse.Namespace) -> None:
     deadline = Deadline(a.timeout, late)
     try:
         found = monotone(
-            load(a.model),
-            input_set(a),
+            *asked(a),
             a.input_index,
             a.output_index,
             timeout=deadline.left,
@@ -189,21 +187,30 @@ def _norm(text: str | None) -> float | tuple[float, float] | None:
     return values[0] if len(values) == 1 else (values[0], values[1])
 
 
-def _listed(text: str | None) -> list[int] | None:
+def _listed(text: str | None) -> list[Any] | None:
+    """Which outputs: numbers, names, or numbers within names."""
     if text is None:
         return None
     try:
-        return [int(word) for word in text.split(",")]
-    except ValueError:
-        raise UserError(f"--outputs {text}: give numbers of outputs, as 0,3") from None
+        return [entry(word) for word in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise UserError(f"--outputs {text}: give numbers of outputs, as 0,3, or names") from None
 
 
-def _names(outputs: list[int] | None, margins: int | None, functionals: np.ndarray) -> list[str]:
-    """What functionals `[K, m]` are called; outputs may have been counted from the end."""
-    K, m = functionals.shape
+def _numbered(net: Any, outputs: list[Any] | None) -> list[int] | None:
+    """The numbers of outputs that are named, among all."""
+    if outputs is None:
+        return None
+    some = [chosen(net, at) if isinstance(at, str) else place(net, at, "output") for at in outputs]
+    return [int(k) for at in some for k in np.ravel(at)]
+
+
+def _names(of: list[str], margins: int | None, functionals: np.ndarray) -> list[str]:
+    """What functionals `[K, m]` are called: an output's name, or two."""
     if margins is not None:
-        return [f"Y_{margins % m}-Y_{j if j < margins % m else j + 1}" for j in range(K)]
-    return [f"Y_{j % m}" for j in (range(K) if outputs is None else outputs)]
+        i = margins % len(of)
+        return [f"{of[i]}-{name}" for j, name in enumerate(of) if j != i]
+    return [of[int(np.flatnonzero(row)[0])] for row in functionals]
 
 
 def _finite(value: float) -> float | None:

@@ -12,10 +12,11 @@ from verifier import __version__
 from verifier.cli import sources
 from verifier.cli.capabilities import CAPABILITIES
 from verifier.cli.places import Reads, Writes
+from verifier.cli.typed import ends, entry, radii, seconds
 from verifier.values.errors import UserError
 
 MODEL, SPEC, DATA = Reads(files=sources.of_model), Reads(), Reads(files=sources.of_data)
-INPUT, TABLE = Reads(), Reads(Path)
+INPUT, TABLE = Reads(files=sources.of_numbers), Reads(Path)
 FILE, TEXT = Writes(), Writes(stream=True)
 TRAINED = Writes(
     within=("checkpoint.pt*", "log.csv*", "model.onnx", "events.out.tfevents*"), default=lambda a: Path(a.config.stem)
@@ -78,7 +79,8 @@ def parser(named: bool = False, alone: bool = False) -> _Parser:
         "--network", metavar="NAME=FILE", type=Reads(files=sources.of_network), action="append",
         help="in place of MODEL: a model for a network of SPEC",
     )  # fmt: skip
-    verify.add_argument("--timeout", metavar="S", type=_seconds, help="seconds, counted from the start of the process")
+    _add_tensors(verify)
+    verify.add_argument("--timeout", metavar="S", type=seconds, help="seconds, counted from the start of the process")
     verify.add_argument("--results", metavar="FILE", type=FILE, help="write the verdict in the competition's format")
     verify.add_argument("--certificate", metavar="FILE", type=FILE, help="write a proof of unsat (not available yet)")
     verify.add_argument(
@@ -105,6 +107,7 @@ def parser(named: bool = False, alone: bool = False) -> _Parser:
     bound.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
     bound.add_argument("spec", metavar="SPEC", type=SPEC, nargs="?", help="a .vnnlib file: the box of its inputs")
     _add_input_set(bound, spec=False)
+    _add_tensors(bound, inputs=False)
     bound.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
     methods = ("interval", "forward", "crown", "alpha-crown")
     bound.add_argument("--method", default="crown", choices=methods, help="how (crown)")
@@ -127,6 +130,8 @@ def parser(named: bool = False, alone: bool = False) -> _Parser:
 
     info = add("info", "What is in a model; without one, which operators are supported.")
     info.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
+    _add_tensors(info)
+    info.add_argument("--json", metavar="FILE", type=TEXT, help="write it as JSON")
     for name in LOGGED:
         _add_log(commands.choices[name])
     return whole
@@ -145,8 +150,9 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     for command in (constant, rising):
         command.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
         _add_input_set(command)
+        _add_tensors(command, inputs=False)
         command.add_argument(
-            "--timeout", metavar="S", type=_seconds, default=60.0, help="seconds from the start of the process (60)"
+            "--timeout", metavar="S", type=seconds, default=60.0, help="seconds from the start of the process (60)"
         )
         command.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
         command.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
@@ -154,6 +160,9 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
         "--norm", metavar="P[,Q]", type=str, help="norms of input and output, from 1 to inf (the ball's)"
     )
     constant.add_argument("--everywhere", action="store_true", help="of all inputs, not of a set")
+    constant.add_argument(
+        "--wrt", metavar="NAME", type=str, action="append", help="of several inputs the one that moves (again: these)"
+    )
     constant.add_argument(
         "--outputs", metavar="I,J", type=str, help="which outputs count, from the end if negative: --outputs=-1 (all)"
     )
@@ -163,8 +172,10 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     constant.add_argument(
         "--jacobian", metavar="FILE", type=FILE, help="write bounds of every entry: a table .csv, a picture .png"
     )
-    rising.add_argument("--input-index", metavar="I", type=int, required=True, help="which input grows, from 0")
-    rising.add_argument("--output-index", metavar="O", type=int, default=0, help="which output, from 0 (0)")
+    rising.add_argument(
+        "--input-index", metavar="I", type=entry, required=True, help="which input grows, from 0; or NAME, NAME[I]"
+    )
+    rising.add_argument("--output-index", metavar="O", type=entry, default=0, help="which output, likewise (0)")
     rising.add_argument("--tolerance", metavar="T", type=float, default=1e-9, help="derivatives that count as 0 (1e-9)")
 
 
@@ -211,7 +222,7 @@ def _add_bench(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     bench.add_argument(
         "--memory", metavar="GB", type=float, default=0.0, help="of each (most of the machine's, shared out)"
     )
-    bench.add_argument("--timeout", metavar="S", type=_seconds, help="cap of every timeout, seconds")
+    bench.add_argument("--timeout", metavar="S", type=seconds, help="cap of every timeout, seconds")
     bench.add_argument("--fresh", action="store_true", help="a new interpreter for each, as a user would start it")
     bench.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (cpu)")
     bench.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
@@ -261,7 +272,7 @@ def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command.add_argument("--norm", choices=("inf", "2", "1"), default="inf", help="of the balls (inf)")
     command.add_argument("--lo", metavar="L", type=float, default=0.0, help="no input is below this (0; -inf for none)")
     command.add_argument("--hi", metavar="H", type=float, default=1.0, help="no input is above this (1; inf for none)")
-    command.add_argument("--timeout", metavar="S", type=_seconds, default=60.0, help="seconds for one image (60)")
+    command.add_argument("--timeout", metavar="S", type=seconds, default=60.0, help="seconds for one image (60)")
     command.add_argument("--count", metavar="N", type=int, help="the first N images (all)")
     command.add_argument("--range", metavar="A:B", type=str, help="images A, A + 1, ..., B - 1 (all)")
     command.add_argument(
@@ -273,6 +284,7 @@ def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--report", metavar="PAGE", type=FILE, help="write a page for a browser: plots and every image"
     )
+    _add_tensors(command)
     command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
     command.add_argument("--tolerance", metavar="T", type=float, help="of radii, absolute (a hundredth of E)")
     command.add_argument("--jobs", metavar="N", type=int, default=1, help="images searched at once (1)")
@@ -285,6 +297,7 @@ def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     tight = add("tightness", "How much of the interval bounds' width is real: mean, then each output's tightness.")
     tight.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
     _add_input_set(tight)
+    _add_tensors(tight, inputs=False)
     tight.add_argument(
         "--data", metavar="SOURCE", type=DATA, help="in place of --input: test inputs of digits, an .npz, a folder"
     )
@@ -299,39 +312,40 @@ def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 def _add_input_set(command: argparse.ArgumentParser, spec: bool = True) -> None:
     """Options that describe a set of inputs; without `spec` a property comes some other way."""
     group = command.add_argument_group("the set of inputs")
+    named = "[NAME=]"
     group.add_argument(
         "--input",
-        metavar="X",
+        metavar=f"{named}X",
         type=INPUT,
-        help="its centre: a .npy or text file of numbers, or numbers: --input=-1,0.2",
+        action="append",
+        help="its centre: a .npy or text file of numbers, or numbers: --input=-1,0.2; of several inputs each by its "
+        "name (without a radius it is fixed there)",
     )
-    group.add_argument("--eps", metavar="E", type=_radius, help="its radius: a number, or such as 8/255")
+    group.add_argument(
+        "--eps", metavar=f"{named}E", type=radii, action="append", help="its radius: a number, or such as 8/255"
+    )
     group.add_argument("--ball", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
-    group.add_argument("--lo", type=float, help="nothing below this number")
-    group.add_argument("--hi", type=float, help="nothing above this number")
+    group.add_argument("--lo", metavar=f"{named}L", type=ends, action="append", help="nothing below this number")
+    group.add_argument("--hi", metavar=f"{named}H", type=ends, action="append", help="nothing above this number")
+    side = "in place of a centre: the {} end, one number or all, or a file"
+    group.add_argument("--lower", metavar=f"{named}X", type=INPUT, action="append", help=side.format("lower"))
+    group.add_argument("--upper", metavar=f"{named}X", type=INPUT, action="append", help=side.format("upper"))
     if spec:
         what = "in place of these: the input box of a .vnnlib property"
         group.add_argument("--spec", metavar="SPEC", type=SPEC, help=what)
 
 
+def _add_tensors(command: argparse.ArgumentParser, inputs: bool = True) -> None:
+    """Options that choose among several inputs and outputs; without `inputs` these come some other way."""
+    if inputs:
+        command.add_argument(
+            "--input", metavar="NAME=X", type=INPUT, action="append", help="fix an input: numbers, or a file of them"
+        )
+    command.add_argument(
+        "--output", metavar="NAME", type=str, action="append", help="of several outputs this one (again: these)"
+    )
+
+
 def _add_model_and_spec(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", type=MODEL, help="an .onnx or .onnx.gz file")
     command.add_argument("spec", metavar="SPEC", type=SPEC, help="a .vnnlib or .vnnlib.gz file")
-
-
-def _radius(text: str) -> float:
-    top, slash, below = text.partition("/")
-    try:
-        return float(top) / (float(below) if slash else 1.0)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"'{text}' where a number or a fraction such as 8/255 is due") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"'{text}' where a number of seconds is due, not negative")
-    return value

@@ -27,6 +27,12 @@ def of_model(model: str, _: argparse.Namespace) -> list[Path]:
     return [p for name in files for p in (Path(name), *weights(Path(name)))]
 
 
+def of_numbers(text: str, _: argparse.Namespace) -> list[Path]:
+    """Of `[NAME=]FILE`; a name may hold the sign, too."""
+    parts = text.split("=")
+    return [Path("=".join(parts[k:])) for k in range(1, len(parts))]
+
+
 def of_network(text: str, a: argparse.Namespace) -> list[Path]:
     """Of `NAME=FILE`."""
     return of_model(text.partition("=")[2], a)

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from verifier.cli.inputs import input_set
+from verifier.cli.inputs import alone, asked, centred, network, output_names
 from verifier.cli.progress import Watch
 from verifier.cli.write import Answer
-from verifier.run.model import load
 from verifier.values.box import Ball
 from verifier.values.errors import UserError
 
@@ -30,20 +29,21 @@ def command(a: argparse.Namespace) -> None:
     watch = Watch(a.quiet)
     try:
         watch.note("reading the model", None)
-        net = load(a.model)
-        x, radius = _points(a)
+        net, x, radius, ends = _points(a)
         from verifier.run.tightness import profile, tightness
 
         watch.note("walking back over the layers", None)
-        values = tightness(net, x, radius, kind=a.kind, per_output=True, lo=a.lo, hi=a.hi).detach().numpy()
-        layers = profile(net, x, radius, kind=a.kind, lo=a.lo, hi=a.hi) if a.plot or a.json else []
+        values = tightness(net, x, radius, kind=a.kind, per_output=True, **ends).detach().numpy()
+        layers = profile(net, x, radius, kind=a.kind, **ends) if a.plot or a.json else []
     finally:
         watch.close()
     alive = np.isfinite(values)
     mean = float(values[alive].mean()) if alive.any() else float("nan")
     each = [float(v[k].mean()) if k.any() else float("nan") for v, k in zip(values.T, alive.T, strict=True)]
     content = {"kind": a.kind, "points": len(values), "mean": mean, "outputs": each, "layers": layers}
-    answer.say("\n".join([f"{mean!r}", *(f"Y_{k} {value!r}" for k, value in enumerate(each))]))
+    answer.say(
+        "\n".join([f"{mean!r}", *(f"{name} {value!r}" for name, value in zip(output_names(net), each, strict=True))])
+    )
     answer.write(a.json, lambda: json.dumps(_finite(content), indent=1) + "\n")
     answer.write(a.plot, lambda: drawn(a.plot, by_layer(layers, a.kind)))
     answer.write(a.theory, lambda: drawn(a.theory, by_width_and_depth()))
@@ -59,12 +59,12 @@ def _check_files(a: argparse.Namespace) -> None:
             raise UserError(f"{option} {path}: its name must end in .png, .svg or .pdf")
 
 
-def _points(a: argparse.Namespace) -> tuple[np.ndarray, Any]:
-    """Points `[B, n]` and the radius of their boxes."""
+def _points(a: argparse.Namespace) -> tuple[Any, np.ndarray, Any, dict[str, Any]]:
+    """The network, points `[B, n]`, the radius of their boxes, and the range that these are cut to."""
     if a.ball not in (None, "inf") or (a.data is not None and a.ball is not None):
         raise UserError(f"--ball {a.ball}: tightness is of boxes; leave it out")
     if a.data is not None:
-        if a.input is not None or a.spec is not None:
+        if a.spec is not None or a.lower is not None or a.upper is not None or centred(a):
             raise UserError("--data, --input and --spec: give one of them")
         count = 100 if a.count is None else a.count
         if count < 1:
@@ -72,17 +72,20 @@ def _points(a: argparse.Namespace) -> tuple[np.ndarray, Any]:
         from verifier.cli.data import read
 
         x = read(a.data)[0][:count]
-        return x.reshape(len(x), -1).astype(np.float64), a.eps if a.eps is not None else 1.0
+        radius, lo, hi = (alone(f"--{name}", getattr(a, name)) for name in ("eps", "lo", "hi"))
+        ends = {"lo": lo, "hi": hi}
+        return network(a), x.reshape(len(x), -1).astype(np.float64), 1.0 if radius is None else radius, ends
     if a.count is not None:
         raise UserError(f"--count {a.count}: it counts inputs of --data; leave it out")
-    if a.input is None and a.spec is None:
+    if a.input is None and a.lower is None and a.upper is None and a.spec is None:
         raise UserError("no inputs are given: use --input X, --spec SPEC or --data SOURCE")
-    if a.spec is None and a.eps is None:
-        a.eps = 1.0  # only proportions matter
-    found = input_set(a)
-    if isinstance(found, Ball):
-        return found.center[None], found.eps
-    return ((found.lower + found.upper) / 2)[None], ((found.upper - found.lower) / 2)[None]
+    if a.spec is None and a.eps is None and a.lower is None:
+        a.eps = [(None, 1.0)]  # only proportions matter
+    net, found = asked(a)
+    if isinstance(found, Ball) and not any(isinstance(v, np.ndarray) for v in (found.eps, found.lo, found.hi)):
+        return net, found.center[None], found.eps, {"lo": found.lo, "hi": found.hi}
+    box = found.box() if isinstance(found, Ball) else found
+    return net, ((box.lower + box.upper) / 2)[None], ((box.upper - box.lower) / 2)[None], {"lo": None, "hi": None}
 
 
 def _finite(content: dict[str, Any]) -> dict[str, Any]:

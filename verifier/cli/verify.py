@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import threading
@@ -38,8 +39,12 @@ def command(
     accept_real: bool = False,
     explain: bool = False,
     page: Path | None = None,
+    chosen: argparse.Namespace | None = None,
 ) -> None:
-    """Answer, print, write files; see `verifier verify --help`."""
+    """Answer, print, write files; see `verifier verify --help`.
+
+    `chosen` says which inputs are fixed and which outputs stay, if any.
+    """
     if certificate is not None:
         raise UserError("--certificate: certificates are not available yet; leave the option out")
     if assignments is not None:
@@ -61,7 +66,13 @@ def command(
 
     try:
         result = verify(
-            model, spec, left, device=device, accept_real=accept_real, watch=watch.note, explain=report.explained
+            _restricted(model, chosen, report.asked),
+            spec,
+            left,
+            device=device,
+            accept_real=accept_real,
+            watch=watch.note,
+            explain=report.explained,
         )
     except KeyboardInterrupt:
         watch.say(f"stopped while {watch.line}")
@@ -72,6 +83,20 @@ def command(
     if explain:
         _ended(result)
     report.done(result)
+
+
+def _restricted(model: Any, chosen: argparse.Namespace | None, asked: dict[str, Any]) -> Any:
+    """The model with the inputs that are fixed and the outputs that are left; noted in what is asked."""
+    some = {name: value for name in ("input", "output") if (value := getattr(chosen, name, None))}
+    if not some:
+        return model
+    if not isinstance(model, str):
+        raise UserError(f"--{next(iter(some))}: it is of one MODEL; leave it out with several networks")
+    from verifier.cli.inputs import network
+
+    asked |= some
+    assert chosen is not None
+    return network(chosen)
 
 
 def _check_names(spec: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -18,6 +18,7 @@ from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import OLDEST as OLDEST
 from verifier.graph.importer import names_read, one_line, tensors
 from verifier.graph.mixed import Reference, imported
+from verifier.graph.restrict import restricted
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UnsoundBound, UserError, memory_is_out
 from verifier.values.packed import is_packed, unpacked
@@ -74,8 +75,8 @@ class Model(Shown):
 
     @property
     def source(self) -> Path | bytes:
-        """What `load` reads it from again: the file, or what was in memory."""
-        return self.path if isinstance(self.path, Path) else self._origin
+        """What `load` reads it from again: the file, or what was in memory; bytes of what was chosen of a file."""
+        return self.path if isinstance(self.path, Path) and not self._origin else self._origin
 
     def session(self) -> Any:
         """The model in onnxruntime on the CPU, made at the first call."""
@@ -192,7 +193,12 @@ def in_memory(model: Any) -> bool:
 
 
 def load(
-    source: Any, also: Sequence[str] = (), decided: Sequence[np.ndarray] | None = None, parted: bool = False
+    source: Any,
+    also: Sequence[str] = (),
+    decided: Sequence[np.ndarray] | None = None,
+    parted: bool = False,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Model:
     """Read a network from an `.onnx` file, gzip-compressed or not, or from memory.
 
@@ -203,24 +209,48 @@ def load(
             right for inputs with these values only, and what depends on nothing else is computed at once, where that is
             exact; what would round it is a node.
         parted: keep what is decided apart from the network, see `Front`.
+        fixed: values of inputs by name, which are constants from then on.
+        outputs: names of the outputs that it keeps, in this order; all when None.
 
     Raises:
         ModelError: if it cannot be read, or holds something that is not supported; one line.
     """
+    path, proto, kept, origin = opened(source)
+    remarks = simplified(proto.graph)
+    if fixed or outputs:
+        kept = origin = restricted(path, proto, fixed, outputs)
+    own = len(tensors(proto.graph))
+    if also or remarks:
+        kept = _expose(path, proto, also)
+    read, reference = imported(path, proto, kept, decided, parted)
+    if reference is not None:
+        remarks = (*remarks, reference.remark)
+    return Model(
+        path=path, own_outputs=own, remarks=remarks, reference=reference, _source=kept, _origin=origin, **vars(read)
+    )
+
+
+def opened(source: Any) -> tuple[Path | str, Any, bytes | str, bytes]:
+    """What `load` takes, not yet walked: its name, the ModelProto with all data, what onnxruntime reads it from, bytes.
+
+    The bytes are those of a model that is no file.
+
+    Raises:
+        ModelError: there is no model there, or its data are missing.
+    """
     if in_memory(source):
-        return _from_memory(source, also, decided, parted)
+        return _from_memory(source)
     path = Path(source)
     data, packed = _read(path)
     proto = _parse(path, data)
     external = _load_external(path, proto)
-    kept: bytes | str = str(path) if external and not packed else data
     if external and packed:
         raise ModelError(f"{path}: a compressed model with external data; unpack it")
-    return _imported(path, proto, kept, b"", also, decided, parted)
+    return path, proto, str(path) if external else data, b""
 
 
-def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray] | None, parted: bool) -> Model:
-    """A network from bytes or a ModelProto."""
+def _from_memory(source: Any) -> tuple[str, Any, bytes, bytes]:
+    """As `opened`, of bytes or a ModelProto."""
     name = "ONNX model in memory"
     try:
         origin = source if isinstance(source, bytes) else bytes(source.SerializeToString())
@@ -234,29 +264,7 @@ def _from_memory(source: Any, also: Sequence[str], decided: Sequence[np.ndarray]
         name = f"ONNX model '{called}'"
     if away := [t.name for t in proto.graph.initializer if t.data_location == t.EXTERNAL]:
         raise ModelError(f"{name}: data of tensor '{away[0]}' are in another file; load them, or give the model's file")
-    return _imported(name, proto, origin, origin, also, decided, parted)
-
-
-def _imported(
-    path: Path | str,
-    proto: Any,
-    kept: bytes | str,
-    origin: bytes,
-    also: Sequence[str],
-    decided: Sequence[np.ndarray] | None,
-    parted: bool,
-) -> Model:
-    """The network in a ModelProto that is changed where outputs are; `kept`: from where onnxruntime can read it."""
-    remarks = simplified(proto.graph)
-    own = len(tensors(proto.graph))
-    if also or remarks:
-        kept = _expose(path, proto, also)
-    read, reference = imported(path, proto, kept, decided, parted)
-    if reference is not None:
-        remarks = (*remarks, reference.remark)
-    return Model(
-        path=path, own_outputs=own, remarks=remarks, reference=reference, _source=kept, _origin=origin, **vars(read)
-    )
+    return name, proto, origin, origin
 
 
 def inner(source: Any, names: Sequence[str]) -> Any:

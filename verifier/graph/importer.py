@@ -19,6 +19,7 @@ from verifier.graph.kinds import clash, result_types, type_of, unlike
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.table import converter
+from verifier.graph.restrict import typed, varies
 from verifier.values.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
@@ -50,6 +51,15 @@ def one_line(e: BaseException) -> str:
     """The first line of a message."""
     lines = str(e).splitlines()
     return f"{lines[0][:300]}" if lines else type(e).__name__
+
+
+def _unvarying(v: Any) -> str:
+    """Why a declared input cannot vary, and what to do."""
+    if v.type.WhichOneof("value") not in (None, "tensor_type"):
+        return ", no tensor; export a network whose inputs are tensors"
+    if not varies(v):
+        return f"; only floating-point inputs vary; fix it: --input {v.name}=X, in Python fixed={{'{v.name}': x}}"
+    return " of unknown rank; export it with its shape"
 
 
 class Importer:
@@ -150,7 +160,7 @@ class Importer:
         """Shape, type and whether the batch is symbolic, of an input."""
         tensor = v.type.tensor_type
         if tensor.elem_type not in _DTYPES or not tensor.HasField("shape"):
-            raise ModelError(f"{self.path}: input '{v.name}' is not a floating-point tensor of known rank")
+            raise ModelError(f"{self.path}: input '{v.name}' is {typed(v)}{_unvarying(v)}")
         dims = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
         if any(d == 0 for d in dims[1:]):
             text = ", ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)

@@ -52,6 +52,8 @@ class Asked:
         rows: `[K, m]` functionals of the outputs.
         norm: (p, q), q infinite for one functional.
         tolerance: relative distance at which the bounds have met.  each: whether each functional counts.
+        counted: which entries of the input move, the others standing anywhere in the box: J has their columns alone.
+            None for all.
     """
 
     graph: Graph
@@ -62,11 +64,17 @@ class Asked:
     norm: tuple[float, float]
     tolerance: float
     each: bool
+    counted: np.ndarray | None = None
+
+    @property
+    def n(self) -> int:
+        """How many entries of the input move."""
+        return len(self.box.lower if self.counted is None else self.counted)
 
     @cached_property
     def way(self) -> str:
         """How it is answered: see above."""
-        (p, q), K, n = self.norm, len(self.rows), len(self.box.lower)
+        (p, q), K, n = self.norm, len(self.rows), self.n
         if q == inf:
             return "rows"
         if p == 1:
@@ -91,13 +99,16 @@ class Asked:
         """The search that answers it; `tick` is called now and then until its root is bounded."""
         rows, way, graph, along = self.rows, self.way, self.graph, self.way in ("columns", "corners")
         if way == "spectral":
-            problem = pose(graph, self.box, rows, 2, self.ball, tick=tick, inner=self.inner)
+            problem = pose(graph, self.box, rows, 2, self.ball, tick=tick, inner=self.inner, counted=self.counted)
             return Spectral(problem, Aim(np.zeros(1, int), 2 * self.tolerance), tick=tick)
         if not self.by_rows:
             graph = combined(graph, rows)
-            n = len(self.box.lower) if along else len(rows)
+            n = self.n if along else len(rows)
             rows = np.eye(n) if way == "columns" else signs(n)
-        problem = pose(graph, self.box, rows, self.dual, self.ball, along, tick, self.inner)
+        if along and self.counted is not None:  # directions that leave the others where they are
+            rows = rows @ np.eye(len(self.box.lower))[self.counted]
+        counted = None if along else self.counted
+        problem = pose(graph, self.box, rows, self.dual, self.ball, along, tick, self.inner, counted=counted)
         apart = self.by_rows and (self.each or way == "together")
         group = problem.goals[:, 0] if apart else np.zeros(len(problem.goals), int)
         return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)), tick=tick)
@@ -147,7 +158,7 @@ def ask(
     return Asked(graph, box, ball, inner, rows, (p, q), tolerance, each)
 
 
-def input_set(graph: Graph, inputs: Box | Ball, name: str) -> tuple[Box, Ball | None, Box]:
+def input_set(graph: Graph, inputs: Any, name: str) -> tuple[Box, Ball | None, Box]:
     """The box around a set, the ball that it is, where that is less, and a box that does not reach beyond it.
 
     Raises:

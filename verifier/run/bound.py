@@ -17,9 +17,10 @@ from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_forward
 from verifier.graph.graph import Graph
-from verifier.run.model import boundable, load
+from verifier.run.model import boundable
 from verifier.run.sample import of_set
 from verifier.run.strategy import place_on
+from verifier.run.tensors import about, by_name
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values import given
 from verifier.values.arrays import Array, Place, to_numpy
@@ -33,20 +34,31 @@ BLOCK = 2e7
 """Numbers that a block of rows may hold in the widest layer."""
 
 
+class OutputBounds(tuple[np.ndarray, np.ndarray]):
+    """Lower and upper bounds, a pair of arrays `[R]`.
+
+    Attributes:
+        outputs: without rows, by the output's name its own pair, in its shape.
+    """
+
+    outputs: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
 def bound(
     model: Any,
-    inputs: Box | Ball,
+    inputs: Any,
     method: str = "crown",
     *,
     rows: Any = None,
     device: str = "cpu",
     dtype: str = "float64",
-) -> tuple[np.ndarray, np.ndarray]:
+) -> OutputBounds:
     """Lower and upper bounds, rounding included.
 
     Args:
-        model: what `load` takes or returned.
-        inputs: a box or ball over the flattened input.
+        model: what `load` takes or returned.  Several inputs are one, behind one another, and so are several outputs.
+        inputs: a box or ball over the flattened input; or sets by the inputs' names, or in the model's order (see
+            `input_set`).
         method: `interval`, `forward` (linear functions of the inputs, pushed forward) or `crown` (rows pulled back,
             every neuron's bounds first), or `alpha-crown` (the same with optimised slopes, for every neuron and row).
             Each gives the best of its own and of those before it (of `forward`, where that is cheaper: not with
@@ -54,7 +66,7 @@ def bound(
         rows: `[R, m]` linear functions of the outputs; the outputs themselves when None.
         device: `cpu` or `cuda`.  dtype: `float64` or `float32`.
 
-    Returns: two arrays `[R]` (`[m]` without rows); infinite where nothing is known.
+    Returns: two arrays `[R]` (`[m]` without rows); infinite where nothing is known.  By name in `.outputs`.
 
     Raises:
         UserError: an unknown method, or sizes that don't fit.
@@ -64,10 +76,11 @@ def bound(
     method's bounds are bounds, so the larger of two lower ones is.
     """
     given.choice("method", method, METHODS)
-    if not isinstance(inputs, (Box, Ball)):
-        raise UserError(f"inputs: a {type(inputs).__name__} is not an input set; give a Box or a Ball")
     place = place_on(device, dtype)
-    net = load(model)
+    asked = about(model, inputs)
+    net, inputs = asked.net, asked.inputs
+    if inputs is None:
+        raise UserError("inputs: none are given; give a Box or a Ball, or sets by the inputs' names")
     graph = boundable(net, of_set(inputs))
     n, m = graph.nodes[graph.inputs[0]].size, graph.nodes[graph.outputs[0]].size
     box = inputs.box() if isinstance(inputs, Ball) else inputs
@@ -77,7 +90,10 @@ def bound(
     graph = settled(graph, box.lower, box.upper)
     with full_precision(place), np.errstate(all="ignore"):  # what overflows is refused at the end
         value = _lower(graph, place, box, inputs if isinstance(inputs, Ball) else None, np.concatenate([C, -C]), method)
-    return value[: len(C)], -value[len(C) :]
+    found = OutputBounds((value[: len(C)], -value[len(C) :]))
+    sides = [by_name(net, side, "output") for side in found] if rows is None else [{}, {}]
+    found.outputs = {name: (low, sides[1][name]) for name, low in sides[0].items()}
+    return found
 
 
 def _lower(graph: Graph, place: Place, box: Box, ball: Ball | None, both: np.ndarray, method: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -15,7 +15,7 @@ from verifier.graph.graph import Graph
 from verifier.run.asked import Asked, combined, lengthened
 from verifier.run.lipschitz import SEMIDEFINITE, Lipschitz, product_between
 from verifier.search.budget import Budget, OutOfTime
-from verifier.sensitivity.baselines import Layer, chain
+from verifier.sensitivity.baselines import Layer, chain, columns
 from verifier.sensitivity.baselines.products import slope_range
 from verifier.sensitivity.pairs import dual, joined, steepest
 from verifier.sensitivity.problem import Unbounded
@@ -85,6 +85,7 @@ def everywhere(
     tolerance: float,
     start: float,
     watch: Callable[[str, Any], None] | None = None,
+    counted: np.ndarray | None = None,
 ) -> Lipschitz:
     """Bounds of the constant for all inputs.
 
@@ -93,6 +94,7 @@ def everywhere(
         norm: (p, q).
         start: when it was asked, on the monotonic clock.
         watch: called with the phase and the `Standing`: a step may take longer than the time there is.
+        counted: as of `run.asked.Asked`.
 
     The upper one is the least of the product of norms (any network), of interval arithmetic on the derivative with
     every slope anywhere in its range, and of semidefinite programming (LipSDP), these two of small chains.
@@ -113,14 +115,15 @@ def everywhere(
     s = Standing(rows, (p, q), tolerance, start, known, highs, np.zeros(K), np.zeros(n))
     if watch:
         watch("looking for steep points", s)
-    s.lower, s.lows, s.point = _met(graph, rows, (p, q), tolerance, budget)
+    box = Box(-np.ones(n), np.ones(n))
+    s.lower, s.lows, s.point = _met(Asked(graph, box, None, box, rows, (p, q), tolerance, False, counted), budget)
     for i in range(K if K <= SINGLE else 0):
         if not budget.spent():
             highs[i] = product_between(combined(graph, rows[i : i + 1]), (p, inf))
     try:
         if budget.spent():
             raise ModelError("out of time")
-        layers = chain(combined(graph, rows))
+        layers = columns(chain(combined(graph, rows)), counted)
         low, up = slopes_anywhere(layers)
         known["interval bounds of the derivative"], by_rows = _measured(low, up, p, q)
         np.minimum(highs, by_rows, out=highs)
@@ -138,16 +141,14 @@ def everywhere(
     return s.result()
 
 
-def _met(
-    graph: Graph, rows: np.ndarray, norm: tuple[float, float], tolerance: float, budget: Budget
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """The largest norm of a derivative met, that of each functional `[K]`, and where the first is."""
-    n = graph.nodes[graph.inputs[0]].size
-    best, each, point = 0.0, np.zeros(len(rows)), np.zeros(n)
+def _met(question: Asked, budget: Budget) -> tuple[float, np.ndarray, np.ndarray]:
+    """The largest norm of a derivative met in boxes about the origin, that of each functional `[K]`, and where."""
+    n = len(question.box.lower)
+    best, each, point = 0.0, np.zeros(len(question.rows)), np.zeros(n)
     for i, reach in enumerate(REACHES):
         own = Budget(min(budget.deadline, time.monotonic() + budget.left() / (2 * (len(REACHES) - i))))
         box = Box(np.full(n, -reach), np.full(n, reach))
-        asked = Asked(graph, box, None, box, rows, norm, tolerance, False)
+        asked = replace(question, box=box, inner=box)
         try:
             search = asked.search(own.check)
         except (OutOfTime, Unbounded, MemoryError):
@@ -159,7 +160,7 @@ def _met(
         k = int(met.argmax())
         value = float(met[k])
         if asked.way == "together":
-            value = max(value, steepest(problem, search.point[k], *norm))
+            value = max(value, steepest(problem, search.point[k], *asked.norm))
         if asked.by_rows:
             np.maximum.at(each, problem.goals[:, 0], met)
         if value > best:

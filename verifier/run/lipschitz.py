@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 
 from verifier.graph.graph import Graph
 from verifier.run.asked import Asked, ask, combined, functionals, lengthened, norms
-from verifier.run.model import boundable, load, name_of
+from verifier.run.model import boundable, name_of
 from verifier.run.notebook import narrowing, shows
 from verifier.run.sample import of_set
+from verifier.run.tensors import about, chosen
 from verifier.search.budget import Budget, OutOfTime
-from verifier.sensitivity.baselines import chain
+from verifier.sensitivity.baselines import chain, columns
 from verifier.sensitivity.baselines.products import product_of_norms
 from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.pairs import joined, steepest
@@ -24,7 +25,6 @@ from verifier.sensitivity.problem import Unbounded
 from verifier.sensitivity.search import Search
 from verifier.sensitivity.steps import intervals
 from verifier.values import given
-from verifier.values.box import Ball, Box
 from verifier.values.errors import ModelError, UnsoundBound
 from verifier.values.log import heard, note
 from verifier.values.shown import Shown
@@ -78,9 +78,10 @@ class Lipschitz(Shown):
 @shows(narrowing)
 def lipschitz(  # noqa: PLR0913
     model: Any,
-    inputs: Box | Ball | None = None,
+    inputs: Any = None,
     norm: float | tuple[float, float] | None = None,
     *,
+    wrt: str | Sequence[str] | None = None,
     outputs: Any = None,
     margins: int | None = None,
     timeout: float | None = 60.0,
@@ -92,13 +93,16 @@ def lipschitz(  # noqa: PLR0913
 
     Args:
         model: what `load` takes or returned.
-        inputs: a box or a ball over the flattened input; None for the whole space (see `run.everywhere`), where the
-            upper bound holds everywhere, and the lower one is the best that a search by gradients met.
+        inputs: a box or a ball over the flattened input; or sets by the inputs' names, or in the model's order (see
+            `input_set`); None for the whole space (see `run.everywhere`), where the upper bound holds everywhere, and
+            the lower one is the best that a search by gradients met.
         norm: (p, q), the norms of input and output; p alone means (p, p).  The ball's own norm, or infinity, when None.
             Both may be any numbers from 1 to inf.  Given time the bounds meet for single functionals, for q = inf,
             p = 1, p = q = 2, for q = 1 where outputs are few and p = inf where inputs are (see `run.asked.Asked`).
-        outputs: which outputs count: one number (from the end, if negative), several, or a matrix `[K, m]` of
-            functionals of the outputs.
+        wrt: of several inputs, the name of the one (or a list) that moves, the others standing anywhere in their sets;
+            by default all together in one norm, but for those that are fixed by their values.
+        outputs: which outputs count: one number (from the end, if negative), several, the name of an output, or a
+            matrix `[K, m]` of functionals of the outputs.
         margins: in place of outputs, the differences between this output and every other.
         timeout: seconds; what is known by then is returned.
         tolerance: relative distance of lower and upper at which the search ends.
@@ -116,14 +120,16 @@ def lipschitz(  # noqa: PLR0913
     """
     start, budget, each = time.monotonic(), limit(timeout, tolerance), given.flag("each", each)
     given.call("watch", watch)
-    net = load(model)
+    about_it = about(model, inputs, wrt)
+    net, inputs, outputs = about_it.net, about_it.inputs, chosen(about_it.net, outputs)
     graph = boundable(net, of_set(inputs))
     if inputs is None:
         from verifier.run.everywhere import everywhere
 
         rows = functionals(graph, outputs, margins, name_of(net))
-        return everywhere(graph, rows, norms(norm, None), budget, tolerance, start, watch)
-    standing = Standing(ask(graph, inputs, norm, outputs, margins, name_of(net), tolerance, each), start)
+        return everywhere(graph, rows, norms(norm, None), budget, tolerance, start, watch, about_it.counted)
+    question = ask(graph, inputs, norm, outputs, margins, name_of(net), tolerance, each)
+    standing = Standing(replace(question, counted=about_it.counted), start)
     asked = standing.asked
     if watch:
         watch("bounding the derivative", standing)
@@ -131,7 +137,7 @@ def lipschitz(  # noqa: PLR0913
     try:
         standing.search = asked.search(budget.check)
         standing.search.root(budget)
-        if not asked.by_rows and (each or len(asked.rows) * len(asked.box.lower) <= MOST):
+        if not asked.by_rows and (each or len(asked.rows) * asked.n <= MOST):
             standing.beside = asked.of_each().search(budget.check)
             standing.beside.root(budget)
         if heard("lipschitz"):
@@ -234,7 +240,7 @@ def _semidefinite(asked: Asked, budget: Budget) -> float:
     from verifier.sensitivity.baselines.semidefinite import lipsdp
 
     try:
-        layers = chain(asked.graph, SEMIDEFINITE)
+        layers = columns(chain(asked.graph, SEMIDEFINITE), asked.counted)
     except ModelError:
         return inf
     interval = intervals(asked.graph, asked.box).interval

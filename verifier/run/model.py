@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from verifier.graph.graph import Graph
 from verifier.graph.mixed import COMPUTED
 from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
+from verifier.values import given
 from verifier.values.arrays import Place
-from verifier.values.errors import ModelError
+from verifier.values.errors import ModelError, PropertyError
 
 
 class Network(Protocol):
@@ -46,19 +48,38 @@ class Network(Protocol):
         ...
 
 
-def load(model: Any, example: Any = None) -> Network:
+def load(
+    model: Any,
+    example: Any = None,
+    *,
+    fixed: Mapping[str, Any] | None = None,
+    outputs: str | Sequence[str] | None = None,
+) -> Network:
     """A network from an `.onnx` or `.onnx.gz` file, from a model in memory, or from a torch module.
 
     Args:
         model: a file; an `onnx.ModelProto`, or its bytes; a module; or what this has returned.
         example: for a module an example input `[B, ...]`.
+        fixed: of an ONNX model: values of inputs by name, in their shapes or flat.  They are constants from then on.
+            Inputs of whole numbers or truth values can be nothing else.
+        outputs: of an ONNX model: the name of an output, or several in the order that they are to have; what only
+            others need is not read.
 
     Raises:
-        ModelError: when it cannot be read or uses something unsupported.
+        ModelError: when it cannot be read or uses something unsupported, or has no such inputs or outputs.
         UnsoundBound: when the imported graph computes something else than the original.
     """
+    if not isinstance(fixed, (Mapping, type(None))):
+        raise PropertyError(f"fixed {given.shown(fixed)}: give values by the names of inputs, as {{'mask': [1, 0]}}")
+    chosen = [outputs] if isinstance(outputs, str) else outputs or []
+    if not isinstance(chosen, (list, tuple)) or not all(isinstance(name, str) for name in chosen):
+        raise PropertyError(f"outputs {given.shown(outputs)}: give the name of an output, or several")
     if isinstance(model, (str, Path)) or from_onnx.in_memory(model):
-        return from_onnx.load(model)
+        return from_onnx.load(model, fixed=fixed, outputs=chosen)
+    if fixed or chosen:
+        if not isinstance(model, from_onnx.Model):
+            raise ModelError(f"{name_of(model)}: fixed and outputs are of ONNX models; export it")
+        return replace(from_onnx.load(model.source, fixed=fixed, outputs=chosen), path=model.path)
     if hasattr(model, "graph") and hasattr(model, "run"):
         return model
     if example is None or not hasattr(model, "parameters"):
@@ -91,6 +112,15 @@ def remarks(model: Any) -> tuple[str, ...]:
     """How a network, or each of several joined ones, was read where that is not as it stands in its file."""
     said = (f"{name_of(m)}: {line}" for m in _each(model) for line in getattr(m, "remarks", ()))
     return tuple(dict.fromkeys(said))
+
+
+def single(model: Network) -> Network:
+    """A network with one input and one output: several are one, behind one another in the model's order."""
+    if len(model.input_shapes) < 2 and len(model.output_shapes) < 2:
+        return model
+    from verifier.run.joint import flat  # only here: most have one of each
+
+    return flat(model)
 
 
 def one_input_one_output(model: Network) -> None:

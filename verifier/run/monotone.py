@@ -11,15 +11,15 @@ import numpy as np
 
 from verifier.run.asked import functionals, input_set
 from verifier.run.lipschitz import TURN, Watch, limit
-from verifier.run.model import boundable, load, name_of
+from verifier.run.model import boundable, name_of
 from verifier.run.notebook import narrowing, shows
 from verifier.run.sample import of_set
+from verifier.run.tensors import about, chosen, place
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.problem import Unbounded, pose
 from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.steps import still
 from verifier.values import given
-from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError
 from verifier.values.shown import Shown
 
@@ -54,8 +54,8 @@ class Monotone(Shown):
 @shows(narrowing)
 def monotone(
     model: Any,
-    inputs: Box | Ball,
-    input: int,
+    inputs: Any,
+    input: Any,
     output: Any = 0,
     *,
     timeout: float | None = 60.0,
@@ -66,9 +66,10 @@ def monotone(
 
     Args:
         model: what `load` takes or returned.
-        inputs: a box or a ball over the flattened input.
-        input: which entry grows, from 0.
-        output: which output, or a row `[m]` of weights of the outputs.
+        inputs: a box or a ball over the flattened input; or sets by the inputs' names, or in the model's order (see
+            `input_set`).
+        input: which entry grows, from 0 over all inputs; or (name, entry), or the name of an input of one entry.
+        output: which output, likewise, or a row `[m]` of weights of the outputs.
         timeout: seconds.
         tolerance: derivatives this near zero count as zero: bounds with rounding do not tell 0 from −1e-16.
         watch: called with the phase and, while searching, the search.
@@ -82,9 +83,10 @@ def monotone(
     """
     start, budget = time.monotonic(), limit(timeout, tolerance)
     given.call("watch", watch)
-    net = load(model)
-    graph, name = boundable(net, of_set(inputs)), name_of(net)
-    box, ball, inner = input_set(graph, inputs, name)
+    asked = about(model, inputs)
+    net, input, output = asked.net, place(asked.net, input, "input"), place(asked.net, output, "output")
+    graph, name = boundable(net, of_set(asked.inputs)), name_of(net)
+    box, ball, inner = input_set(graph, asked.inputs, name)
     graph = still(graph, box)
     n = len(box.lower)
     input = given.whole(f"input (of {name}, which has the inputs 0 to {n - 1})", input, least=0, most=n - 1)
@@ -120,7 +122,7 @@ def monotone(
 @shows(narrowing)
 def jacobian(
     model: Any,
-    inputs: Box | Ball,
+    inputs: Any,
     *,
     outputs: Any = None,
     margins: int | None = None,
@@ -130,6 +132,8 @@ def jacobian(
     watch: Watch | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds `[K, n]` of the entries of the Jacobian on a set; infinite where nothing is known.
+
+    Several inputs are one, behind one another in the model's order, and so are several outputs.
 
     Args:
         model, inputs, outputs, margins: as of `lipschitz`.
@@ -142,11 +146,11 @@ def jacobian(
     """
     budget, whole = limit(timeout, tolerance), Budget.seconds(given.seconds("within", within))
     given.call("watch", watch)
-    net = load(model)
-    graph, name = boundable(net, of_set(inputs)), name_of(net)
-    box, ball, inner = input_set(graph, inputs, name)
+    asked = about(model, inputs)
+    graph, name = boundable(asked.net, of_set(asked.inputs)), name_of(asked.net)
+    box, ball, inner = input_set(graph, asked.inputs, name)
     graph = still(graph, box)
-    rows = functionals(graph, outputs, margins, name)
+    rows = functionals(graph, chosen(asked.net, outputs), margins, name)
     if watch:
         watch("bounding the derivative", None)
     nothing = np.full((len(rows), len(box.lower)), inf)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from verifier.graph import from_onnx
-from verifier.run.model import Network, computed, load, name_of, one_input_one_output, remarks
+from verifier.run.model import Network, computed, load, name_of, one_input_one_output, remarks, single
 from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
 from verifier.spec.vnnlib import read
@@ -56,7 +56,9 @@ class Posed:
             return None
         witness = replace(witness, near=self._middle(witness.disjunct), remark=computed(self.net))
         if self.query is None:
-            shapes = _shapes(self.net)
+            from verifier.run import tensors as of  # only where there is a counterexample
+
+            shapes = of.tensors(self.net)
             x = witness.flat.reshape(shapes[0][1]) if len(shapes) == 1 else witness.flat
             return replace(witness, x=x, shapes=shapes)
         x = witness.flat[self.query.expand]
@@ -108,12 +110,8 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
             accept_real = True  # there is nothing declared that it could go against
         if isinstance(question, Query2):
             return _bound(question, model, accept_real)
-    net = _only(model, question)
+    net = single(_only(model, question))
     if isinstance(question, Property):
-        if len(net.input_shapes) > 1 or len(net.output_shapes) > 1:
-            from verifier.run.joint import flat
-
-            net = flat(net)
         found = question
     elif hasattr(question, "property"):
         found = question.property(sum(prod(s) for s in net.output_shapes))
@@ -123,15 +121,6 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
         )
     fits(net, found)
     return Posed(net, found)
-
-
-def _shapes(net: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Name and shape of each of a network's own inputs, also where they were joined."""
-    parts = getattr(net, "parts", None)
-    own = parts[0].model if parts is not None and len(parts) == 1 else net
-    shapes = own.input_shapes
-    names = getattr(own, "input_names", None) or [f"x{k or ''}" for k in range(len(shapes))]
-    return tuple((str(name), tuple(s)) for name, s in zip(names, shapes, strict=True))
 
 
 def fits(net: Network, prop: Property) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.run.model import load, name_of, one_input_one_output
+from verifier.run.model import load, name_of, one_input_one_output, single
 from verifier.values import given
 from verifier.values.errors import PropertyError
 
@@ -29,7 +29,8 @@ def tightness(
     Args:
         net: a torch module, a file, or what `load` returned (quicker for a module that is asked again and again; its
             batch norms keep the statistics that they had then).
-        x: `[B, *shape]` points, in the network's own units; for a network that is loaded also one input, or flat.
+        x: `[B, *shape]` points, in the network's own units; for a network that is loaded also one input, or flat; of
+            several inputs `[B, n]`, behind one another in the model's order.
         eps: the radius, a number, one for each input, or an array of x's shape; only its proportions matter.
         kind: `local`, of the linear piece at x (activations by their slope there), or `linear`, activations left out
             (the paper's deep linear network, the same at every point).
@@ -118,7 +119,7 @@ def _prepared(net: Any, x: Any, eps: Any, kind: str, lo: float | None, hi: float
     if isinstance(net, torch.nn.Module):
         own = next(net.parameters(), torch.zeros(1))
         net = load(net, (points[:1] if points.ndim > 1 else points[None]).to(own))
-    net = load(net)
+    net = single(load(net))
     one_input_one_output(net)
     shape = net.input_shapes[0]
     n = int(np.prod(shape))

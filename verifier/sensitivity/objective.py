@@ -25,14 +25,21 @@ X, SEED = 1, 2
 SEED_NAME = "seed of the derivative"
 
 
-def pulled_back(graph: Graph) -> Graph:
+def pulled_back(graph: Graph, counted: np.ndarray | None = None) -> Graph:
     """The row `r` (m entries) times the Jacobian of a network at x (n entries): `(1, n)` from the input `(x, r)`.
+
+    With `counted` its entries at these inputs alone.
 
     Raises:
         ModelError: some operator has no derivative.
     """
     t = _chain(graph, graph.outputs[0])
-    return t.finish(pull(t, _seed(t), X), t.shape(X))
+    whole = t.finish(pull(t, _seed(t), X), t.shape(X))
+    if counted is None:
+        return whole
+    builder = Builder()
+    builder.nodes = list(whole.nodes)
+    return builder.graph(whole.inputs, (builder.add(Take(counted, (1, len(counted))), whole.outputs),))
 
 
 def pushed_forward(graph: Graph) -> Graph:

@@ -189,6 +189,7 @@ def pose(  # noqa: PLR0913
     tick: Tick = nothing,
     inner: Box | None = None,
     recurjac: bool = False,
+    counted: np.ndarray | None = None,
 ) -> Problem:
     """Fold the derivative of a network on a set.
 
@@ -201,13 +202,14 @@ def pose(  # noqa: PLR0913
         tick: called between blocks; whoever has run out of time raises there.
         inner: where points that are tried lie, if not in the box (which may be rounded outward).
         recurjac: bound gates as RecurJac does.
+        counted: which entries of the input the derivative is taken by; all when None (not with `along`).
 
     Raises:
         ModelError: some operator has no derivative.
         Unbounded: a pole, or the end of where a function is defined, may lie in the set, or numbers overflow.
     """
     low, high = box.lower, box.upper
-    derivative = pushed_forward(graph) if along else pulled_back(graph)
+    derivative = pushed_forward(graph) if along else pulled_back(graph, counted)
     whole = measured(derivative, dual)
     if recurjac:
         gates = (replace(n, op=replace(n.op, recurjac=True)) if isinstance(n.op, Gate) else n for n in whole.nodes)

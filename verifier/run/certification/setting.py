@@ -14,7 +14,7 @@ from verifier.bounds.network import prepare
 from verifier.graph.graph import Graph
 from verifier.run import strategy
 from verifier.run.certification.points import Batch
-from verifier.run.model import Network, boundable, load, name_of, second_run
+from verifier.run.model import Network, boundable, load, name_of, second_run, single
 from verifier.run.peel import peeled
 from verifier.spec import builders
 from verifier.spec.property import Property
@@ -117,7 +117,8 @@ def setting(
     """
     norm = given.norm("norm", norm)
     strategy.check_device(device)
-    net = load(model, None if isinstance(model, (str, bytes)) or hasattr(model, "graph") else _example(model, example))
+    given_example = None if isinstance(model, (str, bytes)) or hasattr(model, "graph") else _example(model, example)
+    net = single(load(model, given_example))
     whole = boundable(net, sample)
     n, K = whole.nodes[whole.inputs[0]].size, whole.nodes[whole.outputs[0]].size
     if K < 2:

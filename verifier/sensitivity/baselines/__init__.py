@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -41,6 +41,18 @@ class Layer:
     error: np.ndarray
     activation: Elementwise | None
     node: int
+
+
+def columns(layers: list[Layer], counted: np.ndarray | None) -> list[Layer]:
+    """The chain as a function of some entries of its input alone, the others being constants; all when None.
+
+    Sound because: what is constant adds to the first layer's b, which neither slopes nor products of matrices hang on
+    but through the range of what enters its activation, and that is for the caller to give for all constants.
+    """
+    if counted is None:
+        return layers
+    first = layers[0]
+    return [replace(first, W=first.W[:, counted], error=first.error[:, counted]), *layers[1:]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,198 @@
+"""Several inputs and outputs, by name and in order: sets, results, what is fixed, what moves, and what is refused."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import verifier
+from verifier.graph import from_onnx
+
+RNG = np.random.default_rng(3)
+W, V = (RNG.normal(size=s).astype(np.float32) for s in ((5, 6), (6, 3)))
+MASK = np.array([1, 0, 2])
+
+
+def three() -> onnx.ModelProto:
+    """`y = relu([a, b] W) V * mask` and `z = sigmoid(relu([a, b] W))`: inputs of 2, 3 and (whole numbers) 3 entries."""
+    info = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Concat", ["a", "b"], ["c"], axis=1),
+        helper.make_node("MatMul", ["c", "W"], ["h"]),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "V"], ["v"]),
+        helper.make_node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["v", "m"], ["y"]),
+        helper.make_node("Sigmoid", ["r"], ["z"]),
+    ]
+    ends = [info("a", 1, [1, 2]), info("b", 1, ["batch", 3]), info("mask", 7, ["batch", 3])]
+    stored = [numpy_helper.from_array(W, "W"), numpy_helper.from_array(V, "V")]
+    graph = helper.make_graph(nodes, "three", ends, [info("y", 1, [1, 3]), info("z", 1, [1, 6])], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("three") / "three.onnx"
+    onnx.save(three(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def net(path: Path) -> Any:
+    return verifier.load(path, fixed={"mask": MASK})
+
+
+def f(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r = np.maximum(x @ W.astype(float), 0)
+    return r @ V * MASK, 1 / (1 + np.exp(-r))
+
+
+def jacobians(x: np.ndarray) -> list[np.ndarray]:
+    """Those of y, of all patterns met."""
+    return [(V * MASK).T.astype(float) @ (h[:, None] * W.T) for h in np.unique(x @ W > 0, axis=0)]
+
+
+def test_bounds_by_name_hold_what_is_sampled(net: Any, path: Path) -> None:
+    a, b = RNG.normal(size=2), RNG.normal(size=3)
+    x = np.concatenate([a + RNG.uniform(-0.1, 0.1, (2000, 2)), b + RNG.uniform([-1, 0, 0], [0, 0.5, 0], (2000, 3))], 1)
+    sets = {"b": (b + [-1, 0, 0], b + [0, 0.5, 0]), "a": verifier.Ball(a, 0.1)}
+    found = verifier.bound(net, sets)
+    assert list(found.outputs) == ["y", "z"] and found.outputs["y"][0].shape == (1, 3)
+    for y, (low, up) in zip(f(x), found.outputs.values(), strict=True):
+        assert (low <= y + 1e-6).all() and (y <= up + 1e-6).all() and (up - low < 20).all()
+    lower, upper = found
+    assert np.array_equal(lower, np.concatenate([low.ravel() for low, _ in found.outputs.values()]))
+    by_file = verifier.bound(path, sets | {"mask": MASK})  # whole numbers are fixed as they are given
+    in_order = verifier.bound(path, [sets["a"], sets["b"], MASK])
+    flat = verifier.bound(net, verifier.Box(np.r_[a - 0.1, sets["b"][0]], np.r_[a + 0.1, sets["b"][1]]))
+    for other in (by_file, in_order, flat):
+        assert np.allclose(other, found, atol=1e-12)
+    assert list(verifier.bound(verifier.load(net, outputs="z"), sets).outputs) == ["z"]
+    assert np.allclose(verifier.bound(verifier.load(path, fixed={"mask": MASK}, outputs=["z", "y"]), sets)[0][6:],
+                       lower[:3])  # fmt: skip
+
+
+@pytest.mark.parametrize(("norm", "wrt"), [(2, "a"), (inf, ["b"]), (1, "a"), ((inf, 1), "b"), (2, None), ((2, 3), "a")])
+def test_lipschitz_by_some_inputs(net: Any, norm: Any, wrt: Any) -> None:
+    """The largest norm of the columns that move, met from both sides where it is known."""
+    only = verifier.load(net, outputs="y")
+    sets = {"a": ([-1, -1], [1, 1]), "b": ([-1] * 3, [1] * 3)}
+    found = verifier.lipschitz(only, sets, norm, wrt=wrt, timeout=20)
+    columns = {"a": slice(0, 2), "b": slice(2, 5), None: slice(0, 5)}[wrt[0] if isinstance(wrt, list) else wrt]
+    pieces = [J[:, columns] for J in jacobians(RNG.uniform(-1, 1, (3000, 5)))]
+    if norm == (2, 3):
+        d = RNG.normal(size=(4000, 2))
+        best = max((np.linalg.norm(J @ d.T, 3, axis=0) / np.linalg.norm(d, axis=1)).max() for J in pieces)
+        assert best <= found.upper and found.lower <= best * 1.01
+        return
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
+    best = max(abs(signs @ J).sum(1).max() if norm == (inf, 1) else np.linalg.norm(J, norm) for J in pieces)
+    assert found.settled and found.lower <= best * (1 + 1e-6) and best <= found.upper * (1 + 1e-6)
+
+
+def test_what_is_fixed_by_its_values_does_not_move(net: Any) -> None:
+    only, b = verifier.load(net, outputs="y"), [0.1, 0.2, 0.3]
+    fixed = verifier.lipschitz(only, {"a": ([-1, -1], [1, 1]), "b": b}, 2)
+    baked = verifier.lipschitz(verifier.load(only, fixed={"b": b}), {"a": ([-1, -1], [1, 1])}, 2)
+    moving = verifier.lipschitz(only, {"a": ([-1, -1], [1, 1]), "b": verifier.Ball(b, 0)}, 2)
+    assert fixed.upper == pytest.approx(baked.upper, rel=1e-3) and moving.lower > fixed.upper * 1.05
+    everywhere = [verifier.lipschitz(only, None, 2, wrt=w, timeout=5) for w in ("a", None)]
+    assert everywhere[0].upper < everywhere[1].upper and everywhere[0].lower <= everywhere[0].upper
+
+
+def test_sets_are_joined_exactly(net: Any) -> None:
+    both = verifier.input_set(net, {"a": verifier.Ball([1, 2], 0.5), "b": ([0, 0, 0], [1, 0, 3])})
+    box = both.box()
+    assert np.allclose(box.lower, [0.5, 1.5, 0, 0, 0]) and (box.lower[2:] == 0).all()
+    assert np.allclose(box.upper, [1.5, 2.5, 1, 0, 3]) and list(box.upper[2:]) == [1, 0, 3]
+    plain = verifier.input_set(net, [([0, 0], 1), [5, 6, 7]])
+    assert isinstance(plain, verifier.Box) and list(plain.upper) == [1, 1, 5, 6, 7]
+    round_ = verifier.input_set(net, {"a": [1, 2], "b": [0, 0, 0]}, eps=0.5, norm=2)
+    assert (round_.norm, round_.eps, list(round_.center)) == (2, 0.5, [1, 2, 0, 0, 0])
+    part = verifier.input_set(net, {"a": [1, 2], "b": [4, 5, 6]}, eps={"a": 0.5}, norm=2, lo={"a": 1})
+    assert (part.norm, list(part.lo[2:]), list(part.hi[2:])) == (2, [4, 5, 6], [4, 5, 6])
+    assert list(part.lo[:2]) == pytest.approx([1, 1.5])
+    one = verifier.input_set(net, {"a": verifier.Ball([1, 2], 0.5, norm=2), "b": 0.0})
+    assert one.norm == 2 and list(one.hi[2:]) == [0, 0, 0]
+    adjacent = verifier.input_set(net, {"a": verifier.Ball([1, 2], 0), "b": ([1] * 3, [np.nextafter(1, 2)] * 3)}).box()
+    assert (adjacent.lower[2:] == 1).all() and (adjacent.upper[2:] == np.nextafter(1, 2)).all()
+    named = verifier.by_name(net, [1, 2, 3, 4, 5])
+    assert {k: v.tolist() for k, v in named.items()} == {"a": [[1, 2]], "b": [[3, 4, 5]]}
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ({"a": [0, 0]}, "input 'b' of shape [1, 3]: nothing is given"),
+        ({"a": [0, 0], "q": 1}, "'q': three has no such input; it has a [1, 2], b [1, 3]"),
+        ([[0, 0]], "a list of 1, but three has the inputs a [1, 2], b [1, 3]"),
+        ({"a": [0, 0, 0], "b": 0}, "'a' has 3 entries"),
+        ({"a": verifier.Box([0], [1]), "b": 0}, "'a' of shape [1, 2]: the set has 1 entries; give 2"),
+        ({"a": verifier.Ball([0, 0], 1, 2), "b": (0, 1)}, "ball of norm 2, and 'b' varies"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(net: Any, sets: Any, words: str) -> None:
+    for ask in (verifier.bound, verifier.lipschitz, verifier.jacobian):
+        with pytest.raises(verifier.UserError) as caught:
+            ask(net, sets)
+        assert words in str(caught.value).replace(str(net.path), "three")
+
+
+def test_whole_numbers_are_fixed_or_named(path: Path) -> None:
+    for ask, words in (
+        (lambda: verifier.load(path), "input 'mask' is int64 [batch, 3]; only floating-point inputs vary; fix it"),
+        (lambda: verifier.load(path, fixed={"mask": [1, 1]}), "2 values are given to fix it at; give 3"),
+        (lambda: verifier.load(path, fixed={"mask": [1, 0.5, 1]}), "cannot be fixed at 0.5; give numbers of its type"),
+        (lambda: verifier.load(path, fixed={"mask": [1, 1, 2**70]}), "cannot be fixed"),
+        (lambda: verifier.load(path, fixed={"m": 1}), "no input 'm' to be fixed; its inputs are a float32 [1, 2], b"),
+        (lambda: verifier.load(path, fixed={"mask": MASK}, outputs="w"), "no output 'w'; its outputs are y, z"),
+        (lambda: verifier.bound(path, {"a": 0, "b": 0, "mask": (0, 1)}), "'mask' is int64 [batch, 3]: it can only be"),
+        (lambda: verifier.bound(path, {"a": 0, "b": 0}), "input 'mask' is int64"),
+    ):  # fmt: skip
+        with pytest.raises(verifier.UserError) as caught:
+            ask()
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_model_that_is_fixed_is_the_one_that_runs(path: Path, net: Any) -> None:
+    """onnxruntime, too, has the constants; and so has what is read again."""
+    x = RNG.normal(size=(4, 5)).astype(np.float32)
+    y, z = f(x.astype(float))
+    assert np.allclose(net.run(x[:, :2], x[:, 2:]), np.concatenate([y, z], 1), atol=1e-5)
+    again = from_onnx.load(net.source)
+    assert again.input_names == ("a", "b") and str(net.path) == str(path)
+    assert np.allclose(again.run(x[:, :2], x[:, 2:]), net.run(x[:, :2], x[:, 2:]))
+    model = three()
+    assert len(verifier.load(model, fixed={"mask": MASK}).input_shapes) == 2 and len(model.graph.input) == 3
+
+
+def test_verify_and_data_questions(net: Any) -> None:
+    only = verifier.load(net, outputs="z")
+    x = np.array([[0.3, -0.2, 0.5, 0.1, -0.4], [1.0, 0.5, -0.5, 0.2, 0.3]])
+    label = f(x)[1].argmax(1)
+    ball = verifier.input_set(only, {"a": x[0, :2], "b": x[0, 2:]}, eps=1e-4)
+    assert verifier.verify(only, verifier.robustness(ball, int(label[0])), timeout=20).verdict == "unsat"
+    found = verifier.verify(only, verifier.robustness(ball, int(1 - (label[0] > 0))), timeout=20)
+    assert found.verdict == "sat" and [name for name, _ in found.witness.shapes] == ["a", "b"]
+    certified = verifier.certify(only, x, label, 1e-4, timeout=20)
+    assert certified.natural == certified.certified == 1
+    assert 0 < verifier.tightness(verifier.load(net, outputs="y"), x) <= 1
+
+
+def test_monotone_by_name(net: Any) -> None:
+    sets = {"a": ([-1, -1], [1, 1]), "b": [0.1, 0.2, 0.3]}
+    named, numbered = verifier.monotone(net, sets, ("a", 1), ("y", 2)), verifier.monotone(net, sets, 1, 2)
+    assert named.direction == numbered.direction
+    assert (named.lower, named.upper) == pytest.approx((numbered.lower, numbered.upper))
+    for where, words in (("a", "say which"), (("a", 2), "from 0 to 1"), (("q", 0), "has no such input")):
+        with pytest.raises(verifier.UserError, match=words):
+            verifier.monotone(net, sets, where)
+    z = verifier.lipschitz(net, sets, outputs=["z"], timeout=2).functionals
+    assert z.shape == (6, 9) and not z[:, :3].any()
