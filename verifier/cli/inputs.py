@@ -191,7 +191,7 @@ def _read(a: argparse.Namespace) -> Options:
     known: dict[str, str] = {}
     whole: set[str] = set()
     if any("=" in t for t in texts) or any(pairs):
-        from verifier.graph.from_onnx import parse
+        from verifier.graph.opened import parse
         from verifier.graph.restrict import inputs, typed, varies
 
         ends = inputs(parse(Path(a.model)).graph)

@@ -39,7 +39,7 @@ def contents(path: str | Path) -> Contents:
     Raises:
         ModelError: it is no ONNX file.
     """
-    from verifier.graph.from_onnx import parse
+    from verifier.graph.opened import parse
 
     proto = parse(Path(path))
     graph = proto.graph

@@ -19,6 +19,7 @@ from verifier.graph import from_onnx
 from verifier.graph.decided import Condition
 from verifier.graph.exactly import entries
 from verifier.graph.graph import Builder, Graph, Input
+from verifier.graph.opened import proto_of
 from verifier.graph.ops.moves import Reshape, Take
 from verifier.graph.passes.runner import simplify
 from verifier.spec.property import Property
@@ -95,7 +96,7 @@ def split(source: Any, x: np.ndarray) -> Split | None:
     conditions = [c for c in front.conditions if len(c.names) == len(c.inputs)]
     if len(conditions) < len(front.conditions):
         return None
-    computed = {o for node in from_onnx.proto_of(source).graph.node for o in node.output}
+    computed = {o for node in proto_of(source).graph.node for o in node.output}
     names = {*tensors, *(n for c in conditions for n in (*c.outputs, *c.names))} & computed
     if not {*tensors, *(n for c in conditions for n in c.outputs)} <= names:  # the input itself, or inside a branch
         return None

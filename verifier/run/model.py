@@ -13,6 +13,7 @@ import numpy as np
 from verifier.graph import from_onnx
 from verifier.graph.graph import Graph
 from verifier.graph.mixed import COMPUTED
+from verifier.graph.opened import in_memory
 from verifier.graph.passes.maxima import maxima_to_relu
 from verifier.graph.passes.runner import simplify
 from verifier.values import given
@@ -74,7 +75,7 @@ def load(
     chosen = [outputs] if isinstance(outputs, str) else outputs or []
     if not isinstance(chosen, (list, tuple)) or not all(isinstance(name, str) for name in chosen):
         raise PropertyError(f"outputs {given.shown(outputs)}: give the name of an output, or several")
-    if isinstance(model, (str, Path)) or from_onnx.in_memory(model):
+    if isinstance(model, (str, Path)) or in_memory(model):
         return from_onnx.load(model, fixed=fixed, outputs=chosen)
     if fixed or chosen:
         if not isinstance(model, from_onnx.Model):

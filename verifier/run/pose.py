@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from verifier.graph import from_onnx
+from verifier.graph.opened import in_memory
 from verifier.run.model import Network, computed, load, name_of, one_input_one_output, remarks, single
 from verifier.spec.assignment import Tensor
 from verifier.spec.property import Array, Property
@@ -243,7 +244,7 @@ def _load(model: Any, also: list[str]) -> Any:
         return load(model)
     if isinstance(model, from_onnx.Model):
         model = model.source
-    if not (isinstance(model, (str, Path)) or from_onnx.in_memory(model)):
+    if not (isinstance(model, (str, Path)) or in_memory(model)):
         raise ModelError(f"{name_of(model)}: hidden variables need an ONNX model; export the network")
     return from_onnx.load(model, also)
 

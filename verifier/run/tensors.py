@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.graph import from_onnx
+from verifier.graph.opened import in_memory, opened
 from verifier.graph.restrict import inputs as declared
 from verifier.graph.restrict import typed, varies
 from verifier.run.model import Network, load, name_of, single
@@ -191,11 +191,11 @@ def input_set(
 
 def _sets(model: Any, inputs: Mapping[Any, Any] | Sequence[Any]) -> tuple[Network, dict[str, Any]]:
     """The network, with inputs that cannot vary fixed as they are given, and what is said of each of the others."""
-    fresh = isinstance(model, (str, bytes)) or hasattr(model, "__fspath__") or from_onnx.in_memory(model)
+    fresh = isinstance(model, (str, bytes)) or hasattr(model, "__fspath__") or in_memory(model)
     if not fresh:
         net = load(model)
         return net, _ordered(inputs, [name for name, _ in tensors(net)], listed(tensors(net)), name_of(net))
-    path, proto, _, _ = from_onnx.opened(model)
+    path, proto, _, _ = opened(model)
     ends = declared(proto.graph)
     sets = _ordered(inputs, [v.name for v in ends], ", ".join(f"{v.name} {typed(v)}" for v in ends), str(path))
     fixed = {}

@@ -15,8 +15,8 @@ from verifier.attack.gradient import search as gradient_search
 from verifier.attack.gradient import targets
 from verifier.attack.replay import Replay
 from verifier.bounds.inside import settled
-from verifier.graph.from_onnx import in_memory
 from verifier.graph.graph import Graph
+from verifier.graph.opened import in_memory
 from verifier.run import sample, strategy
 from verifier.run.beyond import beyond
 from verifier.run.facts import Facts, facts, parts, tell
