@@ -30,6 +30,8 @@ _WHERE = {
     "find_range": "verifier.run.relations",
     "input_set": "verifier.run.tensors",
     "jacobian": "verifier.run.monotone",
+    "Diagnosis": "verifier.run.diagnose",
+    "diagnose": "verifier.run.diagnose",
     "Lipschitz": "verifier.run.lipschitz",
     "lipschitz": "verifier.run.lipschitz",
     "load": "verifier.run.model",

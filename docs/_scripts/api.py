@@ -21,13 +21,13 @@ by side.
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Questions": ("verify", "bound", "find_range", "lipschitz", "jacobian", "monotone"),
-    "Networks and input sets": ("load", "Box", "Ball", "input_set", "by_name"),
+    "Networks and input sets": ("load", "diagnose", "Box", "Ball", "input_set", "by_name"),
     "Properties": (
         "robustness", "robust", "output_range", "output_property", "monotonicity", "equivalent", "read", "Property",
         "write_vnnlib", "Query2",
     ),
     "A set of data": ("certify", "radii", "tightness"),
-    "Answers": ("Result", "Verdict", "OutputBounds", "Lipschitz", "Monotone"),
+    "Answers": ("Result", "Verdict", "Diagnosis", "OutputBounds", "Lipschitz", "Monotone"),
     "Errors": ("VerifierError", "UserError", "UnsoundBound"),
 }  # fmt: skip
 """What is not named here stands at the end."""

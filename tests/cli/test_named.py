@@ -99,7 +99,7 @@ def test_what_is_refused(model: str, capfd: pytest.CaptureFixture[str]) -> None:
         ([*a, "--input", "b=1,2,3", *FIX], "no set of inputs is given"),
         ([*a, "--input", "b=1,2,3", *FIX, "--eps", "b=1", "--lower", "a=1", "--upper", "a=2"], "input 'a': give both"),
         ([*FIX, "--lower", "1"], "--lower and --upper: give both"),
-        ([*FIX, *BOTH, "--output", "w"], "no output 'w'; its outputs are y, z"),
+        ([*FIX, *BOTH, "--output", "w"], "its outputs are y, z"),
         ([*FIX, *BOTH, "--lower", "a=x", "--upper", "a=1"], "neither a file of numbers"),
         (["--input", "mask=1,0", *BOTH], "2 values are given to fix it at; give 3"),
     ):  # fmt: skip

@@ -64,10 +64,19 @@ def network(a: argparse.Namespace) -> Network:
     Raises:
         UserError: it cannot be read, or something else than that is given.
     """
+    return load(a.model, fixed=fixings(a), outputs=getattr(a, "output", None))
+
+
+def fixings(a: argparse.Namespace) -> dict[str, np.ndarray]:
+    """What `--input NAME=X` fixes.
+
+    Raises:
+        UserError: a name is missing, or there is no such input.
+    """
     said = _read(a)
     if said.input.all is not None:
         raise UserError(f"--input {said.input.all[:60]}: here it fixes inputs by name; write --input NAME=VALUES")
-    return _loaded(a, said, list(said.input.named))
+    return {name: _numbers("--input", text) for name, text in said.input.named.items()}
 
 
 def restricts(a: argparse.Namespace) -> bool:

@@ -57,9 +57,20 @@ def _unvarying(v: Any) -> str:
     """Why a declared input cannot vary, and what to do."""
     if v.type.WhichOneof("value") not in (None, "tensor_type"):
         return ", no tensor; export a network whose inputs are tensors"
+    if v.type.tensor_type.elem_type == 8:
+        return ": words cannot be read; export a network whose inputs are numbers"
     if not varies(v):
         return f"; only floating-point inputs vary; fix it: --input {v.name}=X, in Python fixed={{'{v.name}': x}}"
     return " of unknown rank; export it with its shape"
+
+
+def _open(v: Any) -> str:
+    """What is wrong with a shape that is open, or empty, behind its first dimension."""
+    dims = v.type.tensor_type.shape.dim
+    text = ", ".join(str(d.dim_value if d.HasField("dim_value") else d.dim_param or "?") for d in dims)
+    if any(d.HasField("dim_value") and d.dim_value == 0 for d in dims[1:]):
+        return f"has shape [{text}], and so no entries; export a network whose inputs hold numbers"
+    return f"has shape [{text}]; only the first dimension may be open: export it with the others given"
 
 
 class Importer:
@@ -163,8 +174,7 @@ class Importer:
             raise ModelError(f"{self.path}: input '{v.name}' is {typed(v)}{_unvarying(v)}")
         dims = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
         if any(d == 0 for d in dims[1:]):
-            text = ", ".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
-            raise ModelError(f"{self.path}: input '{v.name}' has shape [{text}]; only the first dimension may be open")
+            raise ModelError(f"{self.path}: input '{v.name}' {_open(v)}")
         shape = tuple(d or 1 for d in dims)
         if prod(shape) > LARGEST:
             raise ModelError(f"{self.path}: input '{v.name}' has {prod(shape)} entries")

@@ -135,6 +135,10 @@ def _load_external(path: Path, proto: Any) -> bool:
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")
         if not location or not (folder / location).resolve().is_relative_to(folder):
             raise ModelError(f"{path}: tensor '{tensor.name}' is stored outside the model's folder ('{location}')")
+        if not (folder / location).is_file():
+            raise ModelError(
+                f"{path}: data of tensor '{tensor.name}' are in '{location}', which is missing; put it beside the model"
+            )
         try:
             load_external_data_for_tensor(tensor, str(folder))
         except MemoryError:

@@ -1,4 +1,4 @@
-"""A model with some of its inputs fixed, or with some of its outputs alone: a change of the file's content.
+"""A model with some of its inputs fixed, or with some of its tensors as its outputs: a change of the file's content.
 
 What is fixed is a constant of the model from then on, for onnxruntime as for us, and whatever type it has; what only
 other outputs need is not looked at.
@@ -26,7 +26,8 @@ def restricted(path: Path | str, proto: Any, fixed: Mapping[str, Any] | None, ou
 
     Args:
         fixed: the values of inputs by name, each in its input's shape, or flat.
-        outputs: which outputs stay, in this order; all when None or empty.
+        outputs: which outputs stay, in this order, or become ones (names of tensors inside, where the network is to
+            end); all when None or empty.
 
     Raises:
         ModelError: there is no such input or output, or values do not fit.
@@ -98,10 +99,33 @@ def _values(path: Path | str, v: Any, value: Any) -> np.ndarray:
 
 def _keep(path: Path | str, graph: Any, names: Sequence[str]) -> None:
     known = {o.name: type(o).FromString(o.SerializeToString()) for o in graph.output}
+    own = ", ".join(known)
+    inside = {o for node in graph.node for o in node.output} - {""}
     for name in names:
-        if name not in known:
-            raise ModelError(f"{path}: no output '{name}'; its outputs are {', '.join(known)}")
+        if name in inside and name not in known:
+            known[name] = type(graph.output[0])(name=name)  # its type is inferred
+        elif name not in known:
+            raise ModelError(f"{path}: no output '{name}', nor a tensor inside; its outputs are {own}")
     if len(set(names)) < len(names):
         raise ModelError(f"{path}: an output is named twice ({', '.join(names)})")
     graph.ClearField("output")
     graph.output.extend(known[name] for name in names)
+    needed = _needed(graph, set(names))
+    kept = [type(n).FromString(n.SerializeToString()) for k, n in enumerate(graph.node) if k in needed]
+    graph.ClearField("node")
+    graph.node.extend(kept)
+
+
+def _needed(graph: Any, names: set[str]) -> set[int]:
+    """Which nodes some tensors depend on, in whatever order nodes stand."""
+    from verifier.graph.importer import names_read  # which imports this module
+
+    maker = {o: k for k, node in enumerate(graph.node) for o in node.output if o}
+    found: set[int] = set()
+    todo = [maker[n] for n in names if n in maker]
+    while todo:
+        k = todo.pop()
+        if k not in found:
+            found.add(k)
+            todo += [maker[n] for n in names_read(graph.node[k]) if n in maker]
+    return found

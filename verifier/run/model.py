@@ -63,8 +63,8 @@ def load(
         example: for a module an example input `[B, ...]`.
         fixed: of an ONNX model: values of inputs by name, in their shapes or flat.  They are constants from then on.
             Inputs of whole numbers or truth values can be nothing else.
-        outputs: of an ONNX model: the name of an output, or several in the order that they are to have; what only
-            others need is not read.
+        outputs: of an ONNX model: the name of an output, or several in the order that they are to have, or of a tensor
+            inside, where the network then ends; what only others need is not read.
 
     Raises:
         ModelError: when it cannot be read or uses something unsupported, or has no such inputs or outputs.
