@@ -170,7 +170,7 @@ def spatial_norm(op: str) -> Make:
             m.node(op, "x", axis=draw(st.sampled_from([None, 1, -2])), p=draw(st.sampled_from([None, 1, 2])))
         else:
             m = Case(shape)
-            m.node(op, "x", p=draw(st.sampled_from([None, 1, 2])))
+            m.node(op, "x", p=draw(st.sampled_from([None, 1, 2, 3])))
         return m
 
     return case
@@ -243,7 +243,7 @@ def upsample(draw: Draw) -> Case:
 
 def scatter(op: str) -> Make:
     def case(draw: Draw) -> Case:
-        m = Case([3, 4], {"Scatter": 9}.get(op, 16))
+        m = Case([3, 4], 9 if op == "Scatter" else draw(st.sampled_from([16, 18])))
         (y,) = m.node("Tanh", "x")
         rng = np.random.default_rng(draw(ints(0, 999)))
         if op == "ScatterND":
@@ -267,7 +267,7 @@ def scatter(op: str) -> Make:
         if op != "ScatterND":
             a["axis"] = draw(st.sampled_from([None, 0]))
         if op != "Scatter":
-            a["reduction"] = draw(st.sampled_from([None, "none", "add"]))
+            a["reduction"] = draw(st.sampled_from([None, "none", "add"] + ["mul", "max", "min"] * (m.opset >= 18)))
         (z,) = m.node(op, data, m.tensor(index.astype(np.int64)), updates, **a)
         m.node("Sub", z, "x")
         return m

@@ -18,12 +18,12 @@ def identity(call: Call) -> int:
     return call.activation(0)
 
 
-def dropout(call: Call) -> int:
-    """Dropout in inference mode."""
-    call.only_first_output()
+def dropout(call: Call) -> list[Value]:
+    """Dropout in inference mode, which keeps everything."""
     if call.has(2) and bool(np.any(call.constant(2))):
         raise ValueError("Dropout in training mode")
-    return call.activation(0)
+    x = call.activation(0)
+    return [x, np.ones(call.shape(x), bool)]
 
 
 def shape_of(call: Call) -> np.ndarray:
@@ -195,7 +195,7 @@ def pad(call: Call) -> int:
         before[a], after[a] = pads[i], pads[i + len(axes)]
     index = index[tuple(slice(max(0, -b), d - max(0, -a)) for b, a, d in zip(before, after, index.shape, strict=True))]
     width = [(max(0, b), max(0, a)) for b, a in zip(before, after, strict=True)]
-    if mode in ("reflect", "edge"):
+    if mode in ("reflect", "edge", "wrap"):
         return call.take(x, np.pad(index, width, mode))
     if mode != "constant":
         raise ValueError(f"Pad with mode {mode}")

@@ -9,8 +9,7 @@ import numpy as np
 
 from verifier.graph.convert import Call, Value
 from verifier.graph.convert_affine import average, scale, total
-from verifier.graph.convert_curves import magnitude
-from verifier.graph.convert_products import one_power, product
+from verifier.graph.convert_products import one_power, product, root, to_power
 from verifier.graph.convert_reduce import along
 from verifier.graph.graph import Shape
 from verifier.graph.masks import groups, kept
@@ -196,13 +195,12 @@ def mean_variance_normalization(call: Call) -> int:
 
 
 def lp_normalization(call: Call) -> int:
-    """LpNormalization: division by the first or second norm along an axis."""
+    """LpNormalization: division by a norm along an axis."""
     x, p = call.activation(0), call.get("p", 2)
     axis = call.axis(call.get("axis", -1), len(call.shape(x)))
     if p not in (1, 2):
         raise ValueError(f"LpNormalization with p {p}")
-    sizes = magnitude(call, x) if p == 1 else call.add(Curve("square"), x)
-    norm = call.add(Sum((axis,), True), sizes)
+    norm = call.add(Sum((axis,), True), to_power(call, x, p))
     return product(call, x, one_power(call, norm, -1.0 if p == 1 else -0.5))
 
 
@@ -222,7 +220,4 @@ def global_lp_pool(call: Call) -> int:
     """GlobalLpPool: the norm over the spatial axes."""
     x, p = call.activation(0), call.get("p", 2)
     axes = tuple(range(2, len(call.shape(x))))
-    if p not in (1, 2):
-        raise ValueError(f"GlobalLpPool with p {p}")
-    y = call.add(Sum(axes, True), magnitude(call, x) if p == 1 else call.add(Curve("square"), x))
-    return one_power(call, y, 1.0 if p == 1 else 0.5)
+    return root(call, call.add(Sum(axes, True), to_power(call, x, p)), p)

@@ -9,11 +9,14 @@ import numpy as np
 from verifier.graph import convert_affine as affine
 from verifier.graph.convert import Call
 from verifier.graph.convert_affine import scale
-from verifier.graph.convert_select import select
+from verifier.graph.convert_curves import magnitude
 from verifier.graph.ops.affine import Scale, Sum
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Concat, Transpose
 from verifier.graph.ops.product import Product
+
+_EXPONENTS = 256
+"""Most different exponents of one Pow."""
 
 
 def product(call: Call, x: int, y: int) -> int:
@@ -107,23 +110,28 @@ def power(call: Call) -> int:
 
 
 def powers(call: Call, x: int, p: np.ndarray) -> int:
-    """`x^p` for constant exponents, which broadcast to x."""
-    kinds = np.unique(p)
+    """`x^p` for constant exponents, which broadcast to x: each on the entries that it stands at."""
+    kinds, which = np.unique(np.broadcast_to(p, call.shape(x)), return_inverse=True)
     if len(kinds) == 1:
         return one_power(call, x, float(kinds[0]))
-    if len(kinds) > 16:
+    if len(kinds) > _EXPONENTS:
         raise ValueError(f"Pow with {len(kinds)} different exponents")
-    index = np.searchsorted(kinds, np.broadcast_to(p, call.shape(x))) * prod(call.shape(x)) + call.positions(x)
-    y = select(call, [_power_of(call, x, p, float(k)) for k in kinds], index)
-    assert isinstance(y, int)
-    return y
+    places = [np.flatnonzero(which.reshape(-1) == k) for k in range(len(kinds))]
+    parts = [one_power(call, call.take(x, at), float(k)) for k, at in zip(kinds, places, strict=True)]
+    back = np.argsort(np.concatenate(places))
+    return call.take(call.add(Concat(0), *parts), back.reshape(call.shape(x)))
 
 
-def _power_of(call: Call, x: int, p: np.ndarray, k: float) -> int:
-    """`x^k` where the exponent is k, and anything that is a number elsewhere."""
-    at = call.positions(x)
-    mine = np.broadcast_to(p, at.shape) == k
-    return one_power(call, call.take(x, np.where(mine, at, at[mine][0])), k)
+def to_power(call: Call, x: int, p: int) -> int:
+    """`|x|^p`."""
+    if p < 1:
+        raise ValueError(f"{call.op} with p {p}")
+    return one_power(call, x if p % 2 == 0 else magnitude(call, x), float(p))
+
+
+def root(call: Call, x: int, p: int) -> int:
+    """The p-th root of what is not negative."""
+    return one_power(call, x, 1.0 / p)
 
 
 def one_power(call: Call, x: int, p: float) -> int:

@@ -7,12 +7,12 @@ from math import prod
 import numpy as np
 
 from verifier.graph.convert import Call, Converter
-from verifier.graph.convert_affine import average, scale
+from verifier.graph.convert_affine import average, scale, total
 from verifier.graph.convert_curves import magnitude
-from verifier.graph.convert_products import paired
+from verifier.graph.convert_products import paired, product
 from verifier.graph.ops.affine import Dense, Sum
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.moves import Transpose
+from verifier.graph.ops.moves import Concat, Transpose
 from verifier.graph.ops.pool import MaxOf
 
 
@@ -81,8 +81,6 @@ def _product(call: Call, x: int) -> int:
             odd = paired(call, first, call.take(x, at[:, 2 * h :]))
             if h == 1:
                 return odd
-            from verifier.graph.ops.moves import Concat
-
             y = call.add(Concat(1), odd, call.take(y, call.positions(y)[:, 1:]))
         x = y
     return x
@@ -99,6 +97,50 @@ def along(call: Call, x: int, axis: int, W: np.ndarray, size: float = 1.0) -> in
         x if last else call.add(Transpose(tuple(swap)), x),
     )
     return y if last else call.add(Transpose(tuple(swap)), y)
+
+
+def cum_prod(call: Call) -> int:
+    """CumProd: one product after the other."""
+    x = call.activation(0)
+    axis = call.axis(int(np.asarray(call.constant(1)).reshape(())), len(call.shape(x)))
+    at = call.positions(x)
+    n = at.shape[axis]
+    if n > _STEPS:
+        raise ValueError(f"CumProd of {n} entries; at most {_STEPS} are supported")
+    steps = [at.take([k], axis) for k in (reversed(range(n)) if call.get("reverse", 0) else range(n))]
+    entries = [call.take(x, a) for a in steps]
+    found: list[int] = []
+    if call.get("exclusive", 0):  # the first is a product of nothing
+        found, entries = [scale(call, entries[0], np.array(0.0), np.array(1.0))], entries[:-1]
+    y: int | None = None
+    for e in entries:
+        y = e if y is None else product(call, y, e)
+        found.append(y)
+    found = found[::-1] if call.get("reverse", 0) else found
+    return call.add(Concat(axis), *found) if len(found) > 1 else found[0]
+
+
+def det(call: Call) -> int:
+    """Det of small matrices, by the first row."""
+    x = call.activation(0)
+    *lead, n, m = call.shape(x)
+    if n != m or not 0 < n <= _ORDER:
+        raise ValueError(f"Det of matrices of {n} rows; at most {_ORDER} are supported")
+    at = call.positions(x).reshape(-1, n, n)
+
+    def minor(rows: tuple[int, ...], columns: tuple[int, ...]) -> int:
+        if len(rows) == 1:
+            return call.take(x, at[:, rows[0], columns[0]])
+        terms = []
+        for k, column in enumerate(columns):
+            rest = minor(rows[1:], (*columns[:k], *columns[k + 1 :]))
+            terms.append((-1 if k % 2 else 1, product(call, call.take(x, at[:, rows[0], column]), rest)))
+        return total(call, terms)
+
+    return call.reshape(minor(tuple(range(n)), tuple(range(n))), lead)
+
+
+_STEPS, _ORDER = 256, 4
 
 
 def cum_sum(call: Call) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from verifier.graph.convert import Call
 from verifier.graph.convert_affine import is_exact_inverse, scale
+from verifier.graph.convert_products import root, to_power
 from verifier.graph.graph import Shape
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.pool import MaxOf, max_pool_windows
@@ -98,6 +99,16 @@ def average_pool(call: Call) -> int:
         raise ValueError("a pooling window lies wholly in the padding")
     y = scale(call, y, 1.0 / count, None, rounded=not is_exact_inverse(count))
     return call.reshape(y, (N, C, *at.out))
+
+
+def lp_pool(call: Call) -> int:
+    """LpPool: norms of what stands in the windows."""
+    x, p = call.activation(0), call.get("p", 2)
+    N, C, *spatial = call.shape(x)
+    at = _windows(call, tuple(spatial), call.get("kernel_shape"))
+    y = call.reshape(to_power(call, x, p), (N * C, *spatial))
+    y = call.add(Conv(np.ones((N * C, 1, *at.kernel)), None, at.stride, at.pads, at.dilation, N * C), y)
+    return call.reshape(root(call, y, p), (N, C, *at.out))
 
 
 def max_pool(call: Call) -> int:

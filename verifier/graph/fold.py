@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -118,14 +119,22 @@ def _by_onnxruntime(call: Call, node: Any, opset_imports: Any) -> list[np.ndarra
 
 def compute(node: Any, given: dict[str, np.ndarray], opset_imports: Any) -> list[np.ndarray]:
     """The outputs of an onnx NodeProto for inputs by name, as onnxruntime computes them."""
+    (results,) = computed(node, [given], opset_imports)
+    return results
+
+
+def computed(node: Any, given: Iterable[dict[str, np.ndarray]], opset_imports: Any) -> Iterator[list[np.ndarray]]:
+    """The same for several inputs of the same types and shapes, one after the other."""
     import onnx
     import onnxruntime
 
     if any(a.HasField("g") or a.graphs for a in node.attribute):
         raise ValueError(f"{node.op_type} holds a subgraph")
+    points = iter(given)
+    first = next(points)
     inputs = [
         onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for n, a in given.items()
+        for n, a in first.items()
     ]
     outputs = [onnx.ValueInfoProto(name=n) for n in node.output if n]
     graph = onnx.helper.make_graph([node], "folded", inputs, outputs)
@@ -134,17 +143,36 @@ def compute(node: Any, given: dict[str, np.ndarray], opset_imports: Any) -> list
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        results = iter(session.run(None, given))
+        for each in chain([first], points):
+            results = iter(session.run(None, each))
+            yield [next(results) if n else np.zeros(0) for n in node.output]
     except Exception as e:  # onnxruntime has no common type of error
         if memory_is_out(e):
             raise MemoryError(f"{node.op_type} of constants: {e}") from None
         reason = str(e).splitlines()[0][:200]
         raise ValueError(f"{node.op_type} of constants cannot be computed: {reason}") from None
-    return [next(results) if n else np.zeros(0) for n in node.output]
 
 
 def tried(call: Call, inputs: dict[int, np.ndarray], outputs: int = 1) -> list[np.ndarray]:
     """What onnxruntime makes of the call with other inputs in the place of its own (by their number)."""
+    return compute(*_trial(call, inputs, outputs))
+
+
+def tried_each(call: Call, like: np.ndarray, others: dict[int, np.ndarray]) -> Iterator[np.ndarray]:
+    """What onnxruntime makes of zeros like an array, and of each entry alone being one, as the first input."""
+    node, given, opsets = _trial(call, {0: np.zeros_like(like), **others}, 1)
+
+    def points() -> Iterator[dict[str, np.ndarray]]:
+        yield given
+        for k in range(like.size):
+            unit = np.zeros(like.size, like.dtype)
+            unit[k] = 1.0
+            yield {**given, "i0": unit.reshape(like.shape)}
+
+    return (y for (y,) in computed(node, points(), opsets))
+
+
+def _trial(call: Call, inputs: dict[int, np.ndarray], outputs: int) -> tuple[Any, dict[str, np.ndarray], Any]:
     import onnx
 
     given = {f"i{k}": a for k, a in inputs.items()}
@@ -152,4 +180,4 @@ def tried(call: Call, inputs: dict[int, np.ndarray], outputs: int = 1) -> list[n
     names = [f"i{k}" if k in inputs else "" for k in range(last)]
     node = onnx.helper.make_node(call.op, names, [f"o{k}" for k in range(outputs)])
     node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in call.attributes.items())
-    return compute(node, given, [onnx.helper.make_opsetid("", call.opset)])
+    return node, given, [onnx.helper.make_opsetid("", call.opset)]

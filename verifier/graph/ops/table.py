@@ -5,9 +5,11 @@ from __future__ import annotations
 from verifier.graph import convert_affine as affine
 from verifier.graph import convert_attention as attention
 from verifier.graph import convert_curves as curves
+from verifier.graph import convert_fourier as fourier
 from verifier.graph import convert_fused as fused
 from verifier.graph import convert_kinks as kinks
 from verifier.graph import convert_learned as learned
+from verifier.graph import convert_losses as losses
 from verifier.graph import convert_moves as moves
 from verifier.graph import convert_norms as norms
 from verifier.graph import convert_products as products
@@ -16,6 +18,7 @@ from verifier.graph import convert_scatter as scatter
 from verifier.graph import convert_steps as steps
 from verifier.graph import convert_supports as supports
 from verifier.graph import convert_trees as trees
+from verifier.graph import convert_trial as trial
 from verifier.graph import convert_windows as windows
 from verifier.graph.convert import Converter
 from verifier.graph.convert_einsum import einsum
@@ -28,6 +31,7 @@ CONVERTERS: dict[str, Converter] = {
     "Acos": curves.acos,
     "Acosh": curves.curve("acosh"),
     "Add": affine.add,
+    "AffineGrid": trial.linear,
     "And": steps.conjunction,
     "ArgMax": steps.arg_max,
     "ArgMin": steps.arg_max,
@@ -42,15 +46,21 @@ CONVERTERS: dict[str, Converter] = {
     "CastLike": steps.cast_like,
     "Ceil": steps.step("ceil"),
     "Celu": curves.celu,
+    "CenterCropPad": scatter.moved,
     "Clip": kinks.clip,
+    "Col2Im": trial.linear,
     "Compress": scatter.moved,
     "Concat": moves.concat,
     "Conv": windows.conv,
     "ConvTranspose": conv_transpose,
     "Cos": curves.curve("cos"),
     "Cosh": curves.curve("cosh"),
+    "CumProd": reduce.cum_prod,
     "CumSum": reduce.cum_sum,
+    "DFT": fourier.dft,
+    "DeformConv": trial.linear,
     "DepthToSpace": moves.depth_to_space,
+    "Det": reduce.det,
     "Div": products.div,
     "Dropout": moves.dropout,
     "Einsum": einsum,
@@ -72,6 +82,7 @@ CONVERTERS: dict[str, Converter] = {
     "GlobalMaxPool": windows.global_max_pool,
     "Greater": steps.compare("positive"),
     "GreaterOrEqual": steps.compare("not_negative"),
+    "GridSample": trial.linear,
     "GroupNormalization": norms.group_normalization,
     "HardSigmoid": curves.hard_sigmoid,
     "HardSwish": curves.curve("hard_swish"),
@@ -86,15 +97,18 @@ CONVERTERS: dict[str, Converter] = {
     "Log": curves.curve("log"),
     "LogSoftmax": norms.softmax,
     "LpNormalization": norms.lp_normalization,
+    "LpPool": windows.lp_pool,
     "MatMul": products.matmul,
     "Max": kinks.maximum,
     "MaxPool": windows.max_pool,
+    "MaxUnpool": scatter.moved,
     "Mean": affine.mean_all,
     "MeanVarianceNormalization": norms.mean_variance_normalization,
     "Min": kinks.minimum,
     "Mish": curves.curve("mish"),
     "Mul": products.mul,
     "Neg": affine.neg,
+    "NegativeLogLikelihoodLoss": losses.negative_log_likelihood,
     "Not": steps.invert,
     "Or": steps.disjunction,
     "PRelu": kinks.prelu,
@@ -117,8 +131,10 @@ CONVERTERS: dict[str, Converter] = {
     "Reshape": moves.reshape,
     "Resize": resize,
     "ReverseSequence": scatter.moved,
+    "RoiAlign": trial.roi_align,
     "RotaryEmbedding": attention.rotary_embedding,
     "Round": steps.step("round"),
+    "STFT": fourier.stft,
     "Scatter": scatter.scatter,
     "ScatterElements": scatter.scatter,
     "ScatterND": scatter.scatter,
@@ -132,6 +148,7 @@ CONVERTERS: dict[str, Converter] = {
     "Size": moves.size_of,
     "Slice": moves.slice_,
     "Softmax": norms.softmax,
+    "SoftmaxCrossEntropyLoss": losses.softmax_cross_entropy,
     "Softplus": curves.curve("softplus"),
     "Softsign": curves.curve("softsign"),
     "SpaceToDepth": scatter.moved,
@@ -143,6 +160,7 @@ CONVERTERS: dict[str, Converter] = {
     "Swish": curves.swish,
     "Tan": curves.curve("tan"),
     "Tanh": curves.curve("tanh"),
+    "TensorScatter": trial.linear,
     "ThresholdedRelu": curves.thresholded_relu,
     "Tile": moves.tile,
     "Transpose": moves.transpose,
