@@ -24,33 +24,57 @@ def dft(call: Call) -> int:
     axis = call.axis(axis, rank)
     if axis == rank - 1 or shape[-1] not in (1, 2):
         raise ValueError(f"DFT along axis {axis} of shape {list(shape)}")
-    length = int(call.constant(1).reshape(())) if call.has(1) and call.constant(1).size else shape[axis]
     inverse, half = bool(call.get("inverse", 0)), bool(call.get("onesided", 0))
-    if inverse and half:
-        raise ValueError("an inverse DFT that is onesided")
+    back = inverse and half
+    length = 2 * (shape[axis] - 1) if back else shape[axis]
+    if call.has(1) and call.constant(1).size:
+        length = int(call.constant(1).reshape(()))
     order = (*(i for i in range(rank - 1) if i != axis), axis, rank - 1)
     moved = call.add(Transpose(order), x)
-    y = transformed(call, moved, length, inverse, half)
+    y = returned(call, moved, length) if back else transformed(call, moved, length, inverse, half)
     return call.add(Transpose(tuple(int(i) for i in np.argsort(order))), y)
 
 
 def transformed(call: Call, x: int, length: int, inverse: bool = False, half: bool = False) -> int:
     """The transform of `[..., n, parts]`, cut or filled up with zeros to a length, as `[..., k, 2]`."""
     *lead, n, parts = call.shape(x)
-    if not 0 < length <= _LENGTH:
-        raise ValueError(f"{call.op} of length {length}")
     kept = min(n, length)
-    turns = np.outer(np.arange(length // 2 + 1 if half else length), np.arange(kept)) % length
-    angle = turns * (2 * np.pi / length)
-    c, s = np.cos(angle), (1 if inverse else -1) * np.sin(angle)
-    W = np.zeros((len(turns), 2, n, parts))
+    turns, c, s = _waves(call, length, length // 2 + 1 if half else length, kept)
+    s = s if inverse else -s
+    W = np.zeros((turns, 2, n, parts))
     W[:, 0, :kept, 0], W[:, 1, :kept, 0] = c, s
     if parts == 2:
         W[:, 0, :kept, 1], W[:, 1, :kept, 1] = -s, c
-    W = W.reshape(2 * len(turns), n * parts) / (length if inverse else 1)
-    size = np.full(W.shape, 8.0 / (length if inverse else 1))  # a cosine is off by what rounding does to one
-    y = call.add(Dense(W, None, Dense(size)), call.reshape(x, (*lead, n * parts)))
-    return call.reshape(y, (*lead, len(turns), 2))
+    W = W.reshape(2 * turns, n * parts) / (length if inverse else 1)
+    return call.reshape(_applied(call, W, x), (*lead, turns, 2))
+
+
+def returned(call: Call, x: int, length: int) -> int:
+    """The real numbers `[..., length, 1]` whose transform begins with `[..., n, 2]`."""
+    *lead, n, parts = call.shape(x)
+    if parts != 2:
+        raise ValueError(f"an inverse {call.op} of real numbers that is onesided")
+    if n != length // 2 + 1:
+        raise ValueError(f"an inverse {call.op} to {length} real numbers of {n} that stand for {length // 2 + 1}")
+    _, c, s = _waves(call, length, length, n)
+    both = np.where((np.arange(n) == 0) | (2 * np.arange(n) == length), 1.0, 2.0) / length
+    W = np.stack([c * both, -s * both], -1)
+    return call.reshape(_applied(call, W.reshape(length, 2 * n), x), (*lead, length, 1))
+
+
+def _waves(call: Call, length: int, m: int, n: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """m, and cosine and sine of `2π·j·k/length` for j below m and k below n."""
+    if not 0 < length <= _LENGTH:
+        raise ValueError(f"{call.op} of length {length}")
+    angle = (np.outer(np.arange(m), np.arange(n)) % length) * (2 * np.pi / length)
+    return m, np.cos(angle), np.sin(angle)
+
+
+def _applied(call: Call, W: np.ndarray, x: int) -> int:
+    """A matrix of waves on the last two axes; a cosine is off by what rounding does to one."""
+    *lead, n, parts = call.shape(x)
+    size = np.full(W.shape, 8.0 * float(abs(W).max(initial=0.0)))
+    return call.add(Dense(W, None, Dense(size)), call.reshape(x, (*lead, n * parts)))
 
 
 def stft(call: Call) -> int:
