@@ -219,6 +219,11 @@ def resize(draw: Draw) -> Case:
         a["exclude_outside"] = draw(st.sampled_from([None, 1]))
     if mode == "linear" and m.opset >= 18:
         a["antialias"] = draw(st.sampled_from([None, 1]))
+    if mode == "linear" and draw(ints(0, 2)) == 0:  # of a part, with a value for what lies outside
+        a = {"mode": mode, "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 0.7}
+        roi = m.tensor(np.array([0, 0, -0.2, 0.1, 1, 1, 0.8, 1.3], np.float32))
+        m.node("Resize", "x", roi, m.tensor(scales), **a)
+        return m
     empty = "" if m.opset >= 13 else m.tensor(np.zeros(0, np.float32))
     if draw(st.booleans()):
         m.node("Resize", "x", empty, m.tensor(scales), **a)
@@ -226,6 +231,7 @@ def resize(draw: Draw) -> Case:
         sizes = np.array([*lead, *(draw(ints(1, 6)) for _ in range(2))])
         if m.opset == 18 and draw(st.booleans()):
             sizes, a["axes"] = sizes[2:], [2, 3]
+            a["keep_aspect_ratio_policy"] = draw(st.sampled_from([None, "not_larger", "not_smaller"]))
         m.node("Resize", "x", empty, empty, m.tensor(sizes), **a)
     return m
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from verifier.graph.convert import Call
 from verifier.graph.convert_reduce import along
+from verifier.graph.convert_trial import linear
 from verifier.graph.fold import tried
 
 _LARGE = 4096
@@ -16,13 +17,10 @@ def resize(call: Call) -> int:
     """Resize and Upsample, nearest (a choice of entries) or by linear and cubic interpolation (a matrix an axis)."""
     x = call.activation(0)
     shape = call.shape(x)
-    if call.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise ValueError(f"{call.op} that keeps the aspect ratio")
-    if (
-        call.get("extrapolation_value", 0.0) != 0.0
-        and call.get("coordinate_transformation_mode") == "tf_crop_and_resize"
-    ):
-        raise ValueError(f"{call.op} with an extrapolation value")
+    cropped = call.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+    outside = cropped and call.get("extrapolation_value", 0.0) != 0.0
+    if outside or call.get("keep_aspect_ratio_policy", "stretch") != "stretch":  # axes hang together
+        return linear(call)
     for axis, n in enumerate(shape):
         W = _matrix(call, axis, len(shape), n)
         if W.shape == (n, n) and np.array_equal(W, np.eye(n)):
