@@ -63,6 +63,8 @@ def test_the_other_commands(model: str, tmp_path: Path, capfd: pytest.CaptureFix
     said = lines(capfd, "verify", model, str(tmp_path / "p.vnnlib"), *chosen, "--quiet", "--json", str(tmp_path / "j"))
     told = json.loads((tmp_path / "j").read_text())
     assert said[0] == ["sat"] and f(np.array([told["witness"]["x"]]))[1][0, 0] == pytest.approx(0.5)
+    by_name = told["witness"]["inputs"]
+    assert [*by_name["a"][0], *by_name["b"][0]] == told["witness"]["x"]
     assert told["question"]["output"] == ["z"] and told["question"]["model"] == model
     by_spec = lines(capfd, "bound", model, str(tmp_path / "p.vnnlib"), *chosen)
     assert by_spec[0][0] == "Y_0" and len(by_spec) == 6

@@ -79,6 +79,30 @@ def test_bounds_by_name_hold_what_is_sampled(net: Any, path: Path) -> None:
                        lower[:3])  # fmt: skip
 
 
+def test_a_ball_is_not_measured_along_what_stands_still(net: Any) -> None:
+    """Rows with large weights on a fixed input are bounded as if that were a constant, which it is."""
+    b = np.array([3.0, -2.0, 1.0])
+    sets = verifier.input_set(net, {"a": [0.2, -0.1], "b": b}, eps={"a": 0.5}, norm=2)
+    baked = verifier.load(net, fixed={"b": b})
+    for method in ("interval", "forward", "crown", "alpha-crown"):
+        low, up = verifier.bound(net, sets, method)
+        want = verifier.bound(baked, verifier.Ball([0.2, -0.1], 0.5, norm=2), method)
+        assert np.allclose(low, want[0], atol=1e-5) and np.allclose(up, want[1], atol=1e-5), method
+    d = RNG.normal(size=(3000, 2))
+    x = np.c_[[0.2, -0.1] + 0.5 * d / np.linalg.norm(d, axis=1)[:, None], np.tile(b, (3000, 1))]
+    y = np.concatenate(f(x), 1)
+    assert (low - 1e-6 <= y.min(0)).all() and (y.max(0) <= up + 1e-6).all()
+
+
+def test_questions_with_networks_of_their_own(net: Any) -> None:
+    box = verifier.Box([-1] * 5, [1] * 5)
+    low, up = verifier.find_range(net, box=box, output=3, timeout=1)
+    assert 0.4999 < low <= 0.5 and f(RNG.uniform(-1, 1, (500, 5)))[1][:, 0].max() <= up
+    assert verifier.verify(verifier.equivalent(net, net, box, 1e-3), timeout=10).verdict == "unsat"
+    assert verifier.verify(verifier.robust(verifier.load(net, outputs="z"), [0.5] * 5, 1e-5)).verdict == "unsat"
+    assert verifier.verify(verifier.monotonicity(net, input=0, box=box, output=4)).verdict in ("sat", "unsat")
+
+
 @pytest.mark.parametrize(("norm", "wrt"), [(2, "a"), (inf, ["b"]), (1, "a"), ((inf, 1), "b"), (2, None), ((2, 3), "a")])
 def test_lipschitz_by_some_inputs(net: Any, norm: Any, wrt: Any) -> None:
     """The largest norm of the columns that move, met from both sides where it is known."""

@@ -234,6 +234,10 @@ def _as_json(verdict: Verdict, reason: str, result: Any, more: dict[str, Any]) -
         from verifier.spec.vnnlib import read
 
         found["disjunct"] = witness.disjunct
+        if len(witness.shapes) > 1:
+            from verifier.run.tensors import parted
+
+            found["inputs"] = {name: part.tolist() for name, part in parted(witness.shapes, witness.flat)}
         if witness.remark:
             found["outputs"] = witness.remark
         found["constraints"] = constraints(read(more["question"]["spec"]), witness)

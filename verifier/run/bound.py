@@ -16,7 +16,9 @@ from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.network import Network, magnitudes, prepare
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_forward
-from verifier.graph.graph import Graph
+from verifier.graph.graph import Builder, Graph, Input
+from verifier.graph.ops.affine import Scale
+from verifier.graph.ops.moves import Reshape, Take
 from verifier.run.model import boundable
 from verifier.run.sample import of_set
 from verifier.run.strategy import place_on
@@ -88,12 +90,37 @@ def bound(
         raise PropertyError(f"the input set has {len(box.lower)} entries, the network {n} inputs; give as many")
     C = _rows(rows, m)
     graph = settled(graph, box.lower, box.upper)
+    if isinstance(inputs, Ball):
+        graph, box, inputs = _moving(graph, box, inputs)
     with full_precision(place), np.errstate(all="ignore"):  # what overflows is refused at the end
         value = _lower(graph, place, box, inputs if isinstance(inputs, Ball) else None, np.concatenate([C, -C]), method)
     found = OutputBounds((value[: len(C)], -value[len(C) :]))
     sides = [by_name(net, side, "output") for side in found] if rows is None else [{}, {}]
     found.outputs = {name: (low, sides[1][name]) for name, low in sides[0].items()}
     return found
+
+
+def _moving(graph: Graph, box: Box, ball: Ball) -> tuple[Graph, Box, Ball]:
+    """The network of what varies in a ball of the ℓ1 or ℓ2 norm: rows are not measured along what stands still.
+
+    Sound because: the others stand where their box is one point, which is written into the network without rounding;
+    what varies is at most as far from the ball's centre as all is together.
+    """
+    at = np.flatnonzero(box.lower < box.upper)
+    if _round(ball) is None or not 0 < len(at) < len(box.lower):
+        return graph, box, ball
+    (x,), n = graph.inputs, len(box.lower)
+    spread, still = np.full(n, -1), np.where(box.lower < box.upper, 0.0, box.lower)
+    spread[at] = np.arange(len(at))
+    build = Builder()
+    part = build.add(Input((len(at),)), (), graph.nodes[x].name)
+    whole = build.add(Scale(None, still), (build.add(Take(spread, (n,)), (part,)),))
+    new = {x: build.add(Reshape(graph.nodes[x].shape), (whole,))}
+    for i, node in enumerate(graph.nodes):
+        if i != x:
+            new[i] = build.add(node.op, [new[j] for j in node.inputs], node.name)
+    cut = Ball(ball.center[at], ball.eps, ball.norm)  # its box, which is given, knows of lo and hi
+    return build.graph((part,), tuple(new[i] for i in graph.outputs)), Box(box.lower[at], box.upper[at]), cut
 
 
 def _lower(graph: Graph, place: Place, box: Box, ball: Ball | None, both: np.ndarray, method: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.run.model import Network, load, name_of
+from verifier.run.model import Network, load, name_of, single
 from verifier.run.questions import robustness
 from verifier.spec import builders
 from verifier.spec.property import Property
@@ -179,8 +179,7 @@ def robust(
             raise PropertyError(f"robust: x has {len(ball.center)} entries, {name_of(f)} {n} inputs; give as many")
         own = label
         if own is None:
-            ends = np.cumsum([0, *(prod(s) for s in f.input_shapes)])
-            own = int(f.run(*(ball.center[None, a:b] for a, b in zip(ends, ends[1:], strict=False)))[0].argmax())
+            own = int(single(f).run(ball.center[None])[0].argmax())
         made: Property = robustness(ball, own).property(m)
         return made
 
@@ -242,7 +241,7 @@ def find_range(
     proved = [float(bounds[0][0]), float(bounds[1][0])]
     width = proved[1] - proved[0]
     x = np.random.default_rng(0).uniform(low, high, (256, n)).astype(f.input_dtype).astype(np.float64)
-    y = f.run(np.clip(x, low, high))[:, output]
+    y = single(f).run(np.clip(x, low, high))[:, output]
     for side, met in ((0, float(y.min())), (1, float(y.max()))):
         stop = time.monotonic() + (end - time.monotonic()) / (2 - side)
         while abs(met - proved[side]) > tolerance * width and (left := stop - time.monotonic()) > 0:

@@ -103,10 +103,11 @@ def by_name(net: Any, x: Any, what: str = "input") -> dict[str, np.ndarray]:
     size = sum(prod(s) for _, s in some)
     if len(x) != size:
         raise PropertyError(f"x has {len(x)} entries, the {what}s of {name_of(net)} {size}; give as many")
-    return dict(_parts(some, x))
+    return dict(parted(some, x))
 
 
-def _parts(some: Named, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def parted(some: Named, x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Numbers `[n]` of tensors behind one another: each tensor's name, and its numbers in its shape."""
     at = 0
     for name, shape in some:
         yield name, x[at : at + prod(shape)].reshape(shape)
