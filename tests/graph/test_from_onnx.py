@@ -90,7 +90,6 @@ def test_unusable_files(save: Any, tmp_path: Path) -> None:
     refused(save(gzip.compress(data)[:-9]), "gzip")
     refused(save(gzip.compress(data)[:20] + b"\x00" * 40), "gzip")
     refused(save(b"version https://git-lfs.github.com/spec/v1\noid sha256:1"), "git lfs pull")
-    refused(save(layer(opset=6)), "too old")
 
 
 def test_every_truncation_is_refused(save: Any) -> None:
@@ -119,7 +118,7 @@ def test_unsupported_operators_are_named(save: Any) -> None:
     refused(save(make([node("Foo", ["x"], ["y"], domain="com.example")], {})), "com.example")
     refused(save(make([node("Relu", ["z"], ["y"])], {})), "'z'")
     refused(save(make([node("Relu", ["x"], ["z"])], {})), "'y'")
-    refused(save(make([node("Identity", ["c"], ["y"])], {"c": np.zeros(2, np.float32)})), "does not depend")
+    refused(save(make([node("Identity", ["c"], ["y"])], {"c": np.full(2, np.inf, np.float32)})), "does not depend")
     refused(save(make([node("Reshape", ["x", "c"], ["y"])], {"c": np.array([5])})), "Reshape of [1, 2] to [5]")
     refused(save(make([node("Add", ["x", "c"], ["y"])], {"c": np.zeros(3, np.float32)})), "'y'", "Add")
     refused(save(make([node("Conv", ["x", "c"], ["y"])], {"c": np.zeros((1, 1, 2), np.float32)})), "Conv")

@@ -217,8 +217,6 @@ RIGHT: dict[str, tuple[Callable[[Said], bool], ...]] = {
 }
 """What is right for each question of a case."""
 WAITING = {
-    "nodes out of order",
-    "a constant cast like an activation",
     "classes counted by OneHot",
 }
 """Refused so far; until they are read, only that they are neither answered wrongly nor break."""

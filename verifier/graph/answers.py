@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verifier.graph.importer import names_read
+from verifier.graph.tidy import names_read
 
 DOMAIN = "ai.onnx.ml"
 _LABELS = (6, 7, 8)

@@ -118,11 +118,17 @@ class Decided:
         if any(isinstance(v, np.ndarray) and n in self.depends for n, v in pairs):
             self.front.apart = False
 
-    def branch(self, node: Any, results: list[str]) -> None:
-        """An If was replaced by its branch; if its condition hangs on values, so does who is used and how."""
-        self.spoil(results)
-        self.depends.update(node.output)
-        if node.input[0] in self.depends:
+    def alias(self, new: str, old: str) -> None:
+        """A tensor has another name, too."""
+        if old in self.depends:
+            self.depends.add(new)
+        if old in self.traced:
+            self.traced[new] = self.traced[old]
+
+    def hang(self, name: str, results: Sequence[str]) -> None:
+        """The value of a tensor decides which nodes there are, and so who is used and how; their results hang on it."""
+        if name in self.depends:
+            self.depends.update(results)
             self.front.apart = False
             self.spoil(list(self.traced))
             self.traced.clear()

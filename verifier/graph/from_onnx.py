@@ -15,11 +15,12 @@ from verifier.graph.answers import simplified
 from verifier.graph.compare import check as check  # part of what this module offers
 from verifier.graph.decided import Front
 from verifier.graph.graph import Graph, Shape
-from verifier.graph.importer import OLDEST as OLDEST
-from verifier.graph.importer import names_read, one_line, tensors
+from verifier.graph.importer import tensors
 from verifier.graph.mixed import Reference, imported
 from verifier.graph.opened import opened, proto_of
 from verifier.graph.restrict import restricted
+from verifier.graph.tidy import OLDEST as OLDEST
+from verifier.graph.tidy import converted, names_read, one_line
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UnsoundBound, memory_is_out
 from verifier.values.shown import Shown
@@ -63,6 +64,7 @@ class Model(Shown):
     remarks: tuple[str, ...] = ()
     reference: Reference | None = None
     _source: bytes | str = field(repr=False, compare=False, default=b"")
+    _newer: bytes = field(repr=False, compare=False, default=b"")
     _origin: bytes = field(repr=False, compare=False, default=b"")
     _state: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
 
@@ -92,12 +94,15 @@ class Model(Shown):
             options.enable_cpu_mem_arena = False  # no quicker, and its blocks leave holes as sessions come and go
             if "plain" in self._state:
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            try:
-                self._state["session"] = onnxruntime.InferenceSession(
-                    self._source, options, providers=["CPUExecutionProvider"]
-                )
-            except Exception as e:  # onnxruntime has no common type of error
-                raise _refused(self.path, "cannot run", e) from None
+            for source in filter(None, (self._source, self._newer)):
+                try:
+                    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+                except Exception as e:  # onnxruntime has no common type of error
+                    if self._newer and source is self._source and not memory_is_out(e):
+                        continue  # of an old operator set it has few kernels: what the file was converted to will do
+                    raise _refused(self.path, "cannot run", e) from None
+                self._state["session"] = session
+                break
         return self._state["session"]
 
     def unoptimised(self) -> Model:
@@ -217,11 +222,19 @@ def load(
     own = len(tensors(proto.graph))
     if also or remarks:
         kept = _expose(path, proto, also)
-    read, reference = imported(path, proto, kept, decided, parted)
+    newer = converted(path, proto)
+    read, reference = imported(path, newer, kept, decided, parted)
     if reference is not None:
         remarks = (*remarks, reference.remark)
     return Model(
-        path=path, own_outputs=own, remarks=remarks, reference=reference, _source=kept, _origin=origin, **vars(read)
+        path=path,
+        own_outputs=own,
+        remarks=remarks,
+        reference=reference,
+        _source=kept,
+        _newer=b"" if newer is proto else newer.SerializeToString(),
+        _origin=origin,
+        **vars(read),
     )
 
 

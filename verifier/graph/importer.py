@@ -15,18 +15,19 @@ from verifier.graph.decided import Decided, Front
 from verifier.graph.fitting import fitted
 from verifier.graph.fold import fold
 from verifier.graph.graph import Builder, Graph, Input, Shape
-from verifier.graph.kinds import clash, result_types, type_of, unlike
+from verifier.graph.kinds import clash, number_of, result_types, type_of, unlike
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.table import converter
 from verifier.graph.restrict import typed, varies
+from verifier.graph.tidy import all_read, names_read, one_line, ordered, standard
+from verifier.graph.unroll import RULES, function
+from verifier.graph.written import NODES, Held
 from verifier.values.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
 _MEETING = ("Add", "Concat", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Sub")
 """Operators that take real numbers which inputs decide as nodes just as well."""
-OLDEST = 7
-"""The first version of ONNX's operators that is read."""
 _HINT = "run `verifier info` for the list of what is supported"
 
 
@@ -45,12 +46,6 @@ class Imported:
     whole: tuple[np.ndarray, ...] | None
     front: Front | None
     precision: str
-
-
-def one_line(e: BaseException) -> str:
-    """The first line of a message."""
-    lines = str(e).splitlines()
-    return f"{lines[0][:300]}" if lines else type(e).__name__
 
 
 def _unvarying(v: Any) -> str:
@@ -79,18 +74,17 @@ class Importer:
     def __init__(
         self, path: Path | str, proto: Any, decided: Sequence[np.ndarray] | None = None, parted: bool = False
     ) -> None:
-        self.path, self.proto, self.proto_graph = path, proto, proto.graph
+        self.path, self.proto = path, ordered(path, proto)
+        self.proto_graph = self.proto.graph
         self.builder = Builder()
         self.values: dict[str, Value] = {}
+        self.lists: dict[str, Held] = {}
         self.types: dict[str, str] = {}
         self.own, self.clash = "float32", ""
         self.given, self.decided = decided, Decided(parted)
-        self.read = _names_read(proto.graph)
-        opsets = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
-        self.opset = opsets[0] if opsets else 0
-        standard = opsets or any(node.domain in ("", "ai.onnx") for node in proto.graph.node)
-        if standard and self.opset < OLDEST:
-            raise ModelError(f"{path}: operator set {self.opset} is too old; convert it to version {OLDEST} or later")
+        self.read = all_read(proto.graph)
+        self.opset = standard(proto)
+        self.copies = self.written = 0
 
     def run(self) -> Imported:
         """What the model holds."""
@@ -112,8 +106,8 @@ class Importer:
         if not declared:
             name = self.proto_graph.output[0].name
             raise ModelError(f"{self.path}: output '{name}' is no tensor; export a network whose outputs are tensors")
-        all_read = len(declared) == len(self.proto_graph.output)
-        for node in self.proto_graph.node if all_read else _behind(self.proto_graph, declared):
+        whole = len(declared) == len(self.proto_graph.output)
+        for node in self.proto_graph.node if whole else _behind(self.proto_graph, declared):
             self._convert(node)
         outputs = [self._output(o.name) for o in declared]
         self.clash = self.clash or next(filter(None, (unlike(o, self.types.get(o.name, "")) for o in declared)), "")
@@ -186,60 +180,129 @@ class Importer:
             raise ModelError(f"{self.path}: output '{name}' is not computed by any node")
         if isinstance(value, int):
             return value
-        if self.given is None or value.dtype.kind not in "fiub":
+        if value.dtype.kind not in "fiub" or not self.builder.nodes:
             raise ModelError(f"{self.path}: output '{name}' does not depend on the input")
+        wide = np.asarray(value, np.float64)
+        if not np.isfinite(wide).all() or (value.dtype.kind in "iu" and (wide.astype(value.dtype) != value).any()):
+            raise ModelError(
+                f"{self.path}: output '{name}' does not depend on the input, and not all of it are numbers"
+            )
         return self._known(name, value)
 
     def _convert(self, node: Any) -> None:
         """Add what one node stands for and note its outputs."""
-        from onnx.helper import get_attribute_value
-
         name = next((o for o in node.output if o), node.name)
         where = f"{self.path}: node '{name}' ({node.op_type})"
-        missing = next((n for n in node.input if n and n not in self.values), None)
+        missing = next((n for n in node.input if n and n not in self.values and n not in self.lists), None)
         if missing is not None:
-            raise ModelError(f"{where}: tensor '{missing}' is not computed by an earlier node")
-        inputs = tuple(self.values[n] if n else None for n in node.input)
+            raise ModelError(f"{where}: tensor '{missing}' is not computed by any node")
         try:
-            attributes = {a.name: get_attribute_value(a) for a in node.attribute}
-            if node.op_type == "If" and isinstance(inputs[0], np.ndarray):
-                self._branch(node, attributes["then_branch" if inputs[0].all() else "else_branch"])
-                return
-            used = tuple(o in self.read for o in node.output)
-            types = tuple(type_of(v, self.types.get(n, self.own)) for n, v in zip(node.input, inputs, strict=True))
-            call = Call(
-                node.op_type,
-                name,
-                attributes,
-                inputs,
-                tuple(node.input),
-                used,
-                self._version(node),
-                self.builder,
-                types,
-            )
-            self.clash = self.clash or clash(node, types, call.opset)
-            self.decided.look(call, node, self.proto.opset_import)
-            before, rule = len(self.builder.nodes), converter(node.domain, node.op_type)
-            if not any(isinstance(v, int) for v in inputs):
-                results: Any = fold(call, node, self.proto.opset_import)
-                if self.given is not None and not self.decided.exact(call, node.output, results):
-                    results = self._several(rule, self._lifted(call))
-            elif rule is not None:
-                if self.decided.parted and call.op in _MEETING:
-                    call = self._lifted(call)
-                self.decided.meet(call)
-                several = self._several(rule, call)
-                results = self.decided.results(call, node, self.proto.opset_import, several, before)
-            else:
-                domain = f" of domain '{node.domain}'" if node.domain else ""
-                raise ModelError(f"{where}: this operator{domain} is not supported; {_HINT}")
+            rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            if rule is None or not rule(self, node):
+                self._plain(node, name, where)
         except ModelError:
             raise
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as e:
             raise ModelError(f"{where}: {one_line(e)}; {_HINT}") from None
+
+    def _plain(self, node: Any, name: str, where: str) -> None:
+        """As `_convert`, of a node whose inputs are tensors."""
+        from onnx.helper import get_attribute_value
+
+        if held := next((n for n in node.input if n in self.lists), None):
+            raise ValueError(f"input '{held}' is a sequence, or an optional value that is not there")
+        inputs = tuple(self.values[n] if n else None for n in node.input)
+        used = tuple(o in self.read for o in node.output)
+        types = tuple(type_of(v, self.types.get(n, self.own)) for n, v in zip(node.input, inputs, strict=True))
+        call = Call(
+            node.op_type,
+            name,
+            {a.name: get_attribute_value(a) for a in node.attribute},
+            inputs,
+            tuple(node.input),
+            used,
+            self._version(node),
+            self.builder,
+            types,
+        )
+        self.clash = self.clash or clash(node, types, call.opset)
+        before, rule = len(self.builder.nodes), converter(node.domain, node.op_type)
+        if not any(isinstance(v, int) for v in inputs):
+            self.decided.look(call, node, self.proto.opset_import)
+            results: Any = fold(call, node, self.proto.opset_import)
+            if self.given is not None and not self.decided.exact(call, node.output, results):
+                results = self._several(rule, self._lifted(call))
+        elif rule is None:
+            if self._function(node):
+                return
+            domain = f" of domain '{node.domain}'" if node.domain else ""
+            raise ModelError(f"{where}: this operator{domain} is not supported; {_HINT}")
+        else:
+            self.decided.look(call, node, self.proto.opset_import)
+            if self.decided.parted and call.op in _MEETING:
+                call = self._lifted(call)
+            self.decided.meet(call)
+            try:
+                several = self._several(rule, call)
+            except ValueError as e:
+                if self._instead(node):
+                    return
+                raise e
+            results = self.decided.results(call, node, self.proto.opset_import, several, before)
         self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
         self.types.update((n, t) for n, t in zip(node.output, result_types(call), strict=False) if n)
+
+    def _function(self, node: Any) -> bool:
+        """Read the body of an operator that ONNX defines by others, if it does."""
+        return function(self, node, self.proto.opset_import, {n: self.type_number(n) for n in node.input if n})
+
+    def _instead(self, node: Any) -> bool:
+        """Whether the body could be read of an operator that could not be itself."""
+        try:
+            return self._function(node)
+        except (ModelError, ValueError):
+            return False
+
+    def write(self, nodes: Sequence[Any], results: Sequence[str]) -> None:
+        """See `written.Host`."""
+        self.read.update(results, *(names_read(node) for node in nodes))
+        for node in nodes:
+            self._convert(node)
+
+    def fresh(self, count: int) -> str:
+        """See `written.Host`."""
+        self.copies, self.written = self.copies + 1, self.written + count
+        if self.written > NODES:
+            raise ValueError(f"written out, loops and functions have more than {NODES} nodes")
+        return f"__{self.copies}"
+
+    def alias(self, new: str, old: str) -> None:
+        """See `written.Host`."""
+        if old in self.lists:
+            self.lists[new] = self.lists[old]
+        else:
+            self.values[new] = self.values[old]
+            self.types.update({new: self.types[old]} if old in self.types else {})
+        self.decided.alias(new, old)
+
+    def hang(self, name: str, outputs: Sequence[str]) -> None:
+        """See `written.Host`."""
+        self.decided.hang(name, outputs)
+
+    def place(self, name: str, value: np.ndarray) -> None:
+        """See `written.Host`."""
+        self.values[name] = value
+
+    def shape(self, name: str) -> Shape:
+        """See `written.Host`."""
+        if name not in self.values:
+            raise ValueError(f"'{name}' is no tensor")
+        value = self.values[name]
+        return self.builder.nodes[value].shape if isinstance(value, int) else value.shape
+
+    def type_number(self, name: str) -> int:
+        """See `written.Host`."""
+        return number_of(self.values[name], self.types.get(name, self.own))
 
     def _several(self, rule: Any, call: Call) -> list[Value]:
         """The results of a converter, one or several, held to their types."""
@@ -273,16 +336,6 @@ class Importer:
             return self.opset
         return next((o.version for o in self.proto.opset_import if o.domain == node.domain), 1)
 
-    def _branch(self, node: Any, graph: Any) -> None:
-        """A subgraph in the place of an If whose condition is known."""
-        self._initializers(graph)
-        for inner in graph.node:
-            self._convert(inner)
-        self.decided.branch(node, [o.name for o in graph.output])
-        for name, result in zip(node.output, graph.output, strict=True):
-            self.values[name] = self.values[result.name]
-            self.types[name] = self.types.get(result.name, self.own)
-
 
 def _real(value: Value | None) -> bool:
     """Whether it is an array of real numbers."""
@@ -307,13 +360,3 @@ def _behind(graph: Any, outputs: list[Any]) -> list[Any]:
 def _no_tensor(v: Any) -> bool:
     """Whether a declared value is a sequence or a map."""
     return bool(v.type.WhichOneof("value") not in (None, "tensor_type"))
-
-
-def _names_read(graph: Any) -> set[str]:
-    """Names of the tensors that somebody reads, in subgraphs too."""
-    return {o.name for o in graph.output}.union(*(names_read(node) for node in graph.node))
-
-
-def names_read(node: Any) -> set[str]:
-    """Names of the tensors that a node reads, in subgraphs too."""
-    return set(node.input).union(*(_names_read(a.g) for a in node.attribute if a.HasField("g")))

@@ -37,6 +37,22 @@ def type_of(value: Value | None, activation: str) -> str:
     return value.dtype.name if isinstance(value, np.ndarray) else activation
 
 
+def number_of(value: Value, activation: str) -> int:
+    """The number that ONNX gives to the type of a value; `activation` as of `type_of`.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if isinstance(value, np.ndarray):
+        from onnx import helper
+
+        return int(helper.np_dtype_to_tensor_dtype(value.dtype))
+    found = next((number for number, name in _NAMED.items() if name == activation), None)
+    if found is None:
+        raise ValueError(f"{activation} is no type of ONNX's")
+    return found
+
+
 def result_types(call: Call) -> tuple[str, ...]:
     """The types of an operator's results."""
     first = _result_type(call)

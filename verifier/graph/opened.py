@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from verifier.graph.importer import one_line
+from verifier.graph.tidy import one_line
 from verifier.values.errors import ModelError, UserError
 from verifier.values.packed import is_packed, unpacked
 
