@@ -17,11 +17,13 @@ import numpy as np
 from verifier.graph.answers import simplified
 from verifier.graph.convert import LARGEST
 from verifier.graph.graph import Convert, Node, Operator, Shape
-from verifier.graph.importer import Importer, names_read
+from verifier.graph.importer import Importer
 from verifier.graph.kinds import named
 from verifier.graph.opened import in_memory, opened, parse
 from verifier.graph.ops.table import FOLDED, converter
 from verifier.graph.restrict import inputs, restricted, typed, varies
+from verifier.graph.tidy import converted, names_read
+from verifier.graph.unroll import stands_for_others
 from verifier.values.arrays import Array
 from verifier.values.errors import ModelError
 
@@ -132,7 +134,7 @@ def _walked(path: Path | str, proto: Any, fill: int = 0) -> Examined:
             if prod(dims) <= LARGEST:
                 restricted(path, proto, {v.name: np.full(dims, fill)}, None)
     try:
-        doctor = _Doctor(path, proto)
+        doctor = _Doctor(path, converted(path, proto))
     except ModelError as e:
         return Examined((*missing, _whole(path, e), *_by_operators(proto.graph)), 0, ())
     try:
@@ -159,13 +161,16 @@ class _Doctor(Importer):
     def __init__(self, path: Path | str, proto: Any) -> None:
         super().__init__(path, proto)
         self.problems: list[Problem] = []
-        self.begun, self.unseen = False, 0
+        self.begun, self.unseen, self._inside = False, 0, 0
         self._unknown: set[str] = set()
         self._opaque: set[str] = set()
         self._inferred = _inferred(proto)
 
     def _convert(self, node: Any) -> None:
         self.begun = True
+        if self._inside:
+            super()._convert(node)
+            return
         if names_read(node) & self._unknown:
             self.unseen += 1
             if not _known(node):
@@ -179,11 +184,13 @@ class _Doctor(Importer):
             for o in node.output:
                 self._stand_in(o)
 
-    def _branch(self, node: Any, graph: Any) -> None:
+    def write(self, nodes: Sequence[Any], results: Sequence[str]) -> None:
+        """As the importer does: what a node stands for is that node's business, and is not looked at by itself."""
+        self._inside += 1
         try:
-            super()._branch(node, graph)
-        except KeyError:  # a result of unknown shape
-            self._unknown.update(node.output)
+            super().write(nodes, results)
+        finally:
+            self._inside -= 1
 
     def _output(self, name: str) -> int:
         if name in self._unknown:
@@ -231,7 +238,8 @@ def operator(node: Any) -> str:
 
 
 def _known(node: Any) -> bool:
-    return converter(node.domain, node.op_type) is not None or node.op_type in FOLDED
+    plain = converter(node.domain, node.op_type) is not None or node.op_type in FOLDED
+    return plain or stands_for_others(node)
 
 
 def _why(text: str) -> str:

@@ -278,6 +278,8 @@ class Importer:
 
     def alias(self, new: str, old: str) -> None:
         """See `written.Host`."""
+        if old not in self.lists and old not in self.values:
+            raise ValueError(f"'{old}' is not computed by any node")
         if old in self.lists:
             self.lists[new] = self.lists[old]
         else:

@@ -140,6 +140,19 @@ RULES: dict[str, Callable[[Host, Any], bool]] = {
 """What a node stands for; False where it is an ordinary one."""
 
 
+def stands_for_others(node: Any) -> bool:
+    """Whether a node may be one of those that are written out: by its operator, or as a function of ONNX's."""
+    from onnx import defs
+
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if not domain and node.op_type in RULES:
+        return True
+    if not defs.has(node.op_type, domain=domain):
+        return False
+    schema = defs.get_schema(node.op_type, domain=domain)
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
 def function(host: Host, node: Any, imports: Sequence[Any], types: dict[str, int]) -> bool:
     """An operator that ONNX defines as a function of others: its body in its place.  Whether there is one.
 
