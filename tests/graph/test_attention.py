@@ -88,5 +88,6 @@ def test_what_is_not_read_is_refused_by_name() -> None:
     one = {"past": past, "keys": keys, "first": np.ones((B, 1, N), np.float32)}
     assert "one query with 4 new keys" in refusal(["first", "x", "x", "", "past", "past"], one, is_causal=1)
     assert "minus infinity" in refusal(["x", "x", "x", "mask"], outputs=4, qk_matmul_output_mode=2)
+    assert "softmax in float16" in refusal(["x", "x", "x"], softmax_precision=TensorProto.FLOAT16)
     short = np.zeros((S, S + 1), np.float32)
     assert "mask of shape [4, 5]" in refusal(["x", "x", "x", "wide"], {"wide": short})

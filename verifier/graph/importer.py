@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.graph.convert import LARGEST, Call, Value
+from verifier.graph.convert import LARGEST, Call, OtherOutput, Value
 from verifier.graph.decided import Decided, Front
 from verifier.graph.fitting import fitted
 from verifier.graph.fold import fold
@@ -244,7 +244,7 @@ class Importer:
             self.decided.meet(call)
             try:
                 several = self._several(rule, call)
-            except ValueError as e:
+            except OtherOutput as e:
                 if self._instead(node):
                     return
                 raise e
@@ -257,7 +257,7 @@ class Importer:
         return function(self, node, self.proto.opset_import, {n: self.type_number(n) for n in node.input if n})
 
     def _instead(self, node: Any) -> bool:
-        """Whether the body could be read of an operator that could not be itself."""
+        """Whether the body could be read of an operator whose own reading lacks an output."""
         try:
             return self._function(node)
         except (ModelError, ValueError):
