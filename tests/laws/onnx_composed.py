@@ -19,9 +19,10 @@ def recurrent(op: str) -> Make:
         direction = draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
         D, gates = (2 if direction == "bidirectional" else 1), {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
         m = Case([T, B, n], 14)
+        lengths = np.array([draw(ints(1, T)) for _ in range(B)]) if draw(st.booleans()) else np.full(B, T)
         inputs = ["x", m.tensor(numbers(draw, [D, gates * H, n])), m.tensor(numbers(draw, [D, gates * H, H]))]
         inputs.append(m.tensor(numbers(draw, [D, 2 * gates * H])) if draw(st.booleans()) else "")
-        inputs.append(m.tensor(np.full(B, T, np.int32)) if draw(st.booleans()) else "")
+        inputs.append(m.tensor(lengths.astype(np.int32)) if draw(st.booleans()) else "")
         if draw(st.booleans()):
             inputs += [m.tensor(numbers(draw, [D, B, H])) for _ in range(2 if op == "LSTM" else 1)]
             if op == "LSTM" and draw(st.booleans()):
@@ -29,6 +30,8 @@ def recurrent(op: str) -> Make:
         while not inputs[-1]:
             inputs.pop()
         a: dict[str, Any] = {"linear_before_reset": draw(ints(0, 1))} if op == "GRU" else {}
+        a["clip"] = draw(st.sampled_from([None, None, 0.4]))
+        a["input_forget"] = draw(ints(0, 1)) if op == "LSTM" else None
         if draw(st.booleans()):
             one = {"LSTM": ["HardSigmoid", "Softsign", "Relu"], "GRU": ["Sigmoid", "Relu"], "RNN": ["Relu"]}[op]
             a["activations"] = one * D

@@ -10,6 +10,8 @@ import numpy as np
 from verifier.graph.convert import Call, Value
 from verifier.graph.convert_affine import scale, total
 from verifier.graph.convert_curves import activation
+from verifier.graph.convert_kinks import above, below
+from verifier.graph.convert_mixed import joined, moved
 from verifier.graph.convert_products import product
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Concat
@@ -68,10 +70,11 @@ def recurrent(call: Call) -> list[Value]:
     D, H, n = W.shape[0], R.shape[2], _GATES[call.op]
     if T > _STEPS:
         raise ValueError(f"{call.op} of {T} steps")
-    if call.get("layout", 0) or call.get("clip") is not None or call.get("input_forget", 0):
-        raise ValueError(f"{call.op} with layout, clip or input_forget")
-    if call.has(4) and not (call.constant(4) == T).all():
-        raise ValueError(f"{call.op} of sequences of several lengths")
+    if call.get("layout", 0):  # nor does onnxruntime
+        raise ValueError(f"{call.op} with layout 1")
+    lengths = call.constant(4).astype(np.int64) if call.has(4) else np.full(B, T)
+    if lengths.shape != (B,) or ((lengths < 1) | (lengths > T)).any():
+        raise ValueError(f"{call.op} of {B} sequences of lengths {lengths.tolist()}, of {T} steps at most")
     bias = call.parameter(3) if call.has(3) else np.zeros((D, 2 * n * H))
     starts = [_initial(call, i, D, B, H) for i in ((5, 6) if call.op == "LSTM" else (5,))]
     direction = call.get("direction", "forward")
@@ -82,7 +85,7 @@ def recurrent(call: Call) -> list[Value]:
         P = call.parameter(7)[d] if call.op == "LSTM" and call.has(7) else None
         cell = _Cell(call, W[d], R[d], bias[d, : n * H], bias[d, n * H :], P, _functions(call, d, D), H)
         backwards = direction == "reverse" or d == 1
-        steps, end = _run(cell, x, tuple(s[d] for s in starts), backwards)
+        steps, end = _run(cell, x, tuple(s[d] for s in starts), lengths, backwards)
         runs.append(steps)
         ends.append(end)
     lead = lambda v: call.reshape(v, (1, *call.shape(v)))  # noqa: E731
@@ -121,25 +124,55 @@ def _functions(call: Call, d: int, D: int) -> Callable[[int, int], int]:
         b = betas.pop(0) if betas and name.lower() in _BETA else None
         given.append((name, a, b))
     mine = given[d * len(default) : (d + 1) * len(default)]
-    return lambda k, x: activation(call, mine[k][0], x, mine[k][1], mine[k][2])
+    return lambda k, x: activation(call, mine[k][0], _clipped(call, x, k), mine[k][1], mine[k][2])
+
+
+def _clipped(call: Call, x: int, k: int) -> int:
+    """What goes into the k-th activation function, kept within `clip`; of a cell's state onnxruntime leaves it be."""
+    most = call.get("clip")
+    if most is None or k == 2:
+        return x
+    return below(call, above(call, x, np.array(-float(most))), np.array(float(most)))
 
 
 _ALPHA, _BETA = ("leakyrelu", "elu", "hardsigmoid", "affine", "scaledtanh"), ("hardsigmoid", "affine", "scaledtanh")
 
 
-def _run(cell: _Cell, x: int, state: State, backwards: bool) -> tuple[list[int], list[int]]:
-    """The hidden state after every step, in the order of the input, and the last state."""
+def _run(cell: _Cell, x: int, state: State, lengths: np.ndarray, backwards: bool) -> tuple[list[int], list[int]]:
+    """The hidden state at every place of the input, zero behind a sequence's end, and the last state."""
     call = cell.call
-    T = call.shape(x)[0]
+    T, B = call.shape(x)[:2]
     inputs = call.add(Dense(cell.W, cell.b if cell.b.any() else None), x)
-    at = call.positions(inputs)
-    steps: list[int] = [0] * T
+    at, rows = call.positions(inputs), np.arange(B)
     step = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}[call.op]
-    for t in reversed(range(T)) if backwards else range(T):
-        state = step(cell, call.take(inputs, at[t]), state)
+    time = np.arange(T)[:, None]
+    place = np.where(time < lengths, lengths - 1 - time if backwards else time, -1)  # read at a step, and back
+    steps: list[int] = []
+    for k in range(int(lengths.max())):
+        new = step(cell, call.take(inputs, at[np.maximum(place[k], 0), rows]), state)
+        state = tuple(_kept(call, place[k] >= 0, a, b) for a, b in zip(new, state, strict=True))
         assert isinstance(state[0], int)
-        steps[t] = state[0]
-    return steps, [v for v in state if isinstance(v, int)]
+        steps.append(state[0])
+    return _placed(call, steps, place), [v for v in state if isinstance(v, int)]
+
+
+def _kept(call: Call, going: np.ndarray, new: Value, old: Value) -> Value:
+    """The new state of the sequences that go on, the old one of those that have ended."""
+    if going.all():
+        return new
+    both = joined(call, [new, old], 0)
+    rows = np.arange(len(going))
+    return moved(call, both, lambda a: a[np.where(going, rows, len(going) + rows)])
+
+
+def _placed(call: Call, steps: list[int], place: np.ndarray) -> list[int]:
+    """The states of steps, each a `(batch, size)`, in the order of the input."""
+    if (place == place[:, :1]).all() and (place >= 0).all():
+        return [steps[k] for k in place[:, 0]]
+    every = call.add(Concat(0), *steps) if len(steps) > 1 else steps[0]
+    at = call.positions(every).reshape(len(steps), *call.shape(steps[0]))
+    rows = np.arange(place.shape[1])
+    return [call.take(every, np.where(k[:, None] >= 0, at[np.maximum(k, 0), rows], -1)) for k in place]
 
 
 def _lstm(cell: _Cell, x: int, state: State) -> State:
@@ -150,8 +183,11 @@ def _lstm(cell: _Cell, x: int, state: State) -> State:
     if cell.P is not None:
         for k in (i, f):
             gate[k] = _peep(cell, gate[k], c, k)
-    kept = _times(call, cell.apply(0, gate[f]), c)
-    new = product(call, cell.apply(0, gate[i]), cell.apply(1, gate[3]))
+    used = cell.apply(0, gate[i])
+    coupled = call.get("input_forget", 0)
+    forget = scale(call, used, np.array(-1.0), np.array(1.0)) if coupled else cell.apply(0, gate[f])
+    kept = _times(call, forget, c)
+    new = product(call, used, cell.apply(1, gate[3]))
     c = _plus(call, new, kept)
     if cell.P is not None:
         gate[o] = _peep(cell, gate[o], c, o)
