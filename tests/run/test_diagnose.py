@@ -98,6 +98,12 @@ def test_a_refused_node_among_many_inputs_is_still_found() -> None:
     assert all("at" == p.name or p.operator == "Det" for p in found.problems)
 
 
+def test_where_nothing_can_vary_outputs_are_not_to_blame() -> None:
+    """What is only fixed for the walk is no property of the model."""
+    found = verifier.diagnose(make([node("Add", ["i", "i"], ["y"])], [("i", 7, [2])], [("y", 7, [2])]))
+    assert not found.readable and [(p.what, p.name) for p in found.problems] == [("input", "i")]
+
+
 @dataclass(frozen=True)
 class Fake:
     """A network with a stand-in inside, however it came about."""

@@ -171,7 +171,7 @@ def test_what_does_not_fit_is_named(net: Any, sets: Any, words: str) -> None:
 
 def test_whole_numbers_are_fixed_or_named(path: Path) -> None:
     for ask, words in (
-        (lambda: verifier.load(path), "input 'mask' is int64 [batch, 3]; only floating-point inputs vary; fix it"),
+        (lambda: verifier.load(path), "input 'mask' is int64 [batch, 3]; only floating-point inputs (float16,"),
         (lambda: verifier.load(path, fixed={"mask": [1, 1]}), "2 values are given to fix it at; give 3"),
         (lambda: verifier.load(path, fixed={"mask": [1, 0.5, 1]}), "cannot be fixed at 0.5; give numbers of its type"),
         (lambda: verifier.load(path, fixed={"mask": [1, 1, 2**70]}), "cannot be fixed"),

@@ -34,6 +34,7 @@ _SIZED = ("Compress", "NonMaxSuppression", "NonZero", "StringSplit", "Unique")
 _SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 _NUMBERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 """TensorProto types of whole numbers and truth values."""
+VARY = "only floating-point inputs (float16, float32, float64) vary"
 NOTHING = "a node that is not supported stands in this network: nothing can be computed or bounded of it"
 _HINT = "; run `verifier info`"
 
@@ -129,7 +130,7 @@ def _walked(path: Path | str, proto: Any, fill: int = 0) -> Examined:
     missing = []
     for v in inputs(proto.graph):
         if not varies(v) and v.type.tensor_type.elem_type in _NUMBERS:
-            missing.append(Problem("input", v.name, "", "", typed(v), "only floating-point inputs vary", _fix(v)))
+            missing.append(Problem("input", v.name, "", "", typed(v), VARY, _fix(v)))
             dims = [d.dim_value if d.dim_value > 0 else 1 for d in v.type.tensor_type.shape.dim]
             if prod(dims) <= LARGEST:
                 restricted(path, proto, {v.name: np.full(dims, fill)}, None)
@@ -143,8 +144,11 @@ def _walked(path: Path | str, proto: Any, fill: int = 0) -> Examined:
     except ModelError as e:
         more = () if doctor.begun else tuple(_by_operators(proto.graph))
         more = (_whole(path, e), *more)
+    found = doctor.problems
+    if missing and not inputs(proto.graph):  # nothing is left that outputs could depend on
+        found = [p for p in found if p.what == "node"]
     read = tuple(node for node in doctor.builder.nodes if not isinstance(node.op, Opaque))
-    return Examined((*missing, *doctor.problems, *more), doctor.unseen, read)
+    return Examined((*missing, *found, *more), doctor.unseen, read)
 
 
 def _fix(v: Any) -> str:

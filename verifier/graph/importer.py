@@ -51,12 +51,13 @@ class Imported:
 def _unvarying(v: Any) -> str:
     """Why a declared input cannot vary, and what to do."""
     if v.type.WhichOneof("value") not in (None, "tensor_type"):
-        return ", no tensor; export a network whose inputs are tensors"
+        return "is no tensor; export a network whose inputs are tensors"
     if v.type.tensor_type.elem_type == 8:
-        return ": words cannot be read; export a network whose inputs are numbers"
+        return f"is {typed(v)}: words cannot be read; export a network whose inputs are numbers"
     if not varies(v):
-        return f"; only floating-point inputs vary; fix it: --input {v.name}=X, in Python fixed={{'{v.name}': x}}"
-    return " of unknown rank; export it with its shape"
+        kinds = "only floating-point inputs (float16, float32, float64) vary"
+        return f"is {typed(v)}; {kinds}; fix it: --input {v.name}=X, in Python fixed={{'{v.name}': x}}"
+    return f"is {typed(v)} of unknown rank; export it with its shape"
 
 
 def _open(v: Any) -> str:
@@ -165,7 +166,7 @@ class Importer:
         """Shape, type and whether the batch is symbolic, of an input."""
         tensor = v.type.tensor_type
         if tensor.elem_type not in _DTYPES or not tensor.HasField("shape"):
-            raise ModelError(f"{self.path}: input '{v.name}' is {typed(v)}{_unvarying(v)}")
+            raise ModelError(f"{self.path}: input '{v.name}' {_unvarying(v)}")
         dims = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
         if any(d == 0 for d in dims[1:]):
             raise ModelError(f"{self.path}: input '{v.name}' {_open(v)}")
