@@ -172,6 +172,8 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
         return None
     second = model.unoptimised() if hasattr(model, "unoptimised") else None
     if second is None or ours.off(second.run(*x)).any():
+        if hasattr(model, "differs"):
+            raise model.differs(float(off.max()))
         where = "random inputs" if off[: len(off) - asked].any() else "inputs that are asked about"
         original = "onnxruntime" if hasattr(model, "path") else "torch"
         raise UnsoundBound(f"{name}: differs from {original} by {off.max():.3g} on {where}; report it")

@@ -26,6 +26,7 @@ from verifier.graph.written import NODES, Held
 from verifier.values.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
+_BFLOAT16 = 16
 _MEETING = ("Add", "Concat", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Sub")
 """Operators that take real numbers which inputs decide as nodes just as well."""
 _HINT = "run `verifier info` for the list of what is supported"
@@ -165,6 +166,11 @@ class Importer:
     def _declared(self, v: Any) -> tuple[Shape, str, bool]:
         """Shape, type and whether the batch is symbolic, of an input."""
         tensor = v.type.tensor_type
+        if tensor.elem_type == _BFLOAT16:
+            raise ModelError(
+                f"{self.path}: input '{v.name}' is of type bfloat16, in which onnxruntime computes on no processor; "
+                "export the network with float32 inputs (what is cast to bfloat16 inside is bounded with its rounding)"
+            )
         if tensor.elem_type not in _DTYPES or not tensor.HasField("shape"):
             raise ModelError(f"{self.path}: input '{v.name}' {_unvarying(v)}")
         dims = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
@@ -313,7 +319,7 @@ class Importer:
             raise ValueError("not supported where it rounds what inputs decide")
         made = rule(call)
         several = [made] if isinstance(made, (int, np.ndarray)) else list(made)
-        return fitted(call, several, result_types(call), self.own)
+        return fitted(call, several, result_types(call), "float32" if self.own == "float16" else self.own)
 
     def _lifted(self, call: Call) -> Call:
         """A call that would round numbers which inputs decide, on nodes that have these numbers, to be bounded."""

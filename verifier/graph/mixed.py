@@ -159,6 +159,8 @@ class Reference:
         graph: with doubles, as it was read.
         proto: with doubles.
         clash: what does not match.
+        input_dtype: of the points that are compared, and by whose rounding values may differ: some operators give
+            float32 whatever they take.
     """
 
     path: Path | str
@@ -169,7 +171,14 @@ class Reference:
     proto: Any
     clash: str
     decided: tuple[np.ndarray, ...] | None = None
-    input_dtype: str = "float64"
+    input_dtype: str = "float32"
+
+    def differs(self, by: float) -> ModelError:
+        """What to raise where the evaluator computes something else than the graph."""
+        return ModelError(
+            f"{self.path}: its floating-point types do not match ({self.clash}), and as doubles it differs by {by:.3g} "
+            "from what another evaluator computes; export it with one type"
+        )
 
     @property
     def remark(self) -> str:

@@ -110,8 +110,9 @@ class Fit(Elementwise):
 
     def chain(self, t: Chain, g: Rows, i: int) -> Rows:
         """Refused: what was shown to fit has been taken out of the graph before (see `bounds.inside`)."""
-        what = "it rounds to" if self.how == "rounds" else "its values may leave the range of"
-        raise ModelError(t.refusal(i, f"{what} {self.kind}"))
+        if self.how == "rounds":
+            raise ModelError(t.refusal(i, f"it rounds to {self.kind} (export it in float32)"))
+        raise ModelError(t.refusal(i, f"its values may leave the range of {self.kind}"))
 
 
 def _rounded(z: Array, precision: int, least: int) -> Array:
