@@ -66,8 +66,18 @@ def fused(op: str) -> Make:
             m.shape = [1, 2, 4, 4]
             inputs = ["x", m.tensor(numbers(draw, [2, 2, 3, 3])), m.tensor(numbers(draw, [2]))]
             inputs += ["x"] if draw(st.booleans()) else []
-            leak = {"activation_params": [0.1]} if activation == "LeakyRelu" else {}
+            activation = draw(st.sampled_from([activation, "Clip", "HardSigmoid"]))
+            given = {"LeakyRelu": [0.1], "Clip": [-0.5, 1.0], "HardSigmoid": [0.3, 0.5]}.get(activation)
+            leak = {"activation_params": given} if given else {}
             m.node(op, *inputs, pads=[1, 1, 1, 1], activation=activation, **leak, **a)
+        elif op == "FusedMatMul" and draw(st.booleans()):
+            m.shape = [2, 3, 4]
+            trans = {name: draw(ints(0, 1)) for name in ("transA", "transBatchA", "transB", "transBatchB")}
+            rows = m.shape if not trans["transBatchA"] else [3, 2, 4]
+            k = rows[1] if trans["transA"] else rows[2]
+            inner = [5, k] if trans["transB"] else [k, 5]
+            other = [rows[0], *inner] if not trans["transBatchB"] else [inner[0], rows[0], inner[1]]
+            m.node(op, "x", m.tensor(numbers(draw, other)), **trans, **a)
         elif op == "FusedMatMul":
             t = draw(ints(0, 1))
             other = m.tensor(numbers(draw, [3, 3] if not t else [4, 3])) if draw(st.booleans()) else "x"

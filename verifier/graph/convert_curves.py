@@ -10,6 +10,7 @@ from verifier.graph.convert import Call, Converter
 from verifier.graph.convert_affine import scale, total
 from verifier.graph.convert_kinks import above, below
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.fit import FLOATS
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 
@@ -113,6 +114,13 @@ def acos(call: Call) -> int:
     return scale(call, y, np.array(-1.0), np.array(pi / 2), rounded=True)
 
 
+def _clipped(call: Call, x: int, low: float | None, high: float | None) -> int:
+    """Between two numbers; the ends of float32 stand for none."""
+    if low is not None and low > -FLOATS["float32"][2]:
+        x = above(call, x, np.array(low))
+    return x if high is None or high >= FLOATS["float32"][2] else below(call, x, np.array(high))
+
+
 def activation(call: Call, name: str, x: int, a: float | None = None, b: float | None = None) -> int:
     """An activation function by the name that fused and recurrent operators give it, with its parameters."""
 
@@ -122,15 +130,20 @@ def activation(call: Call, name: str, x: int, a: float | None = None, b: float |
     lower = name.lower()
     if lower in ("sigmoid", "tanh", "softsign", "softplus"):
         return call.add(Curve(lower), x)
-    if lower == "relu":
-        return call.add(Relu(), x)
-    if lower == "leakyrelu":
-        leak = given(a, 0.01)
+    if lower in ("relu", "leakyrelu"):
+        leak = given(a, 0.01) if lower == "leakyrelu" else 0.0
         if not 0 <= leak <= 1:
             raise ValueError(f"{call.op} with a LeakyRelu of slope {leak:g}")
         return call.add(Relu(leak), x)
     if lower == "elu":
         return call.add(Curve("elu", (given(a, 1.0), 1.0, 1.0)), x)
+    if lower == "selu":
+        a, b = given(a, 1.67326319217681884765625), given(b, 1.05070102214813232421875)
+        return call.add(Curve("elu", (a, 1.0, b)), x)
+    if lower == "thresholdedrelu":
+        return call.add(Step("threshold", given(a, 1.0)), x)
+    if lower == "clip":
+        return _clipped(call, x, a, b)
     if lower == "hardsigmoid":
         return hard(call, x, given(a, 0.2), given(b, 0.5))
     if lower == "affine":

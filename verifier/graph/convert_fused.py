@@ -17,7 +17,8 @@ from verifier.graph.ops.moves import Transpose
 
 def fused_gemm(call: Call) -> int:
     """FusedGemm: a Gemm and an activation function."""
-    return _activated(call, products.gemm(call), call.get("activation_alpha"), call.get("activation_beta"))
+    second = call.get("activation_beta", call.get("activation_gamma"))
+    return _activated(call, products.gemm(call), call.get("activation_alpha"), second)
 
 
 def fused_conv(call: Call) -> int:
@@ -33,18 +34,19 @@ def _activated(call: Call, y: int, a: float | None, b: float | None) -> int:
 
 
 def fused_matmul(call: Call) -> int:
-    """FusedMatMul: matrices transposed first, the product scaled."""
-    if call.get("transBatchA", 0) or call.get("transBatchB", 0):
-        raise ValueError("FusedMatMul that transposes batches")
-    sides = [_flipped(call, i) if call.get(name, 0) else call.inputs[i] for i, name in ((0, "transA"), (1, "transB"))]
-    y = products.matmul(replace(call, inputs=tuple(sides)))
+    """FusedMatMul: first axes moved behind the other batch axes, matrices transposed, the product scaled."""
+    how = [(call.get(f"transBatch{side}", 0), call.get(f"trans{side}", 0)) for side in "AB"]
+    y = products.matmul(replace(call, inputs=tuple(_moved(call, i, *each) for i, each in enumerate(how))))
     alpha = call.real("alpha", 1.0)
     return y if alpha == 1.0 else scale(call, y, np.array(alpha), None)
 
 
-def _flipped(call: Call, i: int) -> Value:
-    if call.is_constant(i):
-        return call.constant(i).swapaxes(-1, -2)
-    x = call.activation(i)
-    r = len(call.shape(x))
-    return call.add(Transpose((*range(r - 2), r - 1, r - 2)), x)
+def _moved(call: Call, i: int, batch: int, last: int) -> Value:
+    """Input `i`, its first axis moved behind the other batch axes (batch) and its last two axes swapped (last)."""
+    v = call.constant(i) if call.is_constant(i) else call.activation(i)
+    rank = len(call.shape(v))
+    order = (*range(1, rank - 1), 0, rank - 1) if batch else tuple(range(rank))
+    order = (*order[:-2], order[-1], order[-2]) if last else order
+    if order == tuple(range(rank)):
+        return v
+    return call.add(Transpose(order), v) if isinstance(v, int) else v.transpose(order)

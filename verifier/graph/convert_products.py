@@ -40,8 +40,8 @@ def _gate(call: Call, x: int, gate: int) -> int | None:
     """`x∘gate` as one function where the gate is a known function of x: SiLU, Mish, GELU."""
     a, b, g = _line(call, gate)
     op, source = call.builder.nodes[g].op, call.builder.nodes[g].inputs
-    if op == Curve("sigmoid") and (a, b) == (1.0, 0.0) and source == (x,):
-        return call.add(Curve("silu"), x)
+    if op == Curve("sigmoid") and (a, b) == (1.0, 0.0):
+        return _swish(call, x, source[0])
     if op == Curve("tanh") and (a, b) == (1.0, 0.0):
         inner = call.builder.nodes[source[0]]
         if inner.op == Curve("softplus") and inner.inputs == (x,):
@@ -54,6 +54,17 @@ def _gate(call: Call, x: int, gate: int) -> int | None:
             y = call.add(Curve("gelu"), scale(call, x0, np.array(k), None, rounded=True))
             return scale(call, y, np.array(2.0 * a * d / k), None, rounded=True)
     return None
+
+
+def _swish(call: Call, x: int, inner: int) -> int | None:
+    """`x∘sigmoid(inner)` where both are multiples of one: `d·z·sigmoid(c·z)`, a multiple of SiLU at `c·z`."""
+    if x == inner:
+        return call.add(Curve("silu"), x)
+    d, shift, z = _line(call, x)
+    c, inside, same = _line(call, inner)
+    if z != same or shift != 0.0 or inside != 0.0 or c == 0.0 or d == 0.0:
+        return None
+    return scale(call, call.add(Curve("silu"), inner), np.array(d / c), None, rounded=True)
 
 
 def _line(call: Call, x: int) -> tuple[float, float, int]:

@@ -18,7 +18,7 @@ from verifier.graph.graph import Builder, Graph, Input, Shape
 from verifier.graph.kinds import clash, number_of, result_types, type_of, unlike
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.moves import Take
-from verifier.graph.ops.table import converter
+from verifier.graph.ops.table import INSTEAD, converter
 from verifier.graph.restrict import typed, varies
 from verifier.graph.tidy import all_read, names_read, one_line, ordered, standard
 from verifier.graph.unroll import RULES, function
@@ -243,7 +243,7 @@ class Importer:
             if self._function(node):
                 return
             domain = f" of domain '{node.domain}'" if node.domain else ""
-            raise ModelError(f"{where}: this operator{domain} is not supported; {_HINT}")
+            raise ModelError(f"{where}: this operator{domain} is not supported; {INSTEAD.get(node.domain, _HINT)}")
         else:
             self.decided.look(call, node, self.proto.opset_import)
             if self.decided.parted and call.op in _MEETING:

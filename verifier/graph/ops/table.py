@@ -210,6 +210,13 @@ FOLDED = ("Constant", "ConstantOfShape", "If")
 """Operators of constants; an If whose condition is constant is replaced by its branch."""
 
 
+INSTEAD = {
+    "com.microsoft.nchwc": "onnxruntime has laid these weights out for one kind of processor; give the model from "
+    "before that, or save it optimised with ORT_ENABLE_EXTENDED at most"
+}
+"""Of domains with operators that are not read: what to do."""
+
+
 def converter(domain: str, op: str) -> Converter | None:
     """How to read an operator, if it can be read."""
     if domain in ("", "ai.onnx"):
