@@ -31,6 +31,8 @@ def identity(c: Call) -> Activation:
 def move(c: Call) -> Activation | list[Activation]:
     """What the operator does to the positions of entries says what goes where."""
     name = "self" if "self" in c.args else "input"
+    if any(isinstance(v, Activation) for k, v in c.args.items() if k != name):
+        refuse("where its entries come from depends on the input")
     x, n = c.activation(name), prod(c.activation(name).shape)
     # Counted from one, so that zeros are what padding wrote; doubles, because some pads refuse integers.
     positions = torch.arange(1, c.batch * n + 1, dtype=torch.float64).reshape(c.full(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, log, pi
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from verifier.graph.aten import scaled, spread, total
 from verifier.graph.aten_call import Activation, Call, Rule, refuse
-from verifier.graph.aten_products import product, size
+from verifier.graph.aten_products import div, product, size
 from verifier.graph.ended import may_end
 from verifier.graph.ops.affine import Add, Scale
 from verifier.graph.ops.curves import Curve
+from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.moves import Concat
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 
@@ -241,13 +244,134 @@ def _chosen(c: Call, condition: Any, a: Any, b: Any) -> Activation:
         return y
     if isinstance(a, Activation) or isinstance(b, Activation):
         if any(isinstance(v, Activation) and may_end(c.builder, v.at) for v in (a, b)):
-            refuse("it may leave out a root, logarithm or quotient that has no value; export to ONNX, or clamp before")
+            return total(c, _gated(c, a, condition, 1), 1, _gated(c, b, condition, -1), 1)
         gap: Any = total(c, a, 1, b, -1)
         return total(c, product(c, condition, gap), 1, b, 1)
     return total(c, scaled(c, condition, a - b), 1, b, 1)
+
+
+def _gated(c: Call, v: Any, condition: Activation, sign: int) -> Activation:
+    """v where the condition holds (sign 1) or does not (-1), else zero, whatever v is there: it may have no value."""
+    if not isinstance(v, Activation):
+        return scaled(c, condition if sign > 0 else _not(c, condition), v)
+    side = total(c, scaled(c, condition, sign), 1, -0.5 * sign, 1)
+    shape = torch.broadcast_shapes(c.full(v), c.full(side))
+    pair = [c.reshape(p, (*p.shape, 1)) for p in (spread(c, v, shape), spread(c, side, shape))]
+    return c.add(Gate(), c.add(Concat(len(pair[0].shape) - 1), *pair))
 
 
 def converted(c: Call) -> Activation:
     """A change of type: nothing but where truth values are made."""
     x = c.activation()
     return _not(c, c.add(Step("zero"), x)) if c.args.get("dtype") == torch.bool else x
+
+
+def heaviside(c: Call) -> Activation:
+    """1 above zero, 0 below, a value at zero."""
+    x, at = c.args["self"], c.args["values"]
+    if not isinstance(x, Activation):
+        keep = c.constant(x)
+        return total(c, scaled(c, at, keep == 0), 1, keep > 0, 1)
+    above, zero = c.add(Step("positive"), x), c.add(Step("zero"), x)
+    if isinstance(at, Activation):
+        return total(c, above, 1, product(c, zero, at), 1)
+    return total(c, above, 1, scaled(c, zero, at), 1)
+
+
+def defined(answer: float) -> Rule:
+    """isnan, isinf and isfinite: known of real numbers, where all that is computed before has a value."""
+
+    def rule(c: Call) -> Activation:
+        return total(c, scaled(c, _whole(c), 0.0), 1, answer, 1)
+
+    return rule
+
+
+def numbers(c: Call) -> Activation:
+    """nan_to_num, which leaves numbers as they are."""
+    return _whole(c)
+
+
+def _whole(c: Call) -> Activation:
+    x = c.activation()
+    if may_end(c.builder, x.at):
+        refuse("it asks whether a root, logarithm or quotient has a value; choose with torch.where, or clamp before")
+    return x
+
+
+def remainder(kind: str) -> Rule:
+    """`x − c·floor(x / c)`, or (fmod) with the quotient cut off."""
+
+    def rule(c: Call) -> Activation:
+        x, divisor = c.activation(), c.args["other"]
+        if isinstance(divisor, Activation):
+            refuse("the remainder of a division by something that depends on the input")
+        return total(c, x, 1, scaled(c, rounded(c, divided(c), kind), divisor), -1)
+
+    return rule
+
+
+def divided(c: Call) -> Activation:
+    """The call's quotient, not rounded."""
+    return div(replace(c, args=c.args | {"rounding_mode": None}))
+
+
+def quotient_rounded(c: Call) -> Activation:
+    """A quotient, rounded or not."""
+    mode = c.args.get("rounding_mode", "floor" if "floor_divide" in c.op.name() else None)
+    return divided(c) if mode is None else rounded(c, divided(c), mode)
+
+
+def rounded(c: Call, x: Activation, kind: str) -> Activation:
+    """x without what follows its decimal point (trunc), or the whole number below (floor)."""
+    return c.add(Step("floor"), x) if kind == "floor" else truncate(replace(c, args={"self": x}))
+
+
+def blended(c: Call) -> Activation:
+    """addcmul, addcdiv and lerp: `self + value·a∘b`, `self + value·a/b`, `self + weight∘(end − self)`."""
+    x = c.args["self"]
+    if "end" in c.args:
+        gap, by = (_minus(c, c.args["end"], x), c.args["weight"])
+        return _plus(c, x, _times(c, gap, by))
+    a, b = c.args["tensor1"], c.args["tensor2"]
+    if "addcdiv" in c.op.name():
+        y = (
+            divided(replace(c, args={"self": a, "other": b}))
+            if isinstance(a, Activation) or isinstance(b, Activation)
+            else (c.constant(a) / c.constant(b))
+        )
+    else:
+        y = _times(c, a, b)
+    return _plus(c, x, _times(c, y, c.args["value"]))
+
+
+def _times(c: Call, a: Any, b: Any) -> Any:
+    if isinstance(a, Activation) and isinstance(b, Activation):
+        return product(c, a, b)
+    if isinstance(a, Activation) or isinstance(b, Activation):
+        return scaled(c, a, b) if isinstance(a, Activation) else scaled(c, b, a)
+    return a * b
+
+
+def _plus(c: Call, a: Any, b: Any) -> Any:
+    return total(c, a, 1, b, 1) if isinstance(a, Activation) or isinstance(b, Activation) else a + b
+
+
+def _minus(c: Call, a: Any, b: Any) -> Any:
+    return total(c, a, 1, b, -1) if isinstance(a, Activation) or isinstance(b, Activation) else a - b
+
+
+def log_add_exp(c: Call) -> Activation:
+    """`log(exp a + exp b) = b + softplus(a − b)`."""
+    a, b = c.args["self"], c.args["other"]
+    return total(c, c.add(Curve("softplus"), total(c, a, 1, b, -1)), 1, b, 1)
+
+
+def random(c: Call) -> Activation:
+    """Refused: dropout that drops, and what else draws."""
+    refuse("it draws random numbers, as dropout does in training; export in evaluation mode: module.eval()")
+
+
+def of_the_batch(c: Call) -> Activation:
+    """Refused: batch norm by the statistics of the batch."""
+    refuse("it normalises by the statistics of the batch; export in evaluation mode (module.eval()), with running ones")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from verifier.graph.aten import reduced_axes, scaled, spread, total
-from verifier.graph.aten_call import Activation, Call, Rule, refuse
+from verifier.graph.aten_call import MIXES, Activation, Call, Rule, refuse
 from verifier.graph.aten_products import by_matrix, contracted, paired, product, size
 from verifier.graph.masks import groups, kept
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
@@ -101,7 +101,7 @@ def extreme_over(sign: int) -> Rule:
         keep = bool(c.args.get("keepdim"))
         shape = tuple(1 if i in axes else d for i, d in enumerate(x.shape) if keep or i in kept)
         y = scaled(c, c.add(MaxOf(windows, shape), scaled(c, x, sign)), sign)
-        return [y] if c.op.name().endswith(".dim") or c.op._overloadname == "dim" else y
+        return [y] if c.op in (torch.ops.aten.max.dim, torch.ops.aten.min.dim) else y
 
     return rule
 
@@ -175,9 +175,13 @@ def layer_norm(c: Call) -> Activation:
 def group_norm(c: Call) -> Activation:
     """Group norm and instance norm: over channels of a group and all space."""
     x = c.activation("input")
-    if not x.lead or c.args.get("use_input_stats") is False:
-        refuse("its statistics are not those of the input")
+    if not x.lead:
+        refuse(MIXES)
     C, *space = x.shape
+    if c.args.get("use_input_stats") is False:
+        mean, spread = (c.constant(c.args[k]).reshape(C, *([1] * len(space))) for k in ("running_mean", "running_var"))
+        y = c.add(Scale(by := (spread + c.args["eps"]).rsqrt(), -mean * by), x)
+        return _gained(c, y, (C, *([1] * len(space))))
     groups = c.args.get("num_groups", C)
     y = normalised(c, c.reshape(x, (groups, prod(x.shape) // groups)), c.args["eps"])
     return _gained(c, c.reshape(y, x.shape), (C, *([1] * len(space))))
@@ -189,8 +193,10 @@ def group_norm(c: Call) -> Activation:
 def attention(c: Call) -> Activation:
     """`softmax(q kᵀ · scale + mask) v`."""
     q, k, v = (c.activation(name) for name in ("query", "key", "value"))
-    if c.args.get("dropout_p") or c.args.get("enable_gqa"):
-        refuse("attention with dropout or grouped queries")
+    if c.args.get("dropout_p"):
+        refuse("attention with dropout; export in evaluation mode: module.eval()")
+    if c.args.get("enable_gqa"):
+        k, v = (_for_each(c, t, q) for t in (k, v))
     scale = c.args.get("scale") or 1.0 / sqrt(q.shape[-1])
     rank = len(k.shape)
     y = contracted(c, q, c.add(Transpose((*range(rank - 2), rank - 1, rank - 2)), k))
@@ -204,6 +210,13 @@ def attention(c: Call) -> Activation:
             mask = torch.where(mask, 0.0, -inf)
         y = total(c, y, 1, mask.to(c.device), 1)
     return contracted(c, share(c, y), v)
+
+
+def _for_each(c: Call, x: Activation, q: Activation) -> Activation:
+    """Keys or values, each head as often as there are heads of queries for it."""
+    at = torch.arange(prod(x.shape)).reshape(x.shape)
+    at = at.repeat_interleave(q.shape[-3] // x.shape[-3], -3)
+    return c.add(Take(c.index(at), tuple(at.shape)), x)
 
 
 # --- recurrence ---

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import product
 from math import prod
 
+import numpy as np
 import torch
 
 from verifier.graph.aten import move, scaled
@@ -91,17 +93,30 @@ def avg_pool(c: Call) -> Activation:
 
 
 def adaptive_avg_pool(c: Call) -> Activation:
-    """Average pooling to a given size that divides the input."""
+    """Average pooling to a given size: a convolution where that divides the input."""
     x, out = c.activation(), _each(c, "output_size")
     if len(x.shape) != len(out) + 1:
         refuse(MIXES)
     if any(n % o for n, o in zip(x.shape[1:], out, strict=True)):
-        refuse(f"size {list(x.shape[1:])} is no multiple of the output size {list(out)}")
+        return resized(c)
     kernel = tuple(n // o for n, o in zip(x.shape[1:], out, strict=True))
     if set(out) == {1}:
         return scaled(c, c.add(Sum(tuple(range(1, len(x.shape)))), x), 1.0 / prod(kernel))
     W = torch.full((x.shape[0], 1, *kernel), 1.0 / prod(kernel), dtype=c.dtype, device=c.device)
     return c.add(Conv(W, None, kernel, ((0, 0),) * len(kernel), (1,) * len(kernel), x.shape[0]), x)
+
+
+def adaptive_max_pool(c: Call) -> list[Activation]:
+    """Largest entries of windows that share the input; positions are not computed."""
+    x, out = c.activation(), _each(c, "output_size")
+    if len(x.shape) != len(out) + 1:
+        refuse(MIXES)
+    sides = [[range(i * n // o, -(-(i + 1) * n // o)) for i in range(o)] for n, o in zip(x.shape[1:], out, strict=True)]
+    at, channels = np.arange(prod(x.shape)).reshape(x.shape), range(x.shape[0])
+    windows = [torch.from_numpy(at[np.ix_(channels, *places)]).reshape(len(channels), -1) for places in product(*sides)]
+    width = max(w.shape[1] for w in windows)
+    filled = [torch.cat([w, w[:, :1].expand(-1, width - w.shape[1])], 1) for w in windows]  # repeats change nothing
+    return [c.add(MaxOf(torch.stack(filled, 1).reshape(-1, width).to(c.device), (x.shape[0], *out)), x)]
 
 
 def conv_transpose(c: Call) -> Activation:

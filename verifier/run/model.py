@@ -60,7 +60,7 @@ def load(
 
     Args:
         model: a file; an `onnx.ModelProto`, or its bytes; a module; or what this has returned.
-        example: for a module an example input `[B, ...]`.
+        example: for a module an example input `[B, ...]`; a tuple of several, or a mapping by their names.
         fixed: of an ONNX model: values of inputs by name, in their shapes or flat.  They are constants from then on.
             Inputs of whole numbers or truth values can be nothing else.
         outputs: of an ONNX model: the name of an output, or several in the order that they are to have, or of a tensor
@@ -81,16 +81,16 @@ def load(
         if not isinstance(model, from_onnx.Model):
             raise ModelError(f"{name_of(model)}: fixed and outputs are of ONNX models; export it")
         return replace(from_onnx.load(model.source, fixed=fixed, outputs=chosen), path=model.path)
+    if hasattr(model, "parameters"):
+        from verifier.graph.from_torch import load_torch
+
+        return load_torch(model, example)
     if hasattr(model, "graph") and hasattr(model, "run"):
         return model
-    if example is None or not hasattr(model, "parameters"):
-        raise ModelError(
-            f"{type(model).__name__}: give a file, or a torch module together with an example input; "
-            "an onnx.ModelProto will do, too"
-        )
-    from verifier.graph.from_torch import load_torch
-
-    return load_torch(model, example)
+    raise ModelError(
+        f"{type(model).__name__}: give a file, or a torch module together with an example input; "
+        "an onnx.ModelProto will do, too"
+    )
 
 
 def name_of(model: Network) -> str:
