@@ -96,8 +96,22 @@ def div(call: Call) -> int:
         raise ValueError("Div of whole numbers that depend on the input")
     if call.is_constant(1):
         return affine.div(call)
-    y = call.add(Curve("power", (-1.0,)), call.activation(1))
+    y = inverse(call, call.activation(1))
     return scale(call, y, call.parameter(0), None) if call.is_constant(0) else product(call, call.activation(0), y)
+
+
+def reciprocal(call: Call) -> int:
+    """Reciprocal."""
+    return inverse(call, call.activation(0))
+
+
+def inverse(call: Call, x: int) -> int:
+    """`1/x`; of a root `z^q`, which has the same domain, it is the one curve `z^(-q)`."""
+    node = call.builder.nodes[x]
+    root = node.op.parameters[0] if isinstance(node.op, Curve) and node.op.kind == "power" else 0.0
+    if 0.0 < root < 1.0:
+        return call.add(Curve("power", (-root,)), node.inputs[0])
+    return call.add(Curve("power", (-1.0,)), x)
 
 
 def power(call: Call) -> int:

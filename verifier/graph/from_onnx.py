@@ -181,7 +181,7 @@ class Model(Shown):
 
 def _refused(path: Path | str, does: str, e: Exception) -> Exception:
     """What to raise where onnxruntime raised `e`: want of memory is no fault of the model."""
-    reason = one_line(e)[:200]
+    reason = one_line(e)
     if memory_is_out(e):
         return MemoryError(f"onnxruntime has no memory for {path}: {reason}")
     return ModelError(f"{path}: onnxruntime {does} this model: {reason}")

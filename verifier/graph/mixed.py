@@ -15,6 +15,7 @@ import numpy as np
 
 from verifier.graph.graph import Graph
 from verifier.graph.importer import Imported, Importer
+from verifier.graph.tidy import one_line
 from verifier.values.errors import ModelError, memory_is_out
 
 COMPUTED = "computed in double precision by verifier itself"
@@ -221,8 +222,7 @@ class Reference:
         return lambda given: evaluator.run(names, given)
 
     def _refused(self, e: Exception) -> ModelError:
-        why = (str(e).splitlines() or [type(e).__name__])[0][:200]
         return ModelError(
             f"{self.path}: its floating-point types do not match, and as doubles neither onnxruntime nor onnx's own "
-            f"evaluator runs it, so that it cannot be checked how it was read ({why}); export it with one type"
+            f"evaluator runs it, so that it cannot be checked how it was read ({one_line(e)}); export it with one type"
         )

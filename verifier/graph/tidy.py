@@ -9,14 +9,16 @@ from typing import Any
 
 from verifier.values.errors import ModelError
 
+_MOST = 300
+"""Characters of a message that are shown."""
 OLDEST = 7
 """The first version of ONNX's operators that is read; older ones are converted to it."""
 
 
 def one_line(e: BaseException) -> str:
-    """The first line of a message."""
-    lines = str(e).splitlines()
-    return f"{lines[0][:300]}" if lines else type(e).__name__
+    """The first line of a message; of a long one its beginning and its end, where runtimes say what is wrong."""
+    text = next(iter(str(e).splitlines()), "") or type(e).__name__
+    return text if len(text) <= _MOST else f"{text[: _MOST // 2]} … {text[-_MOST // 2 :]}"
 
 
 def standard(proto: Any) -> int:

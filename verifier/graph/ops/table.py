@@ -116,7 +116,7 @@ CONVERTERS: dict[str, Converter] = {
     "Pow": products.power,
     "RMSNormalization": norms.layer_normalization,
     "RNN": recurrent,
-    "Reciprocal": curves.curve("power", -1.0),
+    "Reciprocal": products.reciprocal,
     "ReduceL1": reduce.reduce("l1"),
     "ReduceL2": reduce.reduce("l2"),
     "ReduceLogSum": reduce.reduce("log_sum"),
