@@ -42,7 +42,12 @@ def softmax(call: Call) -> int:
 def share(call: Call, x: int) -> int:
     """Softmax over the last axis; of what is not minus infinity, where a constant makes some of it so."""
     y, keep = _unmasked(call, x)
-    return call.add(Share(), x) if keep is None else masked_share(call, y, keep)
+    if keep is None:
+        return call.add(Share(), x)
+    found = masked_share(call, y, keep, nothing=True)
+    if not keep.any(-1).all():  # no value: to be dropped by whoever reads on
+        call.builder.undefined[found] = np.broadcast_to(~keep.any(-1, keepdims=True), keep.shape)
+    return found
 
 
 def masked_share(call: Call, x: int, keep: np.ndarray, nothing: bool = False) -> int:

@@ -20,6 +20,7 @@ from verifier.graph.ops.moves import Concat, Transpose
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
+from verifier.graph.undefined import undefined
 
 _ENTRIES = 64
 """Most entries among which ArgMax looks."""
@@ -66,6 +67,14 @@ def compare(kind: str, turned: bool = False) -> Converter:
         return call.add(Step(kind), difference)
 
     return convert
+
+
+def is_nan(call: Call) -> np.ndarray:
+    """IsNaN: of a softmax of nothing; elsewhere real numbers are some, as far as every function has a value."""
+    x = call.activation(0)
+    if may_end(call.builder, x):
+        raise ValueError("IsNaN of what may have no value")
+    return undefined(call.builder, [x]).get(x, np.zeros(call.shape(x), bool))
 
 
 def invert(call: Call) -> int:

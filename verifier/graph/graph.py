@@ -256,10 +256,16 @@ class Graph:
 
 
 class Builder:
-    """Collects nodes and hands out their positions; checks shapes as it goes."""
+    """Collects nodes and hands out their positions; checks shapes as it goes.
+
+    Attributes:
+        nodes: so far.
+        undefined: of nodes some of whose entries have no value at any input, which; see `graph.undefined`.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.undefined: dict[int, Array] = {}
 
     def add(self, op: Operator, inputs: Sequence[int] = (), name: str = "") -> int:
         """Append a node and return its position."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.graph import undefined
 from verifier.graph.convert import LARGEST, Call, OtherOutput, Value
 from verifier.graph.decided import Decided, Front
 from verifier.graph.fitting import fitted
@@ -114,6 +115,10 @@ class Importer:
         outputs = [self._output(o.name) for o in declared]
         self.clash = self.clash or next(filter(None, (unlike(o, self.types.get(o.name, "")) for o in declared)), "")
         self.decided.spoil([o.name for o in declared])
+        try:
+            undefined.check(self.builder, outputs)
+        except ValueError as e:
+            raise ModelError(f"{self.path}: {e}") from None
         graph = self.builder.graph(positions, outputs)
         for made in graph.nodes:
             if isinstance(made.op, Scale) and made.op.t is not None and np.isneginf(made.op.t).any():

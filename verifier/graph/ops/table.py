@@ -88,6 +88,7 @@ CONVERTERS: dict[str, Converter] = {
     "HardSwish": curves.curve("hard_swish"),
     "Identity": moves.identity,
     "InstanceNormalization": norms.instance_normalization,
+    "IsNaN": steps.is_nan,
     "LRN": norms.local_response,
     "LSTM": recurrent,
     "LayerNormalization": norms.layer_normalization,
