@@ -109,8 +109,18 @@ def packed(draw: Draw) -> Case:
     return m
 
 
+def is_nan(draw: Draw) -> Case:
+    """Of a softmax, some of whose rows may look at nothing."""
+    m = Case([3, 3])
+    keep = numbers(draw, [3, 3]) > draw(st.sampled_from([-1.0, 0.3]))
+    (p,) = m.node("Softmax", *m.node("Add", "x", m.tensor(np.where(keep, 0, -np.inf))))
+    m.node("Where", *m.node("IsNaN", p), m.tensor(0.5), p)
+    return m
+
+
 CASES: dict[str, Make] = {
     "Attention": attention,
+    "IsNaN": is_nan,
     "RotaryEmbedding": rotary,
     "com.microsoft.Attention": packed,
     "com.microsoft.MultiHeadAttention": multi_head,

@@ -206,6 +206,9 @@ def lp_normalization(call: Call) -> int:
     if p not in (1, 2):
         raise ValueError(f"LpNormalization with p {p}")
     norm = call.add(Sum((axis,), True), to_power(call, x, p))
+    # Zero by zero is zero to onnxruntime, so what is divided by is moved off zero, by less than the allowance for
+    # rounding that is taken from its magnitude: bounds are as if it had not been moved.
+    norm = call.add(Scale(None, np.array(1e-300), Scale(None, np.array(1e-280))), norm)
     return product(call, x, one_power(call, norm, -1.0 if p == 1 else -0.5))
 
 
