@@ -1,0 +1,81 @@
+"""Comparing a model's operators with onnxruntime one by one, each on what onnxruntime hands to it.
+
+A kernel of a double model may compute in single precision: its constants are rounded to that (the tanh form of Gelu,
+Attention's scale), its attributes are (Shrink), or the standard says so (GroupNormalization's `stash_type`).  In the
+output of a deep network such a difference cannot be told from another one; behind one operator alone it can.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from verifier.graph.compare import TINY, UNIT, after
+from verifier.graph.graph import Affine
+from verifier.values.arrays import Place
+from verifier.values.errors import ModelError
+
+
+@np.errstate(all="ignore")  # what is not defined is not compared
+def agrees(model: Any, x: list[np.ndarray]) -> bool:
+    """Whether every operator of a double model is as it was read, up to rounding.
+
+    Rounding is that of double precision for operators that are affine, whose kernels are: weights that were read
+    with too few bits are none of it.  For others it may be that of single precision.
+
+    Args:
+        model: a `Model`, or several joined into one.
+        x: one `[P, n]` for each of its inputs.
+    """
+    if hasattr(model, "parts"):
+        return all(agrees(part.model, [x[0][:, at] for at in part.inputs]) for part in model.parts)
+    if not hasattr(model, "source"):  # no file, nor what was one
+        return False
+    try:
+        opened = _opened(model)
+        found = opened.run(*x)
+    except ModelError:  # it cannot be looked into
+        return False
+    graph = opened.graph.cast(Place("numpy", "float64").array)
+    ends = np.cumsum([0, *(prod(s) for s in opened.output_shapes)])
+    known = {i: found[:, ends[k] : ends[k + 1]] for k, i in enumerate(graph.outputs)}
+    values: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
+    errors: list[dict[str, np.ndarray]] = [{}] * len(graph.nodes)
+    bent = [False] * len(graph.nodes)
+    for i, a in zip(graph.inputs, x, strict=True):
+        values[i] = a.reshape(len(a), *graph.nodes[i].shape)
+        errors[i] = {kind: np.zeros(values[i].shape) for kind in ("float64", "float32")}
+    for i, node in enumerate(graph.nodes):
+        if i in graph.inputs:
+            continue
+        v = [values[j] for j in node.inputs]
+        y = values[i] = node.op.evaluate(*v)
+        errors[i] = {
+            kind: after(graph, i, v, [errors[j][kind] for j in node.inputs], y, UNIT[kind], TINY[kind])
+            for kind in ("float64", "float32")
+        }
+        bent[i] = not isinstance(node.op, Affine) or any(bent[j] for j in node.inputs)
+        if i in known:
+            there = known[i].reshape(y.shape)
+            counts = np.isfinite(y) & np.isfinite(there)
+            apart, unit = np.abs(y - there), "float32" if bent[i] else "float64"
+            if not (apart <= 4 * errors[i][unit])[counts].all():
+                return False
+            values[i], bent[i] = np.where(counts, there, y), False  # the next one begins with that
+            errors[i] = {kind: np.zeros(y.shape) for kind in errors[i]}
+    return True
+
+
+def _opened(model: Any) -> Any:
+    """The model with every tensor that its operators hand on as a further output.
+
+    Raises:
+        ModelError: some cannot be one.
+    """
+    from verifier.graph.from_onnx import load  # only here: it imports what imports this
+
+    own = {*model.output_names, *model.input_names}
+    inside = dict.fromkeys(n.name for n in model.graph.nodes if n.name not in own)
+    return load(model.source, list(inside), model.decided, model.front is not None)
