@@ -57,6 +57,7 @@ class Network:
             value need not be bounded well.  quiet: nodes whose sign gates read: rows over them are mostly zero.
         pair: of the sources that are differences (see `ops.product.Difference`), the two they are the difference of.
         maxima: sums `b + relu(a − b)`, with where a and b are: their intervals are those of the larger of the two.
+        log_sums: of these the ones that are `b + softplus(a − b)` instead, `log(exp a + exp b)`.
         attention: inner products of all pairs of rows of two activations, by node.
         fragile: curves that are not defined everywhere, with where they are, if a step or a rectifier hangs on
             them: of no value, a comparison or a maximum makes one (onnxruntime's MaxPool passes NaN over).
@@ -79,6 +80,7 @@ class Network:
     quiet: frozenset[int]
     pair: dict[int, tuple[int, int]]
     maxima: dict[int, tuple[int, int]]
+    log_sums: frozenset[int]
     mixed: frozenset[int]
     fragile: dict[int, tuple[float, float]]
     curved: bool
@@ -188,9 +190,11 @@ def prepare(graph: Graph, place: Place, tick: Tick = nothing) -> Network:
     terms = _terms(graph, len(sources))
     spread = tuple(_spread(n.op) or size for n, size in zip(cast.nodes, absolute, strict=True))
     passed, quiet = _gates(graph, valued)
+    log_sums = _sums_with(graph, Curve("softplus"))
+    maxima = _sums_with(graph, Relu())
     return Network(
-        cast, place, absolute, spread, feeds, sources, by_sign, passed, quiet, pair, _maxima(graph), mixed,  # type: ignore[arg-type]
-        fragile(graph), curved, attentions(graph), terms, tick,
+        cast, place, absolute, spread, feeds, sources, by_sign, passed, quiet, pair, log_sums | maxima,  # type: ignore[arg-type]
+        frozenset(log_sums.keys() - maxima.keys()), mixed, fragile(graph), curved, attentions(graph), terms, tick,
     )  # fmt: skip
 
 
@@ -207,12 +211,12 @@ def _pairs(graph: Graph) -> dict[int, tuple[int, int]]:
     return found
 
 
-def _maxima(graph: Graph) -> dict[int, tuple[int, int]]:
-    """See `Network.maxima`; how rectifiers are written is `graph.passes.maxima`'s."""
+def _sums_with(graph: Graph, op: Operator) -> dict[int, tuple[int, int]]:
+    """Sums `b + op(a − b)` and where a and b are; written by `graph.passes.maxima` and `convert_reduce.log_sum`."""
     nodes, found = graph.nodes, {}
     for i, node in enumerate(nodes):
         for b, lead in (node.inputs, node.inputs[::-1]) if node.op == Add((1, 1)) else ():
-            gap = nodes[nodes[lead].inputs[0]] if nodes[lead].op == Relu() else node
+            gap = nodes[nodes[lead].inputs[0]] if nodes[lead].op == op else node
             if gap.op == Add((1, -1)) and gap.inputs[1] == b:
                 found[i] = gap.inputs[0], b
     return found

@@ -25,7 +25,7 @@ from verifier.relax.share import Planes
 from verifier.values import sparse
 from verifier.values.arrays import Array, counting, namespace
 from verifier.values.box import Ball
-from verifier.values.rounding import gamma
+from verifier.values.rounding import dtype_of, gamma, unit
 
 
 @dataclass(frozen=True)
@@ -184,13 +184,19 @@ class _Down:
     def _larger(self, i: int, a: int, b: int) -> None:
         """The interval of a maximum `b + relu(a − b)`, which as a sum is as wide as both together.
 
+        Or of `b + softplus(a − b)`, the logarithm of `exp a + exp b`.
+
         Sound because: the larger of two numbers grows with both, and lies between the larger of their lower and the
-        larger of their upper bounds.
+        larger of their upper bounds.  That logarithm grows with both, too.  It is the larger number plus
+        `softplus(−|a − b|)`, computed with errors of a few units of either; more than these are taken off.
         """
         plain = self.forms if self._plain is None else self._plain
         dtype, xp = self._net.place.dtype, namespace(self._box.lower)
         (l, u), (p, q), (r, s) = (concretize(plain[j], dtype) for j in (i, a, b))
-        self.image[i] = xp.fmax(l, xp.maximum(p, r)), xp.fmin(u, xp.maximum(q, s))
+        low, high = xp.maximum(p, r), xp.maximum(q, s)
+        if i in self._net.log_sums:
+            low, high = _log_sum(p, r, low, -1.0), _log_sum(q, s, high, 1.0)
+        self.image[i] = xp.fmax(l, low), xp.fmin(u, high)
         plain[i] = through_interval(plain[i], *self.image[i], dtype)
 
     def _relax(self, i: int, node: Node, wanted: bool) -> None:
@@ -281,6 +287,13 @@ class _Down:
             return None
         first, second = ((l.reshape(like.shape), u.reshape(like.shape)) for l, u in (self.interval[k] for k in nodes))
         return first, second
+
+
+def _log_sum(a: Array, b: Array, largest: Array, sign: float) -> Array:
+    """`log(exp a + exp b)`, rounded down or up as the sign says."""
+    xp = namespace(a)
+    more = xp.log1p(xp.exp(-xp.abs(a - b)))
+    return largest + more + sign * (16 * unit(dtype_of(a)) * (xp.abs(largest) + 1.0))
 
 
 def _largest(lower: Array, upper: Array) -> Array:

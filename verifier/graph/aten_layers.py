@@ -41,7 +41,7 @@ def last(c: Call, x: Activation, dim: int) -> tuple[Activation, Transpose | None
 
 
 def softmax(c: Call) -> Activation:
-    """Softmax, and its logarithm `−log Σ_k exp(x_k − x_i)`."""
+    """Softmax, and its logarithm."""
     x, back = last(c, c.activation(), c.args["dim"])
     y = _log_share(c, x) if "log_softmax" in c.op.name() else share(c, x)
     return c.add(back, y) if back else y
@@ -64,12 +64,17 @@ def share(c: Call, x: Activation) -> Activation:
 
 
 def _log_share(c: Call, x: Activation) -> Activation:
-    at = torch.arange(prod(x.shape)).reshape(x.shape)
-    square = (*x.shape, x.shape[-1])
-    pairs = (at[..., None, :].broadcast_to(square), at[..., :, None].broadcast_to(square))
-    differences = c.add(Add((1, -1)), *(c.add(Take(c.index(i), square), x) for i in pairs))
-    sums = c.add(Sum((len(square) - 1,), False), c.add(Curve("exp"), differences))
-    return scaled(c, c.add(Curve("log"), sums), -1)
+    return c.add(Add((1, -1)), x, spread(c, _log_sum(c, x), c.full(x)))
+
+
+def _log_sum(c: Call, x: Activation) -> Activation:
+    """As `convert_reduce.log_sum`."""
+    while (n := x.shape[-1]) > 1:
+        at, h = torch.arange(prod(x.shape)).reshape(x.shape), n // 2
+        a, b, *odd = (c.add(Take(c.index(i), tuple(i.shape)), x) for i in at.split([h, h, n % 2], -1) if i.numel())
+        y = c.add(Add((1, 1)), a, c.add(Curve("softplus"), c.add(Add((1, -1)), b, a)))
+        x = c.add(Concat(at.ndim - 1), y, *odd) if odd else y
+    return x
 
 
 def cumulative_sum(c: Call) -> Activation:
@@ -121,7 +126,11 @@ def norm_over(c: Call) -> Activation:
 def log_sum_exp(c: Call) -> Activation:
     """`log Σ exp(x)`."""
     x, axes = reduced_axes(c)
-    return c.add(Curve("log"), c.add(Sum(axes, bool(c.args.get("keepdim"))), c.add(Curve("exp"), x)))
+    kept = [i for i in range(len(x.shape)) if i not in axes]
+    at = torch.arange(prod(x.shape)).reshape(x.shape).permute(*kept, *axes).flatten(len(kept))
+    y = _log_sum(c, c.add(Take(c.index(at), tuple(at.shape)), x))
+    keep = bool(c.args.get("keepdim"))
+    return c.reshape(y, tuple(1 if i in axes else d for i, d in enumerate(x.shape) if keep or i in kept))
 
 
 def variance(c: Call) -> Activation:

@@ -174,7 +174,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
         if not np.isfinite(ours.values[: len(expected) - asked]).all(1).any():  # no bound would be finite either
             raise ModelError(
                 f"{name}: its outputs are numbers, but in real arithmetic some on the way leave the range of doubles at"
-                " every input tried (a LogSoftmax of logits of hundreds?); nothing can be proved of it: scale weights"
+                " every input tried; nothing can be proved of it: scale its weights"
             )
     if ours.values.shape != expected.shape:
         raise UnsoundBound(f"{name}: {ours.values.shape[1]} outputs, where the original has {expected.shape[1]}")

@@ -10,7 +10,7 @@ import numpy as np
 from verifier.graph.convert import Call, Value
 from verifier.graph.convert_affine import average, scale, total
 from verifier.graph.convert_products import one_power, product, root, to_power
-from verifier.graph.convert_reduce import along
+from verifier.graph.convert_reduce import along, log_sum
 from verifier.graph.graph import Shape
 from verifier.graph.masks import groups, kept
 from verifier.graph.ops.affine import Dense, Scale, Sum
@@ -76,13 +76,8 @@ def _unmasked(call: Call, x: int) -> tuple[int, np.ndarray | None]:
 
 
 def log_share(call: Call, x: int) -> int:
-    """Its logarithm, `−log Σ_k exp(x_k − x_i)`: by differences, so that nothing is lost where a share is tiny."""
-    at = call.positions(x)
-    square = (*at.shape, at.shape[-1])
-    others, own = (call.take(x, np.broadcast_to(a, square)) for a in (at[..., None, :], at[..., :, None]))
-    e = call.add(Curve("exp"), total(call, [(1, others), (-1, own)]))
-    y = call.add(Curve("log"), call.add(Sum((len(square) - 1,), False), e))
-    return scale(call, y, np.array(-1.0), None)
+    """Its logarithm, `x − log Σ_k exp(x_k)`: where two entries are compared, the sum cancels."""
+    return total(call, [(1, x), (-1, log_sum(call, x))])
 
 
 def centred(call: Call, x: int) -> int:

@@ -39,9 +39,11 @@ def reduce(kind: str) -> Converter:
             return x
         if kind in ("max", "min", "prod"):
             return _gathered(call, x, axes, kind)
+        if kind == "log_sum_exp":
+            return _gathered(call, x, axes, kind) if axes else x
         count = prod(call.shape(x)[a] for a in axes)
-        if kind in ("l1", "sum_square", "l2", "log_sum_exp"):
-            x = magnitude(call, x) if kind == "l1" else call.add(Curve("exp" if "exp" in kind else "square"), x)
+        if kind in ("l1", "sum_square", "l2"):
+            x = magnitude(call, x) if kind == "l1" else call.add(Curve("square"), x)
         y = _sum(call, x, axes) if axes else x
         if kind == "mean":
             return average(call, y, count)
@@ -53,7 +55,7 @@ def reduce(kind: str) -> Converter:
 
 
 def _gathered(call: Call, x: int, axes: tuple[int, ...], kind: str) -> int:
-    """The largest, smallest or product of what stands along the axes."""
+    """The largest, smallest, product, or logarithm of the sum of exponentials, of what stands along the axes."""
     shape = call.shape(x)
     kept = [i for i in range(len(shape)) if i not in axes]
     windows = call.positions(x).transpose(*kept, *axes).reshape(-1, prod(shape[a] for a in axes))
@@ -65,6 +67,8 @@ def _gathered(call: Call, x: int, axes: tuple[int, ...], kind: str) -> int:
         raise ValueError(f"{call.op} of nothing")
     if kind == "prod":
         return call.reshape(_product(call, call.take(x, windows)), size)
+    if kind == "log_sum_exp":
+        return call.reshape(log_sum(call, call.take(x, windows)), size)
     x = scale(call, x, np.array(-1.0), None) if kind == "min" else x
     y = call.add(MaxOf(windows, size), x)
     return scale(call, y, np.array(-1.0), None) if kind == "min" else y
@@ -83,6 +87,20 @@ def _product(call: Call, x: int) -> int:
                 return odd
             y = call.add(Concat(1), odd, call.take(y, call.positions(y)[:, 1:]))
         x = y
+    return x
+
+
+def log_sum(call: Call, x: int) -> int:
+    """`log Σ exp(x)` over the last axis, kept with one entry, by halves: of two it is `a + softplus(b − a)`.
+
+    So nothing on the way is larger than what comes out, up to differences of entries, and nothing overflows.  Bounds
+    know the interval of such a sum (`Network.maxima`).
+    """
+    while (n := call.shape(x)[-1]) > 1:
+        at, h = call.positions(x), n // 2
+        a, b = call.take(x, at[..., :h]), call.take(x, at[..., h : 2 * h])
+        y = total(call, [(1, a), (1, call.add(Curve("softplus"), total(call, [(1, b), (-1, a)])))])
+        x = call.add(Concat(at.ndim - 1), y, call.take(x, at[..., 2 * h :])) if n % 2 else y
     return x
 
 
