@@ -14,6 +14,7 @@ from verifier.graph import apiece, compare
 from verifier.graph.from_onnx import load
 from verifier.run import joint
 from verifier.run.model import boundable
+from verifier.run.sample import points
 from verifier.values.errors import UnsoundBound
 
 RNG = np.random.default_rng(0)
@@ -59,6 +60,26 @@ def test_kernels_of_single_precision_are_taken(body: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(apiece, "agrees", lambda *_: False)
     with pytest.raises(UnsoundBound, match="differs from onnxruntime"):
         boundable(net)
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-30, 1e-20, 1e-9])
+@pytest.mark.parametrize("gain", [1.0, 1e25])
+@pytest.mark.parametrize("op", ["Clip", "Max"])
+def test_numbers_that_a_constant_swallows(op: str, gain: float, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rectifiers that stand for Clip and Max add their ends and take them off: that is our rounding, no difference."""
+    stored = {"l": np.array(-0.5), "h": np.array(0.5), "k": np.array(gain)}
+    names = ["x", "l", "h"] if op == "Clip" else ["x", "l"]
+    nodes = [helper.make_node(op, names, ["c"]), helper.make_node("Mul", ["c", "k"], ["y"])]
+    ends = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2])] for n in ("x", "y")]
+    kept = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in stored.items() if k in (*names, "k")]
+    graph = helper.make_graph(nodes, op, *ends, kept)
+    net = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+    x = points(np.array([[-size, size * 0.3]]), np.array([[size, size]]))
+    boundable(net, x)
+    if size == 1e-30:
+        monkeypatch.setattr(apiece, "agrees", lambda *_: False)
+        with pytest.raises(UnsoundBound, match="differs from onnxruntime"):
+            boundable(net, x)
 
 
 def test_joined_ones_are_taken() -> None:

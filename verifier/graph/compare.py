@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -198,9 +198,11 @@ def _explained(model: Any, ours: _Ours, x: list[np.ndarray], expected: np.ndarra
     """Whether the model's graph as it was read explains a difference from the simplified one.
 
     What was merged rounds no more: `(x + 1) - 1` is x.  So the graph as it was read is compared with the original, in
-    the model's type, and with the simplified graph, in double precision.  Of some operators onnxruntime's kernels, or
-    the standard's own definition, compute in single precision where a model's type is double: if what differs is no
-    more than that, each operator is looked at alone.
+    the model's type, and with the simplified graph, in double precision.
+
+    If what differs is no more than rounding can do, though more than it usually does, each operator is looked at alone:
+    of some onnxruntime's kernels, or the standard's own definition, compute in single precision where a model's type is
+    double; and what is added and taken off again (Clip's ends) swallows small numbers in our arithmetic, not in theirs.
     """
     read = getattr(model, "graph", None)
     if read is None:
@@ -212,7 +214,8 @@ def _explained(model: Any, ours: _Ours, x: list[np.ndarray], expected: np.ndarra
         return False
     if not plain.off(expected).any():
         return True
-    if model.input_dtype != "float64" or _ours(model, read, x, ours.asked, "float32").off(expected).any():
+    rough = _ours(model, read, x, ours.asked, "float32") if model.input_dtype == "float64" else plain
+    if replace(rough, usual=rough.usual + np.inf).off(expected).any():
         return False
     from verifier.graph.apiece import agrees  # only here: hardly any model comes so far
 
