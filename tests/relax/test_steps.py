@@ -18,24 +18,30 @@ from verifier.values.arrays import Place, to_numpy
 PLACES = [Place(kind, dtype) for kind in ("numpy", "torch") for dtype in ("float32", "float64")]
 LD = np.longdouble
 PARAMETERS = {"threshold": [0.0, 1.0, -1.0, 0.1, 0.7, -0.3, 20.0, 1e10]}
+ENDS = [("round", -128.0, 127.0), ("round", 0.0, 3.0), ("nearest", 0.0, 255.0), ("floor", -1.0, np.inf), ("ceil", -2.0, 1.0)]
 STEPS = [Step(kind, p) for kind in KINDS for p in PARAMETERS.get(kind, [0.0])]
-swept = pytest.mark.parametrize("f", STEPS, ids=lambda f: f"{f.kind}-{f.parameter:g}")
+STEPS += [Step(kind, 0.0, low, high) for kind, low, high in ENDS]
+swept = pytest.mark.parametrize("f", STEPS, ids=lambda f: f"{f.kind}-{f.parameter:g}-{f.low:g}-{f.high:g}")
 placed = pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.kind}-{p.dtype}")
 
 
 def exact(f: Step, z: Fraction) -> Fraction:
     """The function of a rational number, written anew."""
     p = Fraction(f.parameter)
-    return {
+    value = {
         "sign": lambda: Fraction((z > 0) - (z < 0)),
         "floor": lambda: Fraction(floor(z)),
         "ceil": lambda: Fraction(-floor(-z)),
         "round": lambda: Fraction(round(z)),
+        "nearest": lambda: Fraction(round(z)),
+        "rest": lambda: Fraction(round(z)) - z,
         "positive": lambda: Fraction(int(z > 0)),
         "not_negative": lambda: Fraction(int(z >= 0)),
         "zero": lambda: Fraction(int(z == 0)),
         "threshold": lambda: z if z > p else Fraction(0),
     }[f.kind]()
+    value = value if f.low == -np.inf else max(value, Fraction(f.low))
+    return value if f.high == np.inf else min(value, Fraction(f.high))
 
 
 @cache
@@ -44,9 +50,10 @@ def intervals(f: Step, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([len(f.kind), int(f.parameter * 10) % 1000])
     t = np.dtype(dtype).type
     jumps = [t(f.parameter)] * 4
-    if f.kind in ("floor", "ceil", "round"):
-        shift = 0.5 if f.kind == "round" else 0.0
+    if f.stairs or f.kind == "rest":
+        shift = 0.0 if f.kind in ("floor", "ceil") else 0.5
         jumps = [t(k + shift) for k in (-1000, -1, 0, 2, 2**20)]
+        jumps += [t(e + shift) for e in (f.low - 1, f.low, f.high - 1, f.high) if abs(e) < np.inf]
     pairs: list[Any] = []
     for z in jumps:
         step = lambda n, z=z: t(z + n * abs(np.spacing(z)))  # noqa: E731
@@ -73,10 +80,11 @@ def points(f: Step, dtype: str) -> list[tuple[list[Fraction], list[Fraction]]]:
     for low, high in zip(*intervals(f, dtype), strict=True):
         l, u = Fraction(float(low)), Fraction(float(high))
         z = [l, u, *(l + (u - l) * Fraction(float(t)) for t in rng.random(3))]
-        if f.kind in ("floor", "ceil", "round"):
+        if f.stairs or f.kind == "rest":
             first, last = floor(l) - 1, floor(u) + 1
             whole = {first, first + 1, first + 2, last - 2, last - 1, last, (first + last) // 2}
-            jumps = [Fraction(k) + (Fraction(1, 2) if f.kind == "round" else 0) for k in whole]
+            whole |= {int(e) + d for e in (f.low, f.high) if abs(e) < np.inf for d in (-1, 0)}
+            jumps = [Fraction(k) + (0 if f.kind in ("floor", "ceil") else Fraction(1, 2)) for k in whole]
         else:
             jumps = [Fraction(f.parameter), Fraction(float(np.dtype(dtype).type(f.parameter)))]
         z += [j + d for j in jumps for d in (-small, 0, small)]
@@ -168,7 +176,11 @@ def test_image_is_the_range(place: Place, f: Step) -> None:
     u = 20 * float(np.finfo(place.dtype).eps)
     half = Fraction(1, 2)
     for (z, y), least, most in zip(points(f, place.dtype), to_numpy(low)[0], to_numpy(high)[0], strict=True):
-        y = y if f.kind != "round" else [*y, *(v + d for v in z if (2 * v) % 2 == 1 for d in (-half, half))]
+        if f.kind == "nearest":
+            near = [v + d for v in z if (2 * v) % 2 == 1 for d in (-half, half)]
+            y = [*y, *(exact(Step("floor", 0.0, f.low, f.high), v) for v in near)]
+        if f.kind == "rest":  # which says less where there are no halves
+            y = [*y, *(d for v in z if (2 * v) % 2 == 1 or abs(v) >= steps.MANY for d in (-half, half))]
         assert float(min(y)) - float(least) <= u * max(1.0, abs(float(min(y)))) + (f.kind == "threshold") * 1e-6
         assert float(most) - float(max(y)) <= u * max(1.0, abs(float(max(y)))) + (f.kind == "threshold") * 1e-6
 
@@ -186,7 +198,7 @@ def test_default_lines_are_close(f: Step) -> None:
     gap = (s_u * middle + t_u) - (s_l * middle + t_l)
     size = abs(low) + abs(high) + (abs(s_l) + abs(s_u)) * np.maximum(abs(lower), abs(upper))
     assert (gap <= (high - low) + 1e-14 * size).all()
-    if f.kind in ("floor", "ceil", "round"):
+    if f.stairs and abs(f.low) == abs(f.high) == np.inf:
         wide = (upper - lower > 3) & (abs(lower) + abs(upper) < 1e5)
         assert wide.any() and (gap[wide] <= 1 + 1e-9).all()
 

@@ -32,7 +32,8 @@ def bends(F: Folded, r: Region, alpha: Array, second: Array) -> Bends:
     lines, touch = [], []
     for layer in F.layers:
         low, up = layer.gather(r.lower), layer.gather(r.upper)
-        f, t = layer.lines(low, up, alpha[:, layer.units], second[:, layer.units])
+        split = layer.gather(r.sign) if layer.stairs else None
+        f, t = layer.lines(low, up, alpha[:, layer.units], second[:, layer.units], split)
         lines.append(f)
         touch.append(t)
     return Bends(tuple(lines), tuple(touch))

@@ -1,7 +1,8 @@
 """One nonlinear node of a folded network: which rows its units read, and its lines between bounds.
 
 Lines of a unit may be chosen: a lower slope (`alpha`) for rectifiers, a lower and an upper slope (`alpha`, `second`)
-for curves, places between the planes of McCormick for products, between those of a hull for gates.  Others are fixed.
+for curves and staircases, places between the planes of McCormick for products, between those of a hull for gates.
+Others are fixed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.product import Dot, Product, Share
 from verifier.graph.ops.relu import Relu
-from verifier.relax import curves, gate, product, table
+from verifier.graph.ops.steps import Step
+from verifier.relax import curves, gate, product, steps, table
 from verifier.relax.lines import Lines
 from verifier.relax.relu import lines as rectifier_lines
 from verifier.relax.share import Planes
@@ -68,6 +70,11 @@ class Layer:
         return self.take.size if not self._wide else self.take.size[:-1]
 
     @property
+    def stairs(self) -> bool:
+        """Whether units are staircases."""
+        return isinstance(self.op, Step) and self.op.stairs
+
+    @property
     def _wide(self) -> bool:
         return table.width(self.op) > 1
 
@@ -79,18 +86,27 @@ class Layer:
             return alpha, alpha * 0
         if isinstance(self.op, Curve):
             return curves.slope(self.op, 1, lower, upper), -curves.slope(self.op, -1, lower, upper)
+        if isinstance(self.op, Step) and self.stairs:
+            return steps.slope(self.op, 1, lower, upper), -steps.slope(self.op, -1, lower, upper)
         half = (lower[..., 0] if self._wide else lower) * 0 + 0.5
         half = half.reshape(half.shape[0], -1)
         return half, half
 
-    def lines(self, lower: Array, upper: Array, alpha: Array, second: Array) -> tuple[Lines | Planes, Touch]:
-        """Linear bounds, and where they touch."""
+    def lines(
+        self, lower: Array, upper: Array, alpha: Array, second: Array, split: Array | None = None
+    ) -> tuple[Lines | Planes, Touch]:
+        """Linear bounds, and where they touch; `split` are the signs (see `Region`) of what the units read."""
         if isinstance(self.op, Relu):
             f = rectifier_lines(self.op, lower, upper, alpha)
             return replace(f, t_l=f.t_u * 0), Touch()
         if isinstance(self.op, Curve):
             t_l, z_l = curves.least(self.op, 1, alpha, lower, upper)
             t_u, z_u = curves.least(self.op, -1, -second, lower, upper)
+            return Lines(alpha, t_l, second, -t_u), Touch(z_l, z_u)
+        if isinstance(self.op, Step) and self.stairs:
+            beyond = None if split is None else (split > 0, (split < 0) | (split == 2))
+            t_l, z_l = steps.least(self.op, 1, alpha, lower, upper, beyond)
+            t_u, z_u = steps.least(self.op, -1, -second, lower, upper, beyond)
             return Lines(alpha, t_l, second, -t_u), Touch(z_l, z_u)
         if isinstance(self.op, (Product, Dot)):
             choice = tuple(a.reshape(a.shape[0], *self.shape) for a in (alpha, second))
@@ -106,6 +122,8 @@ class Layer:
             return lower * 0 + self.op.leak, lower * 0 + 1
         if isinstance(self.op, Curve):
             return curves.slopes(self.op, lower, upper)
+        if isinstance(self.op, Step) and self.stairs:
+            return steps.slopes(self.op, lower, upper)
         zero = (lower[..., 0] if self._wide else lower) * 0
         zero = zero.reshape(zero.shape[0], -1)
         return zero, zero + float(isinstance(self.op, (Product, Dot, Gate)))
@@ -124,7 +142,7 @@ class Layer:
         positive, negative = xp.maximum(a, 0.0), xp.minimum(a, 0.0)
         if isinstance(self.op, Relu):
             return xp.where((lower < 0) & (upper > 0), positive * z, a * 0), a * 0
-        if isinstance(self.op, Curve):
+        if isinstance(self.op, Curve) or self.stairs:
             return positive * (z - touch.low), negative * (z - touch.up)
         if isinstance(self.op, (Product, Dot)):
             k = int(z.shape[-1]) // 2
@@ -163,7 +181,9 @@ class Layer:
     @property
     def pace(self) -> float:
         """How far a step may lead, as a share of one of rectifiers: slopes of curves matter to other units at once."""
-        return 0.1 if isinstance(self.op, Curve) else 0.4 if isinstance(self.op, (Product, Dot, Gate)) else 1.0
+        if isinstance(self.op, Curve) or self.stairs:
+            return 0.1
+        return 0.4 if isinstance(self.op, (Product, Dot, Gate)) else 1.0
 
     @cached_property
     def reader(self) -> Array:
@@ -178,7 +198,7 @@ class Layer:
         """The range in which every choice is sound; curves take any slope, others what lies between planes."""
         if isinstance(self.op, Relu):
             return (self.op.leak, 1.0)
-        return (-inf, inf) if isinstance(self.op, Curve) else (0.0, 1.0)
+        return (-inf, inf) if isinstance(self.op, Curve) or self.stairs else (0.0, 1.0)
 
     @property
     def groups(self) -> bool:

@@ -131,7 +131,7 @@ def _image(net: Pointwise, i: int, given: Ball, shared: bool) -> Ball:
     l, u = np.nextafter(value - off, -np.inf), np.nextafter(value + off, np.inf)
     l, u = np.where(off > 0, l, value), np.where(off > 0, u, value)
     low, high = (np.asarray(a) for a in table.image(op, l, u))
-    if isinstance(op, Step):  # its values are whole numbers
+    if isinstance(op, Step) and op.whole:
         low, high = np.ceil(low), np.floor(high)
     middle = low * 0.5 + high * 0.5
     wide = np.maximum(high - middle, middle - low)

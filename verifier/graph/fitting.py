@@ -13,6 +13,7 @@ import numpy as np
 from verifier.graph.convert import Call, Value
 from verifier.graph.graph import Builder
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
+from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import FLOATS, WHOLE, Fit, limits
 from verifier.graph.ops.moves import Move, Take
@@ -24,16 +25,19 @@ from verifier.graph.ops.steps import Step
 Range = tuple[float, float]
 
 _KEEPS = frozenset(
-    "ArgMax ArgMin ArrayFeatureExtractor Binarizer Clip Compress Concat DepthToSpace Dropout Expand Flatten Gather "
-    "GatherElements GatherND GlobalMaxPool Identity Max MaxPool Min OneHot Pad ReduceMax ReduceMin Relu Reshape "
-    "ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK Transpose Trilu Unsqueeze Where".split()
+    "ArgMax ArgMin ArrayFeatureExtractor Binarizer Clip Compress Concat DepthToSpace Dropout DynamicQuantizeLinear "
+    "Expand Flatten Gather "
+    "GatherElements GatherND GlobalMaxPool Identity Max MaxPool Min OneHot Pad QGemm QLinearAdd QLinearAveragePool "
+    "QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearSigmoid "
+    "QuantizeLinear ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK "
+    "Transpose Trilu Unsqueeze Where".split()
 )
-"""Operators whose results are numbers of their inputs, or such that any type has."""
+"""Operators whose results are numbers of their inputs, or such that any type has; some saturate there themselves."""
 _SCATTERS = frozenset(("Scatter", "ScatterElements", "ScatterND"))
 """Operators that keep numbers, or add them up."""
 _COMPUTES = frozenset(
-    "Abs Add Cast CastLike CumSum Div Einsum MatMul Mul Neg Pow ReduceL1 ReduceProd ReduceSum ReduceSumSquare "
-    "Sub".split()
+    "Abs Add Cast CastLike ConvInteger CumSum Div Einsum MatMul MatMulInteger Mul Neg Pow ReduceL1 ReduceProd "
+    "ReduceSum ReduceSumSquare Sub".split()
 )
 """Operators whose results, where these are whole numbers, are what real arithmetic gives as long as they fit."""
 _DEPTH = 64
@@ -62,12 +66,20 @@ def _fitted(call: Call, x: int, kind: str, own: str) -> int:
     if how is None:
         return x
     low, high = reach(call.builder, x)
-    least, most = limits(kind)
-    slack = 1e-9 * max(abs(low), abs(high)) if max(abs(low), abs(high)) < inf else 0.0  # these were rounded
-    fits = least <= low - slack and high + slack <= most
-    if fits and (how != "rounds" or _held(call, kind, low, high)):
+    if _fits(kind, low, high) and (how != "rounds" or _held(call, kind, low, high)):
         return x
     return call.add(Fit(kind, how), x)
+
+
+def held(call: Call, x: int, kind: str) -> int:
+    """A whole result inside a node, held to the type that it has there."""
+    return x if _fits(kind, *reach(call.builder, x)) else call.add(Fit(kind, "wraps"), x)
+
+
+def _fits(kind: str, low: float, high: float) -> bool:
+    least, most = limits(kind)
+    slack = 1e-9 * max(abs(low), abs(high)) if max(abs(low), abs(high)) < inf else 0.0  # these were rounded
+    return least <= low - slack and high + slack <= most
 
 
 def _how(call: Call, kind: str, own: str) -> str | None:
@@ -113,6 +125,8 @@ def _of_node(builder: Builder, i: int, depth: int, known: dict[int, Range]) -> R
     if isinstance(op, Fit):
         low, high = limits(op.kind)
         return (float(low), float(high)) if op.kind in WHOLE else (-inf, inf)
+    if isinstance(op, Step) and op.stairs and max(-op.low, op.high) < inf:
+        return op.low, op.high
     if isinstance(op, Step) and op.kind in ("positive", "not_negative", "zero", "sign"):
         return (-1.0 if op.kind == "sign" else 0.0), 1.0
     if isinstance(op, Curve) and op.kind in ("sigmoid", "tanh", "softsign", "erf", "sin", "cos"):
@@ -132,7 +146,7 @@ def _through(op: object, ends: list[Range], shape: tuple[int, ...]) -> Range:
         return low, high
     if isinstance(op, Relu) and op.leak == 0.0:
         return max(low, 0.0), max(high, 0.0)
-    if isinstance(op, Step) and op.kind in ("floor", "ceil", "round"):
+    if isinstance(op, Step) and op.stairs:
         return (low, high) if max(-low, high) == inf else (float(np.floor(low)), float(np.ceil(high)))
     if isinstance(op, Add):
         sides = [(a, b) if s > 0 else (-b, -a) for s, (a, b) in zip(op.signs, ends, strict=True)]
@@ -146,8 +160,9 @@ def _through(op: object, ends: list[Range], shape: tuple[int, ...]) -> Range:
         return _times((low, high), (low, high))
     if isinstance(op, Curve) and op.kind == "square":
         return 0.0, max(abs(low), abs(high)) ** 2
-    if isinstance(op, Dense):
-        size = max(abs(low), abs(high)) * float(abs(op.W).sum(1).max(initial=0.0) if op.W.size else 0.0)
+    if isinstance(op, (Dense, Conv)):
+        W = op.W if isinstance(op, Dense) else op.W.reshape(len(op.W), -1)
+        size = max(abs(low), abs(high)) * float(abs(W).sum(1).max(initial=0.0) if W.size else 0.0)
         shift = 0.0 if op.b is None else float(abs(op.b).max(initial=0.0))
         return (-size - shift, size + shift) if size < inf else (-inf, inf)
     return -inf, inf

@@ -23,7 +23,10 @@ _SINGLE = (
     "TreeEnsembleClassifier", "TreeEnsembleRegressor",
 )  # fmt: skip
 """Operators of ai.onnx.ml that give float32, whatever they take (a classifier's label is never read)."""
-_TYPED_BY = {"CastLike": 1, "Where": 1, "OneHot": 2}
+_TYPED_BY = {
+    "CastLike": 1, "Where": 1, "OneHot": 2, "DequantizeLinear": 1, "QLinearAdd": 0, "QLinearConv": 7,
+    "QLinearMatMul": 7, "QLinearConcat": 1,
+}  # fmt: skip
 """Operators whose result has the type of another input than the first."""
 
 
@@ -56,6 +59,8 @@ def number_of(value: Value, activation: str) -> int:
 def result_types(call: Call) -> tuple[str, ...]:
     """The types of an operator's results."""
     first = _result_type(call)
+    if call.op == "DynamicQuantizeLinear":
+        return "uint8", "float32", "uint8"
     others = {"Dropout": "bool", "MaxPool": "int64", "TopK": "int64"}.get(call.op, first)
     return (first, *(others for _ in call.used[1:]))
 
@@ -69,8 +74,24 @@ def _result_type(call: Call) -> str:
         return named(call.get("to"))
     if call.op in _SINGLE:
         return "float32"
+    codes = _of_codes(call)
+    if codes:
+        return codes
     at = _TYPED_BY.get(call.op, 0)
     return call.types[at] if at < len(call.types) else "float32"
+
+
+def _of_codes(call: Call) -> str:
+    """The type of the result of an operator that makes or takes quantised numbers; nothing for others."""
+    given = call.get("output_dtype", 0)
+    if call.op in ("ConvInteger", "MatMulInteger"):
+        return "int32"
+    if call.op in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat"):
+        return call.types[2] if call.op[0] == "M" else call.types[0]
+    if call.op in ("QuantizeLinear", "QGemm"):  # by the zero point, where there is one
+        at, least = (2, "uint8") if call.op[1] == "u" else (8, "float32")
+        return call.types[at] if call.has(at) else named(given) if given else least
+    return named(given) if call.op == "DequantizeLinear" and given else ""
 
 
 def clash(node: Any, types: tuple[str, ...], version: int) -> str:

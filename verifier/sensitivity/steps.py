@@ -43,7 +43,7 @@ def still(graph: Graph, box: Box) -> Graph:
     image = intervals(graph, box).image
     nodes = list(graph.nodes)
     for i, node in enumerate(nodes):
-        if isinstance(node.op, Step) and node.op.kind != "threshold":
+        if isinstance(node.op, Step) and node.op.whole:
             low, high = image[i][0][0], image[i][1][0]
             if (high - low < 0.5).all() and (abs(high) < 1e9).all():
                 nodes[i] = replace(node, op=Constant(np.rint(0.5 * low + 0.5 * high)))

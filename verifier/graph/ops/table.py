@@ -21,7 +21,10 @@ from verifier.graph import convert_trees as trees
 from verifier.graph import convert_trial as trial
 from verifier.graph import convert_windows as windows
 from verifier.graph.convert import Converter
+from verifier.graph.convert_dynamic import mul
 from verifier.graph.convert_einsum import einsum
+from verifier.graph.convert_quantised import FUSED as QUANTISED
+from verifier.graph.convert_quantised import STANDARD
 from verifier.graph.convert_recurrent import recurrent
 from verifier.graph.convert_resize import resize
 from verifier.graph.convert_transposed import conv_transpose
@@ -107,7 +110,7 @@ CONVERTERS: dict[str, Converter] = {
     "MeanVarianceNormalization": norms.mean_variance_normalization,
     "Min": kinks.minimum,
     "Mish": curves.curve("mish"),
-    "Mul": products.mul,
+    "Mul": mul,
     "Neg": affine.neg,
     "NegativeLogLikelihoodLoss": losses.negative_log_likelihood,
     "Not": steps.invert,
@@ -170,6 +173,7 @@ CONVERTERS: dict[str, Converter] = {
     "Upsample": resize,
     "Where": steps.where,
     "Xor": steps.exclusive,
+    **STANDARD,
 }
 
 FUSED: dict[str, Converter] = {
@@ -185,6 +189,7 @@ FUSED: dict[str, Converter] = {
     "RotaryEmbedding": attention.fused_rotary_embedding,
     "SkipLayerNormalization": norms.skip_layer_normalization,
     "SkipSimplifiedLayerNormalization": norms.skip_layer_normalization,
+    **QUANTISED,
 }
 """Those of the domain com.microsoft."""
 

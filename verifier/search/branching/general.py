@@ -13,7 +13,8 @@ from verifier.bounds.dual import Bends, Region, Walk, forward
 from verifier.bounds.fold import Folded
 from verifier.bounds.layers import Layer
 from verifier.graph.ops.curves import Curve
-from verifier.relax import curves
+from verifier.graph.ops.steps import STAIRS, Step
+from verifier.relax import curves, steps
 from verifier.relax.share import Planes
 from verifier.search.neurons.splits import Splits
 from verifier.values.arrays import Array, counting, namespace
@@ -36,14 +37,51 @@ def widest(F: Folded, r: Region, line: Bends, w: Walk) -> tuple[Array, Array]:
     score = xp.where(xp.isfinite(score), score, 1e30)
     width = r.upper - r.lower
     narrow = width <= 64 * unit(dtype_of(width)) * (xp.abs(r.lower) + xp.abs(r.upper))
-    able = F.open(r.lower, r.upper) & ~narrow
+    able = F.open(r.lower, r.upper) & ~narrow & ~_level(F, r)
     pick = xp.argmax(xp.where(able, score + 1e-30, -1.0), 1)
     each = counting(int(pick.shape[0]), pick)
     low, up = r.lower[each, pick], r.upper[each, pick]
     sign = xp.where(F.by_sign, 1, 0)[pick] > 0
     zero = sign | (xp.minimum(-low, up) > AROUND * (up - low))
-    at = xp.where(zero, low * 0, 0.5 * low + 0.5 * up)
+    at = _jump(F, pick, low, up, xp.where(zero, low * 0, 0.5 * low + 0.5 * up))
     return xp.where(able.any(1), pick, pick * 0 - 1), at
+
+
+def _level(F: Folded, r: Region) -> Array:
+    """`[B, N]` which values are read by staircases alone, and lie on one step of each."""
+    xp, open_ = namespace(r.lower), r.lower * 0
+    if not any(layer.stairs for layer in F.layers):
+        return open_ > 0
+    for layer in F.layers:
+        low, up = layer.gather(r.lower), layer.gather(r.upper)
+        part = low * 0 + 1
+        if isinstance(layer.op, Step) and layer.stairs:
+            split = layer.gather(r.sign)
+            first, last = steps.steps_between(layer.op, low, up, (split > 0, (split < 0) | (split == 2)))
+            part = xp.where(last > first, part, low * 0)
+        open_ = open_ + layer.scatter(part, len(F.z))
+    return open_ == 0
+
+
+def _jump(F: Folded, pick: Array, low: Array, up: Array, at: Array) -> Array:
+    """Where staircases jump that read the picked values `[B]`: where they begin or cease to rise if that is well
+    inside, else in the middle; `at` for others.
+    """
+    xp = namespace(low)
+    for layer in F.layers:
+        if not (isinstance(layer.op, Step) and layer.stairs):
+            continue
+        op, known = layer.op, layer.reader
+        reads = (pick < len(known)) & (known[xp.where(pick < len(known), pick, pick * 0)] >= 0)
+        first, last = steps.steps_between(op, low, up, (low == low, low == low))
+        shift = 1.0 - STAIRS[op.kind]  # between y and y + 1 it jumps at y + shift
+        point = xp.minimum(xp.maximum(xp.floor(0.5 * low + 0.5 * up - shift + 0.5), first), last - 1)
+        room = AROUND * (up - low)
+        for end in (op.low, op.high - 1):
+            inside = (end + shift - low > room) & (up - end - shift > room) & (end >= first) & (end < last)
+            point = xp.where(inside, low * 0 + end, point)
+        at = xp.where(reads & (last > first), point + shift, at)
+    return at
 
 
 def loss(F: Folded, r: Region, line: Bends, a: Array) -> Array:
@@ -91,7 +129,8 @@ def renewed(F: Folded, s: Splits) -> Splits:
     low, up = s.lower[each, pick], s.upper[each, pick]
     alpha, second = s.alpha * 1, s.second * 1
     for layer in F.layers:
-        if not isinstance(layer.op, Curve):
+        op = layer.op
+        if not (isinstance(op, Curve) or (isinstance(op, Step) and op.stairs)):
             continue
         unit_of = layer.reader
         reads = pick < len(unit_of)
@@ -99,6 +138,7 @@ def renewed(F: Folded, s: Splits) -> Splits:
         at = xp.flatnonzero(column >= 0)
         if len(at):
             where = (at, column[at] + layer.units.start)
-            alpha[where] = curves.slope(layer.op, 1, low[at], up[at])
-            second[where] = -curves.slope(layer.op, -1, low[at], up[at])
+            for sign, chosen in ((1, alpha), (-1, second)):
+                known = curves.slope if isinstance(op, Curve) else steps.slope
+                chosen[where] = sign * known(op, sign, low[at], up[at])  # type: ignore[arg-type]
     return replace(s, alpha=alpha, second=second)

@@ -22,6 +22,7 @@ from verifier.search.neurons.tree import CLEAR, HELD, Tree, at_once, climb, deci
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Array, counting, largest, namespace, to_numpy
+from verifier.values.rounding import above, below
 from verifier.values.verdict import Verdict
 
 LONG = 1.0
@@ -258,6 +259,8 @@ class Grow:
         at = largest(worth, few)
         each = counting(len(s), at)[:, None]
         low, up = self.clipper(plane.A, plane.b, at)
+        if F.layers:  # an end at a jump must be a split there, see `relax.steps`
+            low, up = below(low), above(up)
         lower, upper = s.lower * 1, s.upper * 1
         lower[each, at] = xp.maximum(lower[each, at], low)
         upper[each, at] = xp.minimum(upper[each, at], up)
