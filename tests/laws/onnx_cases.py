@@ -15,6 +15,7 @@ from . import onnx_entries as entries
 from . import onnx_layers as layers
 from . import onnx_learned as learned
 from . import onnx_moves as moves
+from . import onnx_quantised as quantised
 from .onnx_models import Case, Draw, ints, numbers, shapes, smaller
 
 
@@ -237,6 +238,7 @@ CASES: dict[str, Callable[[Draw], Case]] = {
     **layers.CASES,
     **composed.CASES,
     **learned.CASES,
+    **quantised.CASES,
     "Add": _two("Add"),
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,

@@ -105,6 +105,8 @@ class Layer:
             return Lines(alpha, t_l, second, -t_u), Touch(z_l, z_u)
         if isinstance(self.op, Step) and self.stairs:
             beyond = None if split is None else (split > 0, (split < 0) | (split == 2))
+            first, last = steps.steps_between(self.op, lower, upper, beyond)
+            alpha, second = (namespace(alpha).where(last > first, a, a * 0) for a in (alpha, second))
             t_l, z_l = steps.least(self.op, 1, alpha, lower, upper, beyond)
             t_u, z_u = steps.least(self.op, -1, -second, lower, upper, beyond)
             return Lines(alpha, t_l, second, -t_u), Touch(z_l, z_u)
@@ -181,9 +183,9 @@ class Layer:
     @property
     def pace(self) -> float:
         """How far a step may lead, as a share of one of rectifiers: slopes of curves matter to other units at once."""
-        if isinstance(self.op, Curve) or self.stairs:
+        if isinstance(self.op, Curve):
             return 0.1
-        return 0.4 if isinstance(self.op, (Product, Dot, Gate)) else 1.0
+        return 0.3 if self.stairs else 0.4 if isinstance(self.op, (Product, Dot, Gate)) else 1.0
 
     @cached_property
     def reader(self) -> Array:

@@ -22,14 +22,18 @@ from verifier.graph.convert_dynamic import (
 from verifier.graph.convert_kinks import leaky_relu
 from verifier.graph.convert_moves import concat
 from verifier.graph.convert_windows import average_pool, conv
-from verifier.graph.fitting import held
-from verifier.graph.graph import Shape
+from verifier.graph.fitting import held, reach
+from verifier.graph.graph import Operator, Shape
 from verifier.graph.kinds import named
+from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import WHOLE, limits
-from verifier.graph.ops.moves import Transpose
+from verifier.graph.ops.moves import Reshape, Take, Transpose
+from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.steps import Step
 
+_LONGEST = 32
+"""Moves that are looked through."""
 _SHORT = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 """Types that nothing is computed in: the least and the largest number."""
 
@@ -53,10 +57,11 @@ def _code(call: Call, s: int, zero: int, shape: Shape, axis: int | None = None) 
         raise ValueError(f"{call.op} with a scale of zero")
     zeros = call.parameter(zero) if call.has(zero) else np.zeros(scales.shape)
     at = call.get("axis", 1) if axis is None else axis
-    return _Code(*(_spread(call, a, shape, at) for a in (scales, zeros)))
+    return _Code(*(spread(call, a, shape, at) for a in (scales, zeros)))
 
 
-def _spread(call: Call, a: np.ndarray, shape: Shape, axis: int) -> np.ndarray:
+def spread(call: Call, a: np.ndarray, shape: Shape, axis: int) -> np.ndarray:
+    """Scales or zero points of a tensor of a shape (one, one an index of the axis, or blocks) ready to be broadcast."""
     if a.size == 1:
         return a.reshape(())
     axis = call.axis(axis, len(shape))
@@ -76,11 +81,14 @@ def _target(call: Call, zero: int) -> str:
 
 
 def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
-    """`saturate(round(x / scale) + zero point)`."""
+    """`saturate(round(x / scale) + zero point)`; what has been coded so, and only moved since, keeps its code."""
     if kind in _SHORT or (kind in WHOLE and WHOLE[kind][1] <= 32):
         low, high = _SHORT.get(kind) or limits(kind)
     else:
         raise ValueError(f"{call.op} to {kind}")
+    coded = _coded_so(call, x, code, (low, high))
+    if coded is not None:
+        return coded
     inverse = 1.0 / code.s
     y = scale(call, x, inverse, None, rounded=not is_exact_inverse(code.s))
     zero = np.unique(code.zero)
@@ -90,6 +98,57 @@ def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
     # Rounding comes first: a half is rounded to an even number, whatever is added afterwards.
     y = scale(call, call.add(Step("round"), y), None, code.zero)
     return call.add(Step("round", 0.0, float(low), float(high)), y)
+
+
+def _coded_so(call: Call, x: int, code: _Code, ends: tuple[float, float]) -> int | None:
+    """The codes of x, where x is `(q − zero point)·scale` of the same scale and zero point, or moved from there.
+
+    Real arithmetic has `((q − z)·s) / s + z = q`, and largest entries stay the largest for a positive scale.
+    """
+    nodes, moves, i = call.builder.nodes, list[Operator](), x
+    while isinstance(nodes[i].op, (Reshape, Transpose, Take, MaxOf)) and len(moves) < _LONGEST:
+        op = nodes[i].op
+        if isinstance(op, Take) and bool((op.index < 0).any()):  # zeros, which need not be codes
+            return None
+        moves.append(op)
+        (i,) = nodes[i].inputs
+    if code.s.size != 1 or code.zero.size != 1 or not (code.s > 0).all() or not _is(nodes[i].op, code.s, None):
+        return None
+    (q,) = nodes[i].inputs
+    if code.zero.any():
+        if not _is(nodes[q].op, None, -code.zero):
+            return None
+        (q,) = nodes[q].inputs
+    low, high = reach(call.builder, q)
+    if not (_whole_numbers(call, q) and ends[0] <= low and high <= ends[1]):
+        return None
+    for op in reversed(moves):
+        q = call.add(op, q)
+    return q
+
+
+def _is(op: Operator, s: np.ndarray | None, t: np.ndarray | None) -> bool:
+    """Whether it is the Scale of one number s, or the shift by one number t, without rounding."""
+    if not isinstance(op, Scale) or op.magnitude is not None:
+        return False
+    pairs = ((op.s, s), (op.t, t))
+    return all(
+        (a is None) == (b is None) and (a is None or b is None or (a.size == 1 and a.reshape(()) == b.reshape(())))
+        for a, b in pairs
+    )
+
+
+def _whole_numbers(call: Call, i: int) -> bool:
+    """Whether a node holds whole numbers: steps, shifted by a whole number and moved."""
+    nodes = call.builder.nodes
+    while not isinstance(nodes[i].op, Step):
+        op = nodes[i].op
+        shift = isinstance(op, Scale) and op.s is None and op.t is not None and bool((op.t == np.rint(op.t)).all())
+        if not shift and not isinstance(op, (Reshape, Transpose, Take, MaxOf)):
+            return False
+        (i,) = nodes[i].inputs
+    step = nodes[i].op
+    return isinstance(step, Step) and step.stairs
 
 
 def _real(call: Call, q: Value, code: _Code) -> Value:

@@ -32,7 +32,7 @@ def least(
         v = v - 4 * unit(dtype_of(v)) * (xp.abs(y) + xp.abs(product)) - tiny(dtype_of(v))
         v = v if counts is None else xp.where(counts, v, xp.inf)
         if best is None or where is None:
-            best, where = v, z + v * 0
+            best, where = v, xp.where(v < 0, z, z)  # one for each of v
         else:
             less = v < best
             where, best = xp.where(less, z, where), xp.where(less | (v != v), v, best)

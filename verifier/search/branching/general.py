@@ -8,6 +8,7 @@ is charged its coefficient times how far its line is from it where the bound is 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import log
 
 from verifier.bounds.dual import Bends, Region, Walk, forward
 from verifier.bounds.fold import Folded
@@ -22,6 +23,8 @@ from verifier.values.rounding import dtype_of, unit
 
 AROUND = 0.2
 """A split is at zero, where curves bend over, if this share of the interval lies on either side; else in the middle."""
+BITS = 16
+"""Up to as many combinations of a first layer's steps, 2^16, are few."""
 HEIGHT = 0.1
 """How much the distance of the lines in the middle of the interval counts beside that where the bound is least."""
 
@@ -37,7 +40,10 @@ def widest(F: Folded, r: Region, line: Bends, w: Walk) -> tuple[Array, Array]:
     score = xp.where(xp.isfinite(score), score, 1e30)
     width = r.upper - r.lower
     narrow = width <= 64 * unit(dtype_of(width)) * (xp.abs(r.lower) + xp.abs(r.upper))
-    able = F.open(r.lower, r.upper) & ~narrow & ~_level(F, r)
+    rises = _rises(F, r)
+    able = F.open(r.lower, r.upper) & ~narrow & ~((rises == 0) & _stairs_only(F))
+    first = _first(F, able, rises)
+    score = xp.where(first, score + 1e30, score)
     pick = xp.argmax(xp.where(able, score + 1e-30, -1.0), 1)
     each = counting(int(pick.shape[0]), pick)
     low, up = r.lower[each, pick], r.upper[each, pick]
@@ -47,20 +53,40 @@ def widest(F: Folded, r: Region, line: Bends, w: Walk) -> tuple[Array, Array]:
     return xp.where(able.any(1), pick, pick * 0 - 1), at
 
 
-def _level(F: Folded, r: Region) -> Array:
-    """`[B, N]` which values are read by staircases alone, and lie on one step of each."""
-    xp, open_ = namespace(r.lower), r.lower * 0
-    if not any(layer.stairs for layer in F.layers):
-        return open_ > 0
+def _rises(F: Folded, r: Region) -> Array:
+    """`[B, N]` by how many steps the staircases rise that read a value, on each part."""
+    total = r.lower * 0
     for layer in F.layers:
-        low, up = layer.gather(r.lower), layer.gather(r.upper)
-        part = low * 0 + 1
         if isinstance(layer.op, Step) and layer.stairs:
             split = layer.gather(r.sign)
-            first, last = steps.steps_between(layer.op, low, up, (split > 0, (split < 0) | (split == 2)))
-            part = xp.where(last > first, part, low * 0)
-        open_ = open_ + layer.scatter(part, len(F.z))
-    return open_ == 0
+            beyond = split > 0, (split < 0) | (split == 2)
+            first, last = steps.steps_between(layer.op, layer.gather(r.lower), layer.gather(r.upper), beyond)
+            total = total + layer.scatter(last - first, len(F.z))
+    return total
+
+
+def _stairs_only(F: Folded) -> Array:
+    """`[1, N]` which values are read by staircases alone."""
+    others = F.lower[None] * 0
+    for layer in F.layers:
+        if not layer.stairs:
+            others = others + layer.scatter(layer.gather(others) * 0 + 1, len(F.z))
+    return others == 0
+
+
+def _first(F: Folded, able: Array, rises: Array) -> Array:
+    """`[B, N]` values that are split before any others: those of a first layer of staircases, which decides all that
+    comes behind, where the combinations of its steps are few.
+    """
+    xp, none = namespace(rises), able & ~able
+    if not F.parts or not F.layers[0].stairs:
+        return none
+    part, stop = F.parts[0]
+    if stop or part.stop - part.start > BITS or not bool(_stairs_only(F)[:, part].all()):
+        return none
+    bits = xp.log1p(rises[:, part]).sum(1)[:, None] / log(2)
+    none[:, part] = able[:, part] & (bits <= BITS)
+    return none
 
 
 def _jump(F: Folded, pick: Array, low: Array, up: Array, at: Array) -> Array:

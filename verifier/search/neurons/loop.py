@@ -10,6 +10,7 @@ import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
 from verifier.bounds.dual import Bends, Multipliers, Region, Walk, back, slopes
+from verifier.bounds.within import narrowed, worthwhile
 from verifier.search.branching.general import loss, renewed, widest
 from verifier.search.branching.relaxed import Filtered
 from verifier.search.budget import Budget, OutOfTime
@@ -40,7 +41,7 @@ class Plan:
     """How a tree is searched.
 
     Attributes:
-        rates: of the climb in every part; root: of the first one.
+        rates: of the climb in every part; root: of the first one, stairs: where there are staircases.
         branching: what picks the neuron to split.
         steps: climbing steps for the bounds of neurons at the root; curved: where they are not all rectifiers.
         clip: how many neurons of a part are clipped.
@@ -50,6 +51,7 @@ class Plan:
 
     rates: Rates = Rates(2, alpha=0.1, beta=0.5)
     root: Rates = Rates(20, alpha=0.5)
+    stairs: Rates = Rates(100, alpha=0.5, decay=0.97)
     branching: Filtered = field(default_factory=Filtered)
     steps: int = 4
     curved: int = 12
@@ -118,9 +120,9 @@ class Grow:
         """The next step at the root; whether it refutes everything."""
         if self._root == 1:
             seconds = min(budget.left(), ROOT * self.whole.left())
-            steps = self.plan.steps if self.tree.fast.plain else self.plan.curved
-            self.tree = improve(self.tree, seconds, steps, self.whole.check)
-        self.tree, m, hits = climb(self.tree, self.plan.root)
+            self.tree = improve(self.tree, seconds, self._improving(), self.whole.check)
+        stairs = any(layer.stairs for layer in self.tree.fast.layers)
+        self.tree, m, hits = climb(self.tree, self.plan.stairs if stairs else self.plan.root)
         self._try(hits)
         self._root += 1
         if self._root >= 2 and len(self.tree):
@@ -128,6 +130,13 @@ class Grow:
             self._sow(m)
             self._batch = self._most  # only now: parts that were not sown must not count as refuted
         return not len(self.tree)
+
+    def _improving(self) -> int:
+        """Steps for the bounds of neurons; staircases hardly gain by them: what they lose are halves, anywhere."""
+        F = self.tree.fast
+        if F.plain:
+            return self.plan.steps
+        return 0 if all(layer.stairs for layer in F.layers) else self.plan.curved
 
     def _sow(self, m: Multipliers) -> None:
         """The root as the first part."""
@@ -180,6 +189,7 @@ class Grow:
         F = self.tree.fast
         xp = F.place.xp
         s = self._learner.imply(s)
+        s = self._narrow(s)
         if not len(s):
             return
         r, m, facts = self._region(s), s.multipliers(), None
@@ -238,6 +248,16 @@ class Grow:
                 self._stuck += 1
                 self._lost += float(s.share[i])
                 self.progress.stuck += 1
+
+    def _narrow(self, s: Splits) -> Splits:
+        """Parts with bounds of all values made anew by intervals, where that tells something; what is empty is gone."""
+        F = self.tree.fast
+        if not (len(s) and worthwhile(F)):
+            return s
+        r = narrowed(F, self._region(s))
+        left = F.place.xp.flatnonzero(~(r.lower > r.upper).any(1))
+        self.progress.bounded += len(s) - len(left)
+        return replace(s, lower=r.lower, upper=r.upper).take(left)
 
     def _region(self, s: Splits) -> Region:
         """Where the parts are."""
