@@ -1,4 +1,4 @@
-"""Parts of quantised networks: what splits at jumps leave is exact, and no point is lost, least of all one at a jump."""
+"""Parts of quantised networks: what splits at jumps leave is exact; no point is lost, least of all one at a jump."""
 
 from __future__ import annotations
 
