@@ -175,6 +175,7 @@ def test_whole_numbers_are_fixed_or_named(path: Path) -> None:
         (lambda: verifier.load(path, fixed={"mask": [1, 1]}), "2 values are given to fix it at; give 3"),
         (lambda: verifier.load(path, fixed={"mask": [1, 0.5, 1]}), "cannot be fixed at 0.5; give numbers of its type"),
         (lambda: verifier.load(path, fixed={"mask": [1, 1, 2**70]}), "cannot be fixed"),
+        (lambda: verifier.load(path, fixed={"mask": MASK, "a": [1e300, 0]}), "beyond its type"),
         (lambda: verifier.load(path, fixed={"m": 1}), "no input 'm' to be fixed; its inputs are a float32 [1, 2], b"),
         (lambda: verifier.load(path, fixed={"mask": MASK}, outputs="w"), "nor a tensor inside; its outputs are y, z"),
         (lambda: verifier.bound(path, {"a": 0, "b": 0, "mask": (0, 1)}), "'mask' is int64 [batch, 3]: it can only be"),

@@ -94,6 +94,8 @@ def _values(path: Path | str, v: Any, value: Any) -> np.ndarray:
     if dtype.kind in "iub" and not (typed_values == a).all():
         wrong = a.reshape(-1)[np.flatnonzero((typed_values != a).reshape(-1))[0]]
         raise ModelError(f"{what}: it cannot be fixed at {wrong:g}; give numbers of its type")
+    if dtype.kind == "f" and (np.isfinite(a) & ~np.isfinite(typed_values)).any():
+        raise ModelError(f"{what}: it cannot be fixed at numbers beyond its type; give smaller ones")
     return typed_values.reshape(shape)
 
 
