@@ -230,3 +230,13 @@ def test_other_outputs_of_whole_numbers_stay() -> None:
     model = onnx.load_model_from_string(m.bytes())
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info(best, TensorProto.INT64, [1, 1]))
     assert len(verifier.load(model).output_shapes) == 2
+
+
+def test_a_label_that_is_asked_for_by_name_stays() -> None:
+    data = exported("mlp of classes", False)
+    assert verifier.load(data, outputs="label").output_shapes == ((1,),)
+    assert verifier.load(data).output_shapes == ((1, 3),)
+    tree = exported("tree of classes")
+    assert verifier.load(tree, outputs="probabilities").output_shapes == ((1, 3),)
+    with pytest.raises(ModelError, match="label of TreeEnsembleClassifier depends on the input; ask about its scores"):
+        verifier.load(tree, outputs="output_label")

@@ -171,3 +171,12 @@ def test_onnx_is_left_alone() -> None:
     before = proto.SerializeToString()
     verifier.load(proto)
     assert proto.SerializeToString() == before
+
+
+def test_every_command_says_how_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model(NET, WEIGHTS))
+    for command in ("bound", "lipschitz"):
+        process = start(command, str(path), "--input", "0.5,0.25", "--eps", "0.01")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0 and "do not match" in err, err

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from verifier.cli.inputs import GIVEN, asked, described, network, output_names, restricts
+from verifier.cli.inputs import GIVEN, asked, described, network, output_names, restricts, told
 from verifier.cli.networks import models
 from verifier.cli.write import Answer
 from verifier.run.bound import bound
@@ -45,7 +45,7 @@ def _about(a: argparse.Namespace) -> tuple[Any, list[str], Box | Ball]:
     prop = posed.prop
     if prop.n_disjuncts == 0:
         raise PropertyError(f"{a.spec}: the property contradicts itself: its input set is empty")
-    return posed.net, posed.names(), Box(prop.lower.min(0), prop.upper.max(0))
+    return told(posed.net), posed.names(), Box(prop.lower.min(0), prop.upper.max(0))
 
 
 def _plain(value: Any) -> Any:

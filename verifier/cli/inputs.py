@@ -8,6 +8,7 @@ fixed there: a constant of the network.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.run.model import Network, load
+from verifier.run.model import Network, load, remarks
 from verifier.run.tensors import input_set, tensors
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError, why
@@ -116,11 +117,23 @@ def alone(option: str, pairs: Sequence[tuple[str | None, float]] | None) -> floa
 
 
 def asked(a: argparse.Namespace) -> tuple[Network, Box | Ball]:
-    """The network, and the set that the options describe.
+    """The network, and the set that the options describe; what is to be said of how it was read is said.
 
     Raises:
         UserError: they contradict each other, or something cannot be read.
     """
+    net, inputs = _asked(a)
+    return told(net), inputs
+
+
+def told(net: Network) -> Network:
+    """The network; how it was read, where that is not as it stands in its file, is said on standard error."""
+    for line in remarks(net):
+        print(f"verifier: {line}", file=sys.stderr)
+    return net
+
+
+def _asked(a: argparse.Namespace) -> tuple[Network, Box | Ball]:
     spec = getattr(a, "spec", None)
     if spec is not None:
         if any(getattr(a, name) is not None for name in ("eps", "lower", "upper")) or centred(a):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from verifier.cli.deadline import Deadline
-from verifier.cli.inputs import asked, described, network, output_names
+from verifier.cli.inputs import asked, described, network, output_names, told
 from verifier.cli.progress import Watch
 from verifier.cli.typed import entry
 from verifier.cli.write import Answer
@@ -35,7 +35,7 @@ def command(a: argparse.Namespace) -> None:
     if pictures is not None and pictures.suffix == ".png":
         ends -= min(DRAWING, 0.5 * deadline.left)
     try:
-        net, inputs = (network(a), None) if a.everywhere else asked(a)
+        net, inputs = (told(network(a)), None) if a.everywhere else asked(a)
         report.names, report.shape = output_names(net), net.input_shapes[0] if len(net.input_shapes) == 1 else ()
         outputs = _numbered(net, outputs)
         if pictures is not None and inputs is not None:

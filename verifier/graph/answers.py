@@ -7,6 +7,7 @@ and may be a word: it is left out where there are scores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from verifier.graph.tidy import names_read
@@ -16,8 +17,11 @@ _LABELS = (6, 7, 8)
 """TensorProto types of labels: int32, int64 and string."""
 
 
-def simplified(graph: Any) -> tuple[str, ...]:
+def simplified(graph: Any, asked: Sequence[str] = ()) -> tuple[str, ...]:
     """Change an onnx GraphProto so that its outputs are tensors of numbers, as far as a classifier gives others.
+
+    Args:
+        graph: see above.  asked: names of tensors that are asked for, which stay.
 
     Returns:
         What was done, a line each; nothing where nothing was.
@@ -31,12 +35,12 @@ def simplified(graph: Any) -> tuple[str, ...]:
     for name in dict.fromkeys(maps[n] for n in names if n in maps):
         if name not in names:
             kept.append(type(graph.output[0])(name=name))  # its type is inferred
-    labels = [o for o in kept if o.type.tensor_type.elem_type in _LABELS]
+    labels = [o for o in kept if o.name not in asked and o.type.tensor_type.elem_type in _LABELS]
     if len(labels) < len(kept):
         kept = [o for o in kept if o not in labels]
         said += [f"output '{o.name}' is a label, which is left out: ask about the scores" for o in labels]
     if said and kept:
-        _replace(graph, kept)
+        _replace(graph, kept, asked)
     return tuple(said) if kept else ()
 
 
@@ -44,10 +48,10 @@ def _is(node: Any, op: str) -> bool:
     return bool(node.domain == DOMAIN and node.op_type == op)
 
 
-def _replace(graph: Any, outputs: list[Any]) -> None:
-    """Outputs in the place of those that a graph has, and no nodes but those they need."""
+def _replace(graph: Any, outputs: list[Any], asked: Sequence[str]) -> None:
+    """Outputs in the place of those that a graph has, and no nodes but those that they, or tensors by name, need."""
     made = {name: k for k, node in enumerate(graph.node) for name in node.output}
-    needed, stack = set[int](), [o.name for o in outputs]
+    needed, stack = set[int](), [*(o.name for o in outputs), *asked]
     while stack:
         k = made.get(stack.pop(), -1)
         if k >= 0 and k not in needed:

@@ -216,7 +216,7 @@ def load(
         ModelError: if it cannot be read, or holds something that is not supported; one line.
     """
     path, proto, kept, origin = opened(source)
-    remarks = simplified(proto.graph)
+    remarks = simplified(proto.graph, (*also, *(outputs or ())))
     if fixed or outputs:
         kept = origin = restricted(path, proto, fixed, outputs)
     own = len(tensors(proto.graph))
