@@ -180,3 +180,42 @@ def test_every_command_says_how_it_was_read(tmp_path: Path) -> None:
         process = start(command, str(path), "--input", "0.5,0.25", "--eps", "0.01")
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0 and "do not match" in err, err
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float16"])
+@pytest.mark.parametrize("op", ["Cast", "CastLike"])
+def test_weights_that_are_stored_short_are_what_is_stored(kind: str, op: str) -> None:
+    """onnxruntime is not given arrays of types that numpy lacks: they are part of the model that it computes."""
+    import ml_dtypes
+
+    short = W.astype(getattr(ml_dtypes, kind, None) or np.float16)
+    cast = node("Cast", "W", "w", to=FLOAT) if op == "Cast" else node("CastLike", "W x", "w")
+    graph = helper.make_graph(
+        [cast, node("MatMul", "x w", "y")],
+        "short",
+        [helper.make_tensor_value_info("x", FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [numpy_helper.from_array(short, "W")],
+    )
+    net = verifier.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9))
+    lower, upper = verifier.bound(net, verifier.Box(np.ones(2), np.ones(2)))
+    expected = short.astype(np.float64).sum(0)
+    assert (lower <= expected).all() and (expected <= upper).all() and (upper - lower < 1e-6).all() and not remarks(net)
+
+
+@pytest.mark.parametrize("cast", [True, False])
+def test_inputs_of_two_types(cast: bool, tmp_path: Path) -> None:
+    """Each is given numbers of its own type; without a Cast no runtime adds them up."""
+    nodes = [node("Cast", "b", "c", to=FLOAT)] if cast else []
+    nodes.append(node("Add", "a c" if cast else "a b", "y"))
+    ends = [helper.make_tensor_value_info(n, t, [1, 2]) for n, t in (("a", FLOAT), ("b", DOUBLE), ("y", FLOAT))]
+    graph = helper.make_graph(nodes, "two", ends[:2], ends[2:])
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    net = verifier.load(data)
+    assert net.input_dtype == "float32" and bool(remarks(net)) is not cast
+    assert net.run(np.array([[1.0, 2.0]]), np.array([[0.5, 0.25]]))[0].tolist() == [1.5, 2.25]
+    spec = tmp_path / "p.vnnlib"
+    box = "".join(f"(declare-const X_{i} Real)(assert (>= X_{i} 0.1))(assert (<= X_{i} 0.2))" for i in range(4))
+    for end, verdict in ((0.41, "unsat"), (0.39, "sat")):
+        spec.write_text(f"{box}(declare-const Y_0 Real)(declare-const Y_1 Real)(assert (>= Y_0 {end}))")
+        assert verifier.verify(data, spec, timeout=20).verdict == verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from math import prod
 from typing import Any
@@ -133,12 +133,18 @@ def _by_onnxruntime(call: Call, node: Any, opset_imports: Any) -> list[np.ndarra
 
 def compute(node: Any, given: dict[str, np.ndarray], opset_imports: Any) -> list[np.ndarray]:
     """The outputs of an onnx NodeProto for inputs by name, as onnxruntime computes them."""
-    (results,) = computed(node, [given], opset_imports)
+    plain = {n: a for n, a in given.items() if a.dtype.isbuiltin == 1}  # bfloat16 and float8 are none of numpy's own
+    (results,) = computed(node, [plain], opset_imports, {n: a for n, a in given.items() if n not in plain})
     return results
 
 
-def computed(node: Any, given: Iterable[dict[str, np.ndarray]], opset_imports: Any) -> Iterator[list[np.ndarray]]:
-    """The same for several inputs of the same types and shapes, one after the other."""
+def computed(
+    node: Any,
+    given: Iterable[dict[str, np.ndarray]],
+    opset_imports: Any,
+    stored: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[list[np.ndarray]]:
+    """The same for several inputs of the same types and shapes, one after the other; `stored` stay what they are."""
     import onnx
     import onnxruntime
 
@@ -151,7 +157,8 @@ def computed(node: Any, given: Iterable[dict[str, np.ndarray]], opset_imports: A
         for n, a in first.items()
     ]
     outputs = [onnx.ValueInfoProto(name=n) for n in node.output if n]
-    graph = onnx.helper.make_graph([node], "folded", inputs, outputs)
+    kept = [onnx.numpy_helper.from_array(a, n) for n, a in (stored or {}).items()]
+    graph = onnx.helper.make_graph([node], "folded", inputs, outputs, kept)
     model = onnx.helper.make_model(graph, opset_imports=opset_imports, ir_version=10)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1

@@ -25,6 +25,9 @@ from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, UnsoundBound, memory_is_out
 from verifier.values.shown import Shown
 
+_KINDS = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+"""Types of inputs, as onnxruntime calls them."""
+
 
 @dataclass(frozen=True, repr=False)
 class Model(Shown):
@@ -35,7 +38,7 @@ class Model(Shown):
         path: the file; of a model in memory a text that names it.
         input_names, output_names: as the file declares them, in its order.
         input_shapes, output_shapes: full ONNX shapes, a symbolic batch dimension replaced by 1.
-        input_dtype: `"float32"`, `"float64"` or `"float16"`.
+        input_dtype: `"float32"`, `"float64"` or `"float16"`; of inputs of several types that whose numbers all have.
         own_outputs: how many outputs are the model's own; those behind are tensors inside it that `load` was asked for.
         batched: whether the first dimension of every input and output is symbolic.
         decided: for each input, flat, the values of the entries that are fixed, NaN where one is free; or None.
@@ -172,7 +175,12 @@ class Model(Shown):
 
     def _call(self, x: list[np.ndarray]) -> list[np.ndarray]:
         try:
-            return list(self.session().run(list(self.output_names), dict(zip(self.input_names, x, strict=True))))
+            session = self.session()
+            if "kinds" not in self._state:
+                self._state["kinds"] = {i.name: _KINDS.get(i.type, self.input_dtype) for i in session.get_inputs()}
+            kinds = self._state["kinds"]
+            given = {n: a.astype(kinds[n], copy=False) for n, a in zip(self.input_names, x, strict=True)}
+            return list(session.run(list(self.output_names), given))
         except ModelError:
             raise
         except Exception as e:  # onnxruntime has no common type of error

@@ -28,6 +28,7 @@ from verifier.values.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
 _BFLOAT16 = 16
+_BY_SIZE = ("float16", "float32", "float64")
 _MEETING = ("Add", "Concat", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Sub")
 """Operators that take real numbers which inputs decide as nodes just as well."""
 _HINT = "run `verifier info` for the list of what is supported"
@@ -102,8 +103,9 @@ class Importer:
             positions.append(self.builder.add(Input(shape), (), v.name))
             self.values[v.name] = positions[-1]
             self.types[v.name] = self.own = dtype
-        if len(set(dtypes)) > 1:
-            raise ModelError(f"{self.path}: inputs of several types ({', '.join(dtypes)})")
+        if len(set(dtypes)) > 1 and self.given is not None:
+            raise ModelError(f"{self.path}: inputs of several types ({', '.join(dtypes)}), some of them decided")
+        self.own = min(dtypes, key=_BY_SIZE.index, default="float32")  # its numbers are numbers of the others
         fixed = None if self.given is None else self._fixed(inputs, positions, dtypes)
         declared = tensors(self.proto_graph)
         if not declared:
@@ -128,7 +130,7 @@ class Importer:
             graph=graph,
             input_names=tuple(v.name for v in inputs),
             input_shapes=tuple(shapes),
-            input_dtype=dtypes[0] if dtypes else "float32",
+            input_dtype=self.own,
             output_names=tuple(o.name for o in declared),
             output_shapes=tuple(graph.nodes[i].shape for i in graph.outputs),
             batched=bool(inputs) and all(symbolic) and all(graph.nodes[i].shape[:1] == (1,) for i in graph.outputs),
