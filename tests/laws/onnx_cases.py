@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from . import onnx_attention as attention
 from . import onnx_composed as composed
 from . import onnx_decided as decided
+from . import onnx_discrete as discrete
 from . import onnx_entries as entries
 from . import onnx_layers as layers
 from . import onnx_learned as learned
@@ -234,6 +235,7 @@ def _clip(draw: Draw) -> Case:
 CASES: dict[str, Callable[[Draw], Case]] = {
     **attention.CASES,
     **decided.CASES,
+    **discrete.CASES,
     **entries.CASES,
     **layers.CASES,
     **composed.CASES,

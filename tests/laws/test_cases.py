@@ -216,9 +216,7 @@ RIGHT: dict[str, tuple[Callable[[Said], bool], ...]] = {
     "a scikit-learn regressor with a scaler": (verdict("unsat", "sat", "unknown", "timeout"),),
 }
 """What is right for each question of a case."""
-WAITING = {
-    "classes counted by OneHot",
-}
+WAITING: set[str] = set()
 """Refused so far; until they are read, only that they are neither answered wrongly nor break."""
 
 

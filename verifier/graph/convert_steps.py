@@ -13,17 +13,12 @@ from verifier.graph.convert_products import product
 from verifier.graph.convert_select import select
 from verifier.graph.ended import may_end, sheltered
 from verifier.graph.kinds import named
-from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.fit import FLOATS, WHOLE
 from verifier.graph.ops.gate import Gate
-from verifier.graph.ops.moves import Concat, Transpose
-from verifier.graph.ops.pool import MaxOf
+from verifier.graph.ops.moves import Concat
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.graph.undefined import undefined
-
-_ENTRIES = 64
-"""Most entries among which ArgMax looks."""
 
 
 def step(kind: str) -> Converter:
@@ -161,49 +156,10 @@ def _converted(call: Call, to: str) -> int:
 
 
 def truncated(call: Call, x: int) -> int:
-    """x without what follows its decimal point."""
-    up, down = (call.add(Relu(), v) for v in (x, scale(call, x, np.array(-1.0), None)))
-    return total(call, [(1, call.add(Step("floor"), up)), (-1, call.add(Step("floor"), down))])
+    """x without what follows its decimal point.
 
-
-def arg_max(call: Call) -> int:
-    """ArgMax and ArgMin: the entry that is above all before it and not below any behind it, times its position."""
-    x = call.activation(0)
-    rank = len(call.shape(x))
-    axis = call.axis(call.get("axis", 0), rank)
-    n = call.shape(x)[axis]
-    if n > _ENTRIES:
-        raise ValueError(f"{call.op} among {n} entries that depend on the input; at most {_ENTRIES} are supported")
-    order = (*(i for i in range(rank) if i != axis), axis)
-    x = call.add(Transpose(order), x) if order != tuple(range(rank)) else x
-    x = scale(call, x, np.array(-1.0), None) if call.op == "ArgMin" else x
-    lead = call.shape(x)[:-1]
-    shape = (*lead[:axis], 1, *lead[axis:]) if call.get("keepdims", 1) else lead
-    if n == 1:
-        return call.reshape(scale(call, x, np.array(0.0), None), shape)
-    last = bool(call.get("select_last_index", 0))
-    before = _beats(call, x, range(1, n), lambda k: range(k), "not_negative" if last else "positive")
-    behind = _beats(call, x, range(n - 1), lambda k: range(k + 1, n), "positive" if last else "not_negative")
-    # The first entry counts nothing; the last one has nobody behind it.
-    wins = call.take(before, call.positions(before)[..., -1:])
-    y = scale(call, wins, np.array(float(n - 1)), None)
-    if n > 2:
-        inner = both(
-            call,
-            call.take(before, call.positions(before)[..., :-1]),
-            call.take(behind, call.positions(behind)[..., 1:]),
-        )
-        weighted = call.add(Dense(np.arange(1.0, n - 1)[None]), inner)
-        y = total(call, [(1, y), (1, weighted)])
-    return call.reshape(y, shape)
-
-
-def _beats(call: Call, x: int, which: range, others: Callable[[int], range], kind: str) -> int:
-    """For each entry k of the last axis in `which`: whether it is above (not below) all the `others(k)`."""
-    at = call.positions(x)
-    width = max(len(others(k)) for k in which)
-    windows = [[*others(k), *[others(k)[0]] * (width - len(others(k)))] for k in which]  # repeats change nothing
-    size = (*at.shape[:-1], len(which))
-    best = call.add(MaxOf(at[..., np.array(windows)].reshape(-1, width), size), x)
-    mine = call.take(x, at[..., which.start : which.stop])
-    return call.add(Step(kind), total(call, [(1, mine), (-1, best)]))
+    Whole parts are taken before signs: zero, the other sign's share, stays off the jump there.
+    """
+    sides = (x, scale(call, x, np.array(-1.0), None))
+    up, down = (call.add(Relu(), call.add(Step("floor"), v)) for v in sides)
+    return total(call, [(1, up), (-1, down)])

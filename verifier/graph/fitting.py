@@ -26,8 +26,8 @@ Range = tuple[float, float]
 
 _KEEPS = frozenset(
     "ArgMax ArgMin ArrayFeatureExtractor Binarizer Clip Compress Concat DepthToSpace Dropout DynamicQuantizeLinear "
-    "Expand Flatten Gather "
-    "GatherElements GatherND GlobalMaxPool Identity Max MaxPool Min OneHot Pad QGemm QLinearAdd QLinearAveragePool "
+    "Expand Flatten Gather GatherElements GatherND GlobalMaxPool Hardmax Identity Max MaxPool Min Mod OneHot Pad QGemm "
+    "QLinearAdd QLinearAveragePool "
     "QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearSigmoid "
     "QuantizeLinear ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK "
     "Transpose Trilu Unsqueeze Where".split()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from verifier.graph import convert_affine as affine
 from verifier.graph import convert_attention as attention
 from verifier.graph import convert_curves as curves
+from verifier.graph import convert_discrete as discrete
 from verifier.graph import convert_fourier as fourier
 from verifier.graph import convert_fused as fused
 from verifier.graph import convert_kinks as kinks
@@ -36,8 +37,8 @@ CONVERTERS: dict[str, Converter] = {
     "Add": affine.add,
     "AffineGrid": trial.linear,
     "And": steps.conjunction,
-    "ArgMax": steps.arg_max,
-    "ArgMin": steps.arg_max,
+    "ArgMax": discrete.arg_max,
+    "ArgMin": discrete.arg_max,
     "Asin": curves.curve("asin"),
     "Asinh": curves.curve("asinh"),
     "Atan": curves.curve("atan"),
@@ -72,6 +73,7 @@ CONVERTERS: dict[str, Converter] = {
     "Erf": curves.curve("erf"),
     "Exp": curves.curve("exp"),
     "Expand": moves.expand,
+    "EyeLike": discrete.of_shape,
     "Flatten": moves.flatten,
     "Floor": steps.step("floor"),
     "GRU": recurrent,
@@ -89,8 +91,10 @@ CONVERTERS: dict[str, Converter] = {
     "GroupNormalization": norms.group_normalization,
     "HardSigmoid": curves.hard_sigmoid,
     "HardSwish": curves.curve("hard_swish"),
+    "Hardmax": discrete.hardmax,
     "Identity": moves.identity,
     "InstanceNormalization": norms.instance_normalization,
+    "IsInf": discrete.is_inf,
     "IsNaN": steps.is_nan,
     "LRN": norms.local_response,
     "LSTM": recurrent,
@@ -110,10 +114,12 @@ CONVERTERS: dict[str, Converter] = {
     "MeanVarianceNormalization": norms.mean_variance_normalization,
     "Min": kinks.minimum,
     "Mish": curves.curve("mish"),
+    "Mod": discrete.mod,
     "Mul": mul,
     "Neg": affine.neg,
     "NegativeLogLikelihoodLoss": losses.negative_log_likelihood,
     "Not": steps.invert,
+    "OneHot": discrete.one_hot,
     "Or": steps.disjunction,
     "PRelu": kinks.prelu,
     "Pad": moves.pad,
@@ -167,6 +173,7 @@ CONVERTERS: dict[str, Converter] = {
     "TensorScatter": trial.linear,
     "ThresholdedRelu": curves.thresholded_relu,
     "Tile": moves.tile,
+    "TopK": discrete.top_k,
     "Transpose": moves.transpose,
     "Trilu": scatter.moved,
     "Unsqueeze": moves.unsqueeze,
