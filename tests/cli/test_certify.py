@@ -19,7 +19,7 @@ import pytest
 
 from tests.cli.files import ROOT, outputs, start
 from verifier.cli.app import run
-from verifier.cli.certify import drawn, images
+from verifier.cli.certify import beyond, drawn, images
 from verifier.cli.data import number, read
 from verifier.values.errors import UserError
 
@@ -208,6 +208,18 @@ def test_which_images() -> None:
     assert list(images(None, None, 5)) == list(images(9, None, 5)) == list(images(None, ":", 5)) == list(range(5))
     assert list(images(None, "2:", 5)) == [2, 3, 4] and list(images(None, ":2", 5)) == [0, 1]
     assert number("2/255") == 2 / 255 and number("1e-3") == 1e-3
+
+
+def test_more_images_than_there_are_is_said() -> None:
+    assert beyond(None, None, images(None, None, 5), 5) == beyond(5, None, images(5, None, 5), 5) == ""
+    assert beyond(None, "2:", images(None, "2:", 5), 5) == beyond(None, ":5", images(None, ":5", 5), 5) == ""
+    assert beyond(None, "3:9", images(None, "3:9", 5), 5) == "--range 3:9: there are 5 images; 2 are taken, 3 to 4"
+    assert beyond(9, None, images(9, None, 5), 5) == "--count 9: there are 5 images; 5 are taken, 0 to 4"
+
+
+def test_the_command_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*FAST, "--eps", "0.001", "--range", "350:9999"]) == 0
+    assert "--range 350:9999: there are" in capsys.readouterr().err
 
 
 def test_quiet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from verifier.bounds.dual import back, slopes
 from verifier.bounds.intermediate import first_hull
 from verifier.graph.ops.affine import Dense
 from verifier.search.branching import relaxed
-from verifier.search.budget import Budget
+from verifier.search.budget import Budget, OutOfTime
 from verifier.search.candidates import Candidates
 from verifier.search.decide import by_neurons, decide
 from verifier.search.domains import roots
@@ -210,14 +210,20 @@ class Late:
         return self.attempt(x, group) if self.calls >= self.first else None
 
 
+def test_the_finish_looks_at_the_clock() -> None:
+    with pytest.raises(OutOfTime):
+        exact.finish(None, None, Budget(0.0))  # type: ignore[arg-type]
+    assert 0 < exact._limit(Budget.seconds(5))["time_limit"] <= 5 and not exact._limit(Budget())
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_splitting_loses_no_point_of_interest(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What satisfies a disjunct lies in an open part for it, or in one left to the exact finish, within its bounds."""
     finished: list[Splits] = []
 
-    def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
+    def finish(tree: Tree, s: Splits, budget: Budget) -> tuple[bool, np.ndarray]:
         finished.append(s)
-        return exact.finish(tree, s)
+        return exact.finish(tree, s, budget)
 
     monkeypatch.setattr(loop, "finish", finish)
     met = [0]

@@ -12,6 +12,7 @@ from torch import nn
 
 import verifier
 from tests.sensitivity.cases import inside, jacobians, layers, loaded, operator_norm
+from verifier.cli.app import run
 from verifier.graph.graph import Builder, Input
 from verifier.graph.ops.adjoint import Constant
 from verifier.graph.ops.affine import Dense
@@ -128,6 +129,30 @@ def test_memory_lost_and_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Search, "_bound", lambda self, s: (_ for _ in ()).throw(MemoryError))
     found = verifier.lipschitz(net, box, timeout=20)
     assert not found.settled and told.upper <= found.upper < INF and found.lower > 0 and "memory" in found.why
+
+
+def test_directions_and_jacobians_without_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was known before holds; where nothing was, nothing is said, in Python as on the command line."""
+    net, box = loaded(layers(7, (3, 8, 6, 2)), 3), verifier.Box([-1] * 3, [1] * 3)
+    told, direction = verifier.jacobian(net, box), verifier.monotone(net, box, 0, timeout=20)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    for stage, known in (("run", True), ("root", False), ("__init__", False)):
+        with monkeypatch.context() as m:
+            m.setattr(Search, stage, full)
+            low, high = verifier.jacobian(net, box, timeout=5)
+            assert (low <= told[0]).all() and (told[1] <= high).all() and np.isfinite(low).all() == known
+            found = verifier.monotone(net, box, 0, timeout=5)
+            assert found.direction in ("unknown", direction.direction) and found.stats["stopped"] == "out of memory"
+            assert np.isfinite([found.lower, found.upper]).all() == known
+            asked = ["models/pendulum.onnx", "--input", "0,0", "--eps", "0.5", "--timeout", "1e6"]
+            assert run(["monotone", *asked, "--input-index", "1"]) == 0
+            out, err = capsys.readouterr()
+            assert (known or out.startswith("unknown\n")) and "out of memory" in err and "Traceback" not in err
 
 
 MOVED = {

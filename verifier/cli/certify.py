@@ -38,6 +38,8 @@ def command(a: argparse.Namespace) -> None:
     eps, model = number(a.eps), network(a) if restricts(a) else a.model
     x, y = read(a.data)
     wanted = images(a.count, a.range, len(y))
+    if cut := beyond(a.count, a.range, wanted, len(y)):
+        _say(a, cut)
     lo, hi = None if a.lo == -math.inf else a.lo, None if a.hi == math.inf else a.hi
     how: dict[str, Any] = {"norm": float(a.norm), "lo": lo, "hi": hi, "timeout": a.timeout, "indices": wanted,
                            "db": a.db, "jobs": a.jobs, "device": a.device}  # fmt: skip
@@ -124,6 +126,15 @@ def images(count: int | None, span: str | None, n: int) -> Sequence[int]:
         what = f"--count {count}" if span is None else f"--range {span}"
         raise UserError(f"{what}: give images A:B with 0 <= A < B (there are {n}), or a count of at least 1")
     return range(start, min(stop, n))
+
+
+def beyond(count: int | None, span: str | None, wanted: Sequence[int], n: int) -> str:
+    """What to say where more images were asked for than there are; empty where there are enough."""
+    last = str(count) if span is None else span.partition(":")[2]
+    if (count is None and span is None) or int(last or n) <= n:
+        return ""
+    what = f"--count {count}" if span is None else f"--range {span}"
+    return f"{what}: there are {n} images; {len(wanted)} are taken, {wanted[0]} to {wanted[-1]}"
 
 
 Told = Callable[[int, int, str], None]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from verifier.train import data
+from verifier.values import stored
 from verifier.values.errors import UserError, why
 
 
@@ -40,9 +41,13 @@ def read(source: str) -> tuple[np.ndarray, np.ndarray]:
         whole = data.read(source)
         return whole.x_test, whole.y_test
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as f:
+        with path.open("rb") as file:
+            stored.check(file, names)
+            f = np.load(file, allow_pickle=False)
             x = data.images(f[names[0]], f"{path}: {names[0]}")
             return x, data.labels(f[names[1]], len(x), f"{path}: {names[1]}")
+    except UserError as e:
+        raise e if str(path) in str(e) else UserError(f"{path}: {e}") from None
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as e:
         raise UserError(f"{path}: cannot be read ({why(e)}); save arrays of numbers by numpy.savez") from None
 

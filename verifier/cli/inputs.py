@@ -19,6 +19,7 @@ import numpy as np
 
 from verifier.run.model import Network, load, remarks
 from verifier.run.tensors import input_set, tensors
+from verifier.values import stored
 from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError, why
 
@@ -283,11 +284,15 @@ def _numbers(option: str, text: str) -> np.ndarray:
         path = Path(text)
     try:
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                stored.check(file)
+                values = np.load(file, allow_pickle=False)
             if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
                 raise ValueError("its entries are not real numbers")
             return np.asarray(values, np.float64).reshape(-1)
         return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
+    except UserError as e:
+        raise UserError(f"{option} {text[:60]}: {e}") from None
     except (OSError, EOFError, ValueError) as e:
         reason = "there is no such file" if isinstance(e, FileNotFoundError) else why(e)
         raise UserError(f"{option} {text[:60]}: neither a file of numbers nor numbers ({reason})") from None

@@ -163,7 +163,8 @@ def monotone_command(a: argparse.Namespace) -> None:
         lines += [" ".join([name, *(repr(float(v)) for v in x)]) for name, x in points.items() if x is not None]
     answer.say("\n".join(lines))
     answer.write(a.json, lambda: json.dumps(data, indent=1) + "\n")
-    watch.say(f"{found.direction}: {found.stats['parts']:,} parts, {found.stats['seconds']:.2f} s")
+    stopped = f", {found.stats['stopped']}" if "stopped" in found.stats else ""
+    watch.say(f"{found.direction}: {found.stats['parts']:,} parts, {found.stats['seconds']:.2f} s{stopped}")
     answer.done()
 
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from verifier.values.stored import memory as memory
+
 
 def machine() -> dict[str, Any]:
     """Facts about this machine: system, processor, cores at hand, memory in GB (10⁹ bytes), host, Python."""
@@ -25,20 +27,6 @@ def machine() -> dict[str, Any]:
 def at_hand() -> int:
     """Cores that the system grants this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory() -> int:
-    """Bytes of memory: of the machine, or of the group of processes that this one is in, if that is less."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        total = 8 * 10**9
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, int(Path(name).read_text()))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return total
 
 
 DECIDING = ("attack", "bounds", "graph", "relax", "run", "search", "spec", "values")

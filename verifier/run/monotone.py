@@ -34,7 +34,7 @@ class Monotone(Shown):
         lower, upper: bounds of the derivative on the set, as far as the question took them.
         rising, falling: `[n]` inputs at which the derivative is positive, and negative, for certain; None where none
             was met.
-        stats: seconds, parts bounded, rounds.
+        stats: seconds, parts bounded, rounds; `stopped`, where want of memory ended it.
     """
 
     direction: str
@@ -94,6 +94,7 @@ def monotone(
     row = functionals(graph, row if row.ndim == 0 else np.atleast_2d(row), None, name)
     if len(row) != 1:
         raise PropertyError(f"output: {len(row)} of them; ask for one, or for one row of weights")
+    search, stopped = None, {}
     try:
         if watch:
             watch("bounding the derivative", None)
@@ -105,7 +106,11 @@ def monotone(
             if watch:
                 watch("searching", search)
     except (OutOfTime, Unbounded):
-        stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0}
+        search = None
+    except MemoryError:  # what was known before holds
+        stopped = {"stopped": "out of memory"}
+    if search is None:
+        stats = {"seconds": time.monotonic() - start, "parts": 0, "rounds": 0, **stopped}
         return Monotone("unknown", -inf, inf, None, None, stats)
     up, down = search.upper
     rises, falls = search.lower > tolerance
@@ -114,7 +119,7 @@ def monotone(
         direction = "decreasing" if down > tolerance else "increasing" if up > tolerance else "constant"
     elif rises and falls:
         direction = "neither"
-    stats = {"seconds": time.monotonic() - start, "parts": search.bounded, "rounds": search.rounds}
+    stats = {"seconds": time.monotonic() - start, "parts": search.bounded, "rounds": search.rounds, **stopped}
     rising, falling = search.point[0] if rises else None, search.point[1] if falls else None
     return Monotone(direction, float(-down), float(up), rising, falling, stats)
 
@@ -132,6 +137,8 @@ def jacobian(
     watch: Watch | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds `[K, n]` of the entries of the Jacobian on a set; infinite where nothing is known.
+
+    That is also so for want of time or memory.
 
     Several inputs are one, behind one another in the model's order, and so are several outputs.
 
@@ -156,19 +163,18 @@ def jacobian(
     nothing = np.full((len(rows), len(box.lower)), inf)
     try:
         problem = pose(graph, box, rows, inf, ball, tick=whole.check, inner=inner)
-    except (OutOfTime, Unbounded):
+        budget = Budget(min(budget.deadline, whole.deadline))
+        search = Search(problem, Aim(np.arange(len(problem.goals))), tick=whole.check)
+    except (OutOfTime, Unbounded, MemoryError):
         return -nothing, nothing
-    budget = Budget(min(budget.deadline, whole.deadline))
-    search = Search(problem, Aim(np.arange(len(problem.goals))), tick=whole.check)
     try:
         search.root(budget, climbing=not budget.spent())
-    except OutOfTime:
-        up, down = search.upper.reshape(len(rows), 2, -1).transpose(1, 0, 2)
-        return -down, up
-    most = float(np.where(np.isfinite(search.upper), abs(search.upper), 0.0).max(initial=0.0))
-    search.aim = replace(search.aim, tolerance=0.0, slack=tolerance * most)
-    while not budget.spent() and not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))):
-        if watch:
-            watch("searching", search)
+        most = float(np.where(np.isfinite(search.upper), abs(search.upper), 0.0).max(initial=0.0))
+        search.aim = replace(search.aim, tolerance=0.0, slack=tolerance * most)
+        while not budget.spent() and not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))):
+            if watch:
+                watch("searching", search)
+    except (OutOfTime, MemoryError):  # what was known before holds
+        pass
     up, down = search.upper.reshape(len(rows), 2, -1).transpose(1, 0, 2)
     return -down, up

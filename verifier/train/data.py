@@ -13,9 +13,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from verifier.values import stored
 from verifier.values.errors import UserError
 from verifier.values.packed import unpacked
 
+PARTS = ("x_train", "y_train", "x_test", "y_test")
+"""Arrays that a file of data has."""
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 100_000
 """A larger label is no class: the network would need so many outputs."""
@@ -204,15 +207,18 @@ def _digits() -> Data:
 def _npz(path: Path) -> Data:
     try:
         with path.open("rb") as file:
+            stored.check(file, PARTS)
             f = np.load(file, allow_pickle=False)
             if not isinstance(f, np.lib.npyio.NpzFile):
                 raise UserError(f"{path}: one array, not an .npz file; it needs x_train, y_train, x_test, y_test")
-            missing = [k for k in ("x_train", "y_train", "x_test", "y_test") if k not in f.files]
+            missing = [k for k in PARTS if k not in f.files]
             if missing:
                 raise UserError(f"{path}: has no array {missing[0]}; it needs x_train, y_train, x_test, y_test")
-            return _data({k: f[k] for k in ("x_train", "y_train", "x_test", "y_test")}, str(path))
+            return _data({k: f[k] for k in PARTS}, str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except UserError as e:
+        raise e if str(path) in str(e) else UserError(f"{path}: {e}") from None
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as e:
         raise UserError(f"{path}: not an .npz file of plain arrays ({e})") from None
 

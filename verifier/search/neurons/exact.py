@@ -16,17 +16,22 @@ import numpy as np
 
 from verifier.bounds.dual import Multipliers, Region
 from verifier.bounds.fold import Linear
+from verifier.search.budget import Budget
 from verifier.search.neurons.splits import Splits
 from verifier.search.neurons.tree import Tree, decisive
 from verifier.values.arrays import Place, to_numpy
 
 
-def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
+def finish(tree: Tree, s: Splits, budget: Budget) -> tuple[bool, np.ndarray]:
     """Decide one part: whether it is refuted, and where its rows are least, `[1, k]`.
 
     Args:
-        s: one part with every neuron decided.
+        s: one part with every neuron decided.  budget: the solver is stopped at its end.
+
+    Raises:
+        OutOfTime: before it came to anything.
     """
+    budget.check()
     from scipy.optimize import linprog
 
     E, goal = tree.exact.to(Place("numpy", "float64")), int(s.goal[0])
@@ -45,8 +50,10 @@ def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
     G = np.concatenate([A * E.radius / size[:, None], -np.ones((len(A), 1))], 1)
     h = -middle / size
     ends = [(-1.0, 1.0)] * len(E.radius) + [(None, None)]
-    found = linprog(np.r_[np.zeros(len(E.radius)), 1.0], A_ub=G, b_ub=h, bounds=ends, method="highs")
-    if found.x is None:
+    goal_ = np.r_[np.zeros(len(E.radius)), 1.0]
+    found = linprog(goal_, A_ub=G, b_ub=h, bounds=ends, method="highs", options=_limit(budget))
+    if found.x is None or found.ineqlin.marginals is None:
+        budget.check()
         return False, E.center[None]
     x = (E.center + E.radius * found.x[:-1])[None]
     price = np.maximum(-found.ineqlin.marginals, 0.0) / size
@@ -57,6 +64,10 @@ def finish(tree: Tree, s: Splits) -> tuple[bool, np.ndarray]:
     r = Region(s.lower, s.upper, array(sign[None]), tree.fast.center, tree.fast.radius)
     m = Multipliers(s.alpha, array(beta), array(weight))
     return bool(decisive(tree, r, s.goal, m)[0][0] > 0), x
+
+
+def _limit(budget: Budget) -> dict[str, float]:
+    return {"time_limit": max(budget.left(), 0.0)} if budget.deadline < float("inf") else {}
 
 
 def _signed(f: Linear, sign: np.ndarray) -> Linear:

@@ -242,7 +242,7 @@ class Grow:
             self.progress.stuck += len(s)
             return
         for i in range(len(s)):
-            refuted, x = finish(self.tree, s.take(slice(i, i + 1)))
+            refuted, x = finish(self.tree, s.take(slice(i, i + 1)), self.whole)
             if not refuted:
                 self._try([(np.zeros(1, int), x)])
                 self._stuck += 1
