@@ -1,10 +1,15 @@
 """Recipes: what a file says, and what is refused."""
 
-import pytest
+from typing import Any
 
+import numpy as np
+import pytest
+import torch
+
+from verifier.train.method import box
 from verifier.train.methods import METHODS
 from verifier.train.methods.sabr import SABR
-from verifier.train.recipe import Recipe, parse, read
+from verifier.train.recipe import DataOptions, ModelOptions, Recipe, ScheduleOptions, TrainOptions, parse, read
 from verifier.values.errors import UserError
 
 FULL = """
@@ -99,3 +104,24 @@ def test_a_method_that_cuts_boxes_cuts_them_to_the_range_of_the_data():
 def test_no_file(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         read(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("bad", ["0.1", True, [1, "a"], float("nan"), 1.5j])
+def test_recipes_made_in_python_are_as_those_of_files(bad: Any) -> None:
+    """A value of another type is refused by its key, not somewhere in a run."""
+    for part, cls, key in (
+        ("schedule", ScheduleOptions, "eps"), ("schedule", ScheduleOptions, "epochs"), ("train", TrainOptions, "seed"),
+        ("schedule", ScheduleOptions, "milestones"), ("train", TrainOptions, "weight_start"),
+        ("model", ModelOptions, "width"), ("data", DataOptions, "limit"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"{part}.{key}"):
+            Recipe(**{part: cls(**{key: bad})})
+    with pytest.raises(UserError, match="data: a dict is no DataOptions"):
+        Recipe(data={})  # type: ignore[arg-type]
+    numbers: dict[str, Any] = {"eps": np.float64(0.2), "epochs": np.int64(30), "milestones": (np.int64(3),)}
+    kept = Recipe(schedule=ScheduleOptions(**numbers))
+    assert kept.schedule.eps == 0.2
+    with pytest.raises(UserError, match="eps .*not negative"):
+        box(torch.zeros(1, 2), None if bad is True else bad)
+    with pytest.raises(UserError, match="domain .*the least and the largest"):
+        box(torch.zeros(1, 2), 0.1, bad)

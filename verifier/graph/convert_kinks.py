@@ -6,6 +6,7 @@ import numpy as np
 
 from verifier.graph.convert import Call
 from verifier.graph.convert_affine import scale, total
+from verifier.graph.masks import unmasked
 from verifier.graph.ops.fit import limits
 from verifier.graph.ops.relu import Relu
 from verifier.graph.weights import shrinking
@@ -13,7 +14,9 @@ from verifier.graph.weights import shrinking
 
 def relu(call: Call) -> int:
     """Relu."""
-    return call.add(Relu(), call.activation(0))
+    x, keep = unmasked(call, call.activation(0))
+    y = call.add(Relu(), x)
+    return y if keep is None else scale(call, y, keep.astype(float), None)
 
 
 def leaky_relu(call: Call) -> int:

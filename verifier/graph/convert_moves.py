@@ -200,7 +200,10 @@ def pad(call: Call) -> int:
     if mode != "constant":
         raise ValueError(f"Pad with mode {mode}")
     index = np.pad(index, width, constant_values=-1)
-    value = float(call.parameter(2).reshape(-1)[0]) if call.has(2) else float(call.get("value", 0.0))
+    value = float(call.get("value", 0.0))
+    if call.has(2):  # minus infinity may be left out by what reads it (`masks.unmasked`)
+        value = float(np.asarray(call.constant(2), float).reshape(-1)[0])
+        value = value if value == -np.inf else float(call.parameter(2).reshape(-1)[0])
     y = call.take(x, index)
     return y if value == 0.0 else scale(call, y, None, np.where(index < 0, value, 0.0))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -12,10 +11,10 @@ from verifier.graph.convert_affine import average, scale, total
 from verifier.graph.convert_products import one_power, product, root, to_power
 from verifier.graph.convert_reduce import along, log_sum
 from verifier.graph.graph import Shape
-from verifier.graph.masks import groups, kept
+from verifier.graph.masks import groups, unmasked
 from verifier.graph.ops.affine import Dense, Scale, Sum
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.moves import Concat, Reshape, Transpose
+from verifier.graph.ops.moves import Concat, Transpose
 from verifier.graph.ops.product import Share
 
 _CENTRED = 256
@@ -41,7 +40,7 @@ def softmax(call: Call) -> int:
 
 def share(call: Call, x: int) -> int:
     """Softmax over the last axis; of what is not minus infinity, where a constant makes some of it so."""
-    y, keep = _unmasked(call, x)
+    y, keep = unmasked(call, x)
     if keep is None:
         return call.add(Share(), x)
     found = masked_share(call, y, keep, nothing=True)
@@ -58,21 +57,6 @@ def masked_share(call: Call, x: int, keep: np.ndarray, nothing: bool = False) ->
     shares = [call.add(Share(), call.take(x, part)) for part in parts]
     joined = [call.reshape(s, (prod(call.shape(s)),)) for s in shares]
     return call.take(call.add(Concat(0), *joined) if len(joined) > 1 else joined[0], where)
-
-
-def _unmasked(call: Call, x: int) -> tuple[int, np.ndarray | None]:
-    """x with zero in the place of minus infinity, and where it is not that; None if nowhere."""
-    source = x
-    while isinstance(call.builder.nodes[source].op, Reshape):
-        source = call.builder.nodes[source].inputs[0]
-    node = call.builder.nodes[source]
-    if not isinstance(node.op, Scale) or node.op.t is None:
-        return x, None
-    keep = kept(node.op.t)
-    if keep is None:
-        return x, None
-    y = call.add(replace(node.op, t=np.where(keep, node.op.t, 0.0)), *node.inputs)
-    return call.reshape(y, call.shape(x)), np.broadcast_to(keep, node.shape).reshape(call.shape(x))
 
 
 def log_share(call: Call, x: int) -> int:

@@ -10,6 +10,8 @@ from verifier.graph.convert import Call, Converter
 from verifier.graph.convert_affine import average, scale, total
 from verifier.graph.convert_curves import magnitude
 from verifier.graph.convert_products import paired, product
+from verifier.graph.graph import Shape
+from verifier.graph.masks import unmasked
 from verifier.graph.ops.affine import Dense, Sum
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Concat, Transpose
@@ -70,8 +72,20 @@ def _gathered(call: Call, x: int, axes: tuple[int, ...], kind: str) -> int:
     if kind == "log_sum_exp":
         return call.reshape(log_sum(call, call.take(x, windows)), size)
     x = scale(call, x, np.array(-1.0), None) if kind == "min" else x
-    y = call.add(MaxOf(windows, size), x)
+    y = largest(call, windows, size, x)
     return scale(call, y, np.array(-1.0), None) if kind == "min" else y
+
+
+def largest(call: Call, windows: np.ndarray, size: Shape, x: int) -> int:
+    """The largest entries of windows of x; those that a constant makes minus infinity are left out."""
+    y, keep = unmasked(call, x)
+    if keep is None:
+        return call.add(MaxOf(windows, size), x)
+    counts = keep.reshape(-1)[windows]
+    if not counts.any(1).all():
+        raise ValueError(f"{call.op} of nothing but minus infinity")
+    one = windows[np.arange(len(windows)), counts.argmax(1)]
+    return call.add(MaxOf(np.where(counts, windows, one[:, None]), size), y)
 
 
 def _product(call: Call, x: int) -> int:

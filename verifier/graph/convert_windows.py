@@ -10,9 +10,10 @@ import numpy as np
 from verifier.graph.convert import Call
 from verifier.graph.convert_affine import is_exact_inverse, scale
 from verifier.graph.convert_products import root, to_power
+from verifier.graph.convert_reduce import largest
 from verifier.graph.graph import Shape
 from verifier.graph.ops.conv import Conv
-from verifier.graph.ops.pool import MaxOf, max_pool_windows
+from verifier.graph.ops.pool import max_pool_windows
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def max_pool(call: Call) -> int:
     N, C, *spatial = call.shape(x)
     at = _windows(call, tuple(spatial), call.get("kernel_shape"))
     windows, size = max_pool_windows((N * C, *spatial), at.kernel, at.stride, at.pads, at.dilation)
-    y = call.add(MaxOf(windows, size), call.reshape(x, (N * C, *spatial)))
+    y = largest(call, windows, size, call.reshape(x, (N * C, *spatial)))
     return call.reshape(y, (N, C, *at.out))
 
 
@@ -127,4 +128,4 @@ def global_max_pool(call: Call) -> int:
     x = call.activation(0)
     N, C, *spatial = call.shape(x)
     windows = np.arange(prod(call.shape(x))).reshape(N * C, -1)
-    return call.add(MaxOf(windows, (N, C, *([1] * len(spatial)))), x)
+    return largest(call, windows, (N, C, *([1] * len(spatial))), x)

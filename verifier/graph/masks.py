@@ -1,8 +1,14 @@
-"""Softmax of numbers some of which are minus infinity: of the others alone, so that no infinity is left."""
+"""Softmax, or the largest, of numbers some of which are minus infinity: of the others alone, so that none is left."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+
+from verifier.graph.convert import Call
+from verifier.graph.ops.affine import Scale
+from verifier.graph.ops.moves import Reshape
 
 _GROUPS = 512
 """Most different numbers of entries that the rows of one softmax may keep."""
@@ -49,3 +55,18 @@ def groups(keep: np.ndarray, nothing: bool = False) -> tuple[list[np.ndarray], n
         start += part.size
         parts.append(part)
     return parts, where.reshape(keep.shape)
+
+
+def unmasked(call: Call, x: int) -> tuple[int, np.ndarray | None]:
+    """x with zero in the place of minus infinity, and where it is not that; None if nowhere."""
+    source = x
+    while isinstance(call.builder.nodes[source].op, Reshape):
+        source = call.builder.nodes[source].inputs[0]
+    node = call.builder.nodes[source]
+    if not isinstance(node.op, Scale) or node.op.t is None:
+        return x, None
+    keep = kept(node.op.t)
+    if keep is None:
+        return x, None
+    y = call.add(replace(node.op, t=np.where(keep, node.op.t, 0.0)), *node.inputs)
+    return call.reshape(y, call.shape(x)), np.broadcast_to(keep, node.shape).reshape(call.shape(x))

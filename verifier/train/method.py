@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from verifier.train.model import Pass, Trainable
 from verifier.values.errors import UserError
+from verifier.values.given import shown
 
 Layers = dict[int, tuple[Tensor, Tensor]]
 """Node of a graph -> lower and upper bounds `[B, *shape]`."""
@@ -149,12 +150,21 @@ def box(
     Raises:
         UserError: a negative eps, or one that is no number; an x outside of the domain, which its box would not hold.
     """
-    if not bool((torch.as_tensor(eps) >= 0).all()):
-        raise UserError(f"eps {eps}: give a number that is not negative")
+    try:
+        good = bool((torch.as_tensor(eps) >= 0).all())
+    except (TypeError, ValueError, RuntimeError):  # what torch makes no number of
+        good = False
+    if not good:
+        raise UserError(f"eps {shown(eps)}: give a number that is not negative")
     lower, upper = x - eps, x + eps
     if domain is None:
         return lower, upper
-    lo, hi = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in domain)
+    try:
+        lo, hi = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in domain)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"domain {shown(domain)}: give the least and the largest value, two numbers or tensors"
+        ) from None
     if not bool(((x >= lo) & (x <= hi)).all()):
         least, most = float(x.min()), float(x.max())
         raise UserError(f"x, from {least:g} to {most:g}, is not within the domain; give that of x as it is here")

@@ -125,6 +125,9 @@ class Recipe:
         Raises:
             UserError: names the key.
         """
+        for where, kind in _TABLES.items():
+            _right(getattr(self, where), kind, where)
+        _right(self.method, Method, "method")
         d, m, s, t = self.data, self.model, self.schedule, self.train
         for what, ok in {
             "data.limit must not be negative": d.limit >= 0,
@@ -198,19 +201,23 @@ def read(path: Path) -> Recipe:
     return recipe
 
 
+_TABLES: dict[str, type[Any]] = {
+    "data": DataOptions, "model": ModelOptions, "schedule": ScheduleOptions, "train": TrainOptions
+}  # fmt: skip
+
+
 def parse(content: dict[str, Any]) -> Recipe:
     """The recipe of nested tables.
 
     Raises:
         UserError: as of `read`, without the file's name.
     """
-    tables = {"data": DataOptions, "model": ModelOptions, "schedule": ScheduleOptions, "train": TrainOptions}
     for key, table in content.items():
-        if key not in tables and key != "method":
-            raise UserError(f"[{key}]: no such table; there are {', '.join(['method', *tables])}")
+        if key not in _TABLES and key != "method":
+            raise UserError(f"[{key}]: no such table; there are {', '.join(['method', *_TABLES])}")
         if not isinstance(table, dict):
             raise UserError(f"{key}: must be a table [{key}]")
-    parts: dict[str, Any] = {key: _filled(cls, content.get(key, {}), key) for key, cls in tables.items()}
+    parts: dict[str, Any] = {key: _filled(cls, content.get(key, {}), key) for key, cls in _TABLES.items()}
     chosen = dict(content.get("method", {}))
     name = chosen.pop("name", "ibp")
     if not isinstance(name, str) or name not in METHODS:
@@ -236,6 +243,23 @@ def _filled(cls: type[Any], table: dict[str, Any], where: str) -> Any:
         return cls(**values)
     except UserError as e:
         raise UserError(f"[{where}]: {e}") from None
+
+
+def _right(part: Any, kind: type[Any], where: str) -> None:
+    """See that a part of a recipe that was made in Python is of its kind, and each value as a file would have it."""
+    if not isinstance(part, kind):
+        raise UserError(f"{where}: a {type(part).__name__} is no {kind.__name__}; give one")
+    hints = get_type_hints(type(part))
+    for f in fields(part):
+        value, may = getattr(part, f.name), get_args(hints[f.name])
+        if value is not None or type(None) not in may:
+            plain = [_plain(v) for v in value] if isinstance(value, tuple) else _plain(value)
+            _typed(plain, hints[f.name], f"{where}.{f.name.rstrip('_')}")
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python's."""
+    return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
 
 
 def _required(f: Field[Any]) -> bool:
