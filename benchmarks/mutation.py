@@ -175,11 +175,7 @@ def bounded() -> None:
 
 
 def learn(items: Sequence[Any], plugin: Plugin, folder: Path, jobs: int) -> Iterator[tuple[str, float, list[Key]]]:
-    """Of each test, its name, how many seconds of a processor it takes, and which functions it calls.
-
-    Raises:
-        RuntimeError: one fails without any change.
-    """
+    """Of each test that passes, its name, how many seconds of a processor it takes, and which functions it calls."""
 
     def share(k: int) -> int:
         alone(items[0], folder)
@@ -191,6 +187,7 @@ def learn(items: Sequence[Any], plugin: Plugin, folder: Path, jobs: int) -> Iter
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                 sys.settrace(None)
                 f.write(json.dumps([item.nodeid, time.process_time() - start, sorted(calls), plugin.failed]) + "\n")
+                plugin.failed.clear()
         return 0
 
     parts = min(len(items), 16 * jobs)
@@ -198,9 +195,8 @@ def learn(items: Sequence[Any], plugin: Plugin, folder: Path, jobs: int) -> Iter
     for k, status in many(jobs, tasks):
         for line in (folder / f"{k}.learned").read_text().splitlines():
             name, seconds, calls, failed = json.loads(line)
-            if failed:
-                raise RuntimeError(f"{failed[0]} fails without any change")
-            yield name, seconds, [(a, b, c) for a, b, c in calls]
+            if not failed:
+                yield name, seconds, [(a, b, c) for a, b, c in calls]
         if status != 0:
             raise RuntimeError(f"the tests cannot be learned: exit status {status}")
 
@@ -213,8 +209,9 @@ def alone(item: Any, folder: Path) -> None:
 class Session:
     """What the process does that has collected the tests.
 
-    It writes lines of JSON: `["learned", test, seconds, functions]`, `["ended", mutant, status, number of tests]`, and
-    `["anew", mutant, tests, their seconds]` for mutants that can only be imported anew.
+    It writes lines of JSON: `["learned", test, seconds, functions]`, `["failed", test]` where it does without a change,
+    `["ended", mutant, status, number of tests]`, and `["anew", mutant, tests, their seconds]` for mutants that can only
+    be imported anew.
     """
 
     def __init__(self, some: list[Mutant], known: dict[str, Learned], folder: Path, jobs: int) -> None:
@@ -239,8 +236,11 @@ class Session:
                 self.known[name] = Learned(seconds, set(calls))
                 self._say("learned", name, seconds, calls)
         except RuntimeError as e:
-            self._say("failed", str(e))
+            self._say("stopped", str(e))
             return
+        for name in items.keys() - self.known.keys():
+            self._say("failed", name)
+            del items[name]
         gc.collect()
         gc.freeze()
         self.alive, self.items, self.plugin = living(), items, plugin
@@ -378,6 +378,8 @@ def run(some: list[Mutant], table: Table, known: dict[str, Learned], jobs: int) 
                     table.count(some[what[0]], what[1] != 0, what[2])
                 elif kind == "anew":
                     later.append((some[what[0]], what[1]))
+                elif kind == "failed":
+                    print(f"\rleft out, as it fails without any change: {what[0]}", flush=True)
                 else:
                     raise RuntimeError(what[0])
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) not in (0, 5):
@@ -422,8 +424,9 @@ def main() -> int:
     except RuntimeError as e:
         print(f"\r{e}", file=sys.stderr)
         return 2
-    if args.learned:
-        args.learned.write_text(json.dumps({n: (t.seconds, sorted(t.calls)) for n, t in known.items()}))
+    finally:
+        if args.learned:
+            args.learned.write_text(json.dumps({n: (t.seconds, sorted(t.calls)) for n, t in known.items()}))
     return int(table.show() > 0)
 
 
