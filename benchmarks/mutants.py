@@ -212,7 +212,7 @@ def living() -> Alive:
     """The functions of `verifier` that there are in this process, decorated ones and methods among them."""
     found = Alive()
     for f in gc.get_objects():
-        if isinstance(f, types.FunctionType) and (f.__module__ or "").startswith("verifier."):
+        if type(f) is types.FunctionType and (f.__module__ or "").startswith("verifier."):
             found.setdefault(key(f.__code__), []).append(f)
     return found
 

@@ -241,9 +241,8 @@ class Session:
         for name in items.keys() - self.known.keys():
             self._say("failed", name)
             del items[name]
-        gc.collect()
-        gc.freeze()
         self.alive, self.items, self.plugin = living(), items, plugin
+        gc.freeze()  # what is there stays shared; nothing of it is found by `living` from here on
         for (i, tests, ran), status in many(self.jobs, self._tasks()):
             self._end(i, tests, status, ran)
 
