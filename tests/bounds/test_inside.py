@@ -76,3 +76,12 @@ def test_each_on_its_own() -> None:
         graph = b.graph([x], [b.add(Dense(np.ones((1, 1)), None), (b.add(Fit(second, "wraps"), (h,)),))])
         found = settled(graph, np.array([-200.0]), np.array([300.0]))
         assert [node.op.kind for node in found.nodes if isinstance(node.op, Fit)] == ["int8"]
+
+
+def test_rounding_stays_next_to_what_goes() -> None:
+    """A type that numbers fit in is left out, one that rounds them is not."""
+    b = Builder()
+    x = b.add(Input((2,)), ())
+    h = b.add(Fit("float16", "rounds"), (b.add(Fit("int16", "cut"), (x,)),))
+    found = settled(b.graph([x], [b.add(Dense(np.ones((1, 2)), None), (h,))]), -np.ones(2), np.ones(2))
+    assert [node.op.how for node in found.nodes if isinstance(node.op, Fit)] == ["rounds"]

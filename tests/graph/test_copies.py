@@ -98,3 +98,15 @@ def test_a_result_of_rounding_is_nobodys_copy() -> None:
     of = _of_every_node(b.graph([x], [b.add(Concat(0), (c, d))]))
     assert len(set(of[c].ids)) == 2 and (of[c].ids != 0).all()
     assert (of[d].ids != of[x].ids).all()
+
+
+def test_numbers_that_are_scaled_are_copies_among_themselves_only() -> None:
+    """Of two nodes that scale the same entries none is the other's copy."""
+    b = Builder()
+    x = b.add(Input((4,)), ())
+    h = b.add(Take(np.array([0, 0, 1, 2, 2, 3]), (6,)), (x,))
+    both = b.add(Concat(0), [b.add(Scale(np.array(s), None), (h,)) for s in (3.0, 0.1, -2.0)])
+    of = _of_every_node(b.graph([x], [b.add(Reshape((1, 18)), (both,))]))[both]
+    each = of.ids.reshape(3, 6)
+    assert len(np.unique(each)) == 12
+    assert (each[:, 0] == each[:, 1]).all() and (each[:, 3] == each[:, 4]).all()

@@ -11,10 +11,11 @@ import pytest
 
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.moves import Take
 from verifier.graph.ops.relu import Relu
-from verifier.run import verify
+from verifier.run import margins, verify
 from verifier.run.margins import bounded
-from verifier.run.outputs import with_clauses
+from verifier.run.outputs import _powers, with_clauses
 from verifier.search.budget import Budget
 from verifier.spec import dnf
 from verifier.spec.property import Property
@@ -154,6 +155,99 @@ def test_several_outputs_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> No
         assert got.shape == (200, len(wanted))
         assert ((got <= 0) == (margin[:, wanted] <= 0)).all()
         assert (got <= 0).any() and (got > 0).any()
+
+
+def exactly(prop: Property, lower: np.ndarray, upper: np.ndarray) -> list[tuple[Fraction, Fraction]]:
+    """The least and the largest margin of each literal where the outputs are the inputs, backwards."""
+    c, n = prop.clauses, len(lower)
+    assert c is not None
+    ends = [[Fraction(float(a)) for a in (*side, *side[::-1])] for side in (lower, upper)]
+    found = []
+    for i in range(len(c.d)):
+        at = range(c.term[i], c.term[i + 1])
+        a = {k: Fraction(0) for k in range(n)}
+        for k in at:
+            column = int(c.column[k])
+            a[column if column < n else 2 * n - 1 - column] += Fraction(float(c.value[k]))
+        sums = [sum((v * ends[(v > 0) == up][k] for k, v in a.items()), Fraction(0)) for up in (False, True)]
+        found.append((sums[0] - Fraction(float(c.d[i])), sums[1] - Fraction(float(c.d[i]))))
+    return found
+
+
+@pytest.mark.parametrize("wide", [0.0, 1.0])
+def test_margins_on_boxes_hold_exactly(wide: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing rounds in a network that moves numbers: what the rows' last sum may lose is taken off, and no more."""
+    build, n = Builder(), 2
+    x = build.add(Input((n,)), (), "x")
+    graph = build.graph((x,), (build.add(Take(np.arange(n)[::-1].copy(), (n,)), (x,), "y"),))
+    rng = np.random.default_rng(0)
+    base = given(asked(monkeypatch), inexact=np.zeros(3, bool))
+    for _ in range(100):
+        c = base.clauses
+        assert c is not None
+        prop = given(base, value=rng.normal(size=len(c.value)), d=(d := rng.normal(size=3)), inner_d=d)
+        lower = rng.normal(size=n) * 10
+        upper = lower + wide * rng.random(n)
+        found = bounded(graph, prop, lower, upper, Budget())
+        for i, (least, most) in enumerate(exactly(prop, lower, upper)):
+            assert Fraction(float(found.low[i])) <= least and most <= Fraction(float(found.high[i]))
+            assert found.low[i] >= float(least) - 1e-12 and found.high[i] <= float(most) + 1e-12
+
+
+def test_rows_are_not_walked_back_through_what_may_be_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There intervals alone count."""
+    prop, kept = asked(monkeypatch), margins.propagate
+    before = bounded(network(), prop, LOW, HIGH, Budget())
+    monkeypatch.setattr(margins, "propagate", lambda *a: replace(kept(*a), broken=np.ones(1, bool)))
+    broken = bounded(network(), prop, LOW, HIGH, Budget())
+    monkeypatch.setattr(margins, "propagate", kept)
+    monkeypatch.setattr(margins, "rows_backward", no_rows)
+    monkeypatch.setattr(margins, "EFFORT", 0)
+    plain = bounded(network(), prop, LOW, HIGH, Budget())
+    assert (broken.low <= before.low).all() and (broken.low < before.low).any()
+    np.testing.assert_allclose(broken.low, plain.low, rtol=0.5)
+
+
+def no_rows(*_: object) -> None:
+    raise AssertionError("too much effort")
+
+
+def test_nothing_is_known_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of literals nor of sizes."""
+    found = bounded(network(), asked(monkeypatch), LOW, HIGH, Budget(0.0))
+    assert (found.low == -np.inf).all() and (found.high == np.inf).all()
+    assert found.size.shape == (4,) and (found.size == np.inf).all()
+
+
+def test_clauses_of_clauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest of an alternative, the least of all alternatives, whatever they are made of."""
+    prop, rng, L = asked(monkeypatch), np.random.default_rng(2), 3
+    c = prop.clauses
+    assert c is not None
+    build = Builder()
+    x = build.add(Input((2,)), (), "x")
+    graph = build.graph((x,), (build.add(Dense(np.eye(2), None), (x,), "y"),))
+    kept = [((0, 1),), ((0,), (2,)), ((L + 0, 2), (L + 1, 1)), ((L + 2, L + 0), (1, 2))]
+    points = rng.uniform(-3, 3, (300, 2))
+    margin = list(c.margins(points, points, inner=False)[0].T)
+    for alternatives in kept:
+        margin.append(np.min([np.max([margin[i] for i in a], 0) for a in alternatives], 0))
+    for wanted in ([3], [2, 3], [2, 0], [1, 3, 0]):
+        got = with_clauses(graph, c, wanted, kept, np.full(4, 8.0)).evaluate(points)[0][:, 2:]
+        want = np.stack([margin[L + k] for k in wanted], 1)
+        assert ((got <= 0) == (want <= 0)).all() and (got <= 0).any() and (got > 0).any()
+
+
+def test_literals_are_scaled_without_rounding() -> None:
+    """By powers of two, to about one; not at all where something would become too small or too large for that."""
+    rng = np.random.default_rng(0)
+    reach, least, d = 10.0 ** rng.uniform([[-300], [-320], [-320]], [[308], [300], [300]], (3, 4000))
+    least, d = np.minimum(least, reach), np.where(rng.random(4000) < 0.2, 0.0, np.minimum(d, reach))
+    for (r, a, b), s in zip(np.stack([reach, least, d], 1).tolist(), _powers(reach, least, d).tolist(), strict=True):
+        assert np.frexp(s)[0] == 0.5
+        assert all(Fraction(v * s) == Fraction(v) * Fraction(s) for v in (a, b)) and r * s < np.inf
+        if 1e-50 < r < 1e50 and a > 1e-100 and (b == 0 or b > 1e-100):
+            assert 0.5 <= r * s <= 2
 
 
 def test_clauses_are_not_asked_in_terms_of_differences(monkeypatch: pytest.MonkeyPatch) -> None:
