@@ -221,3 +221,21 @@ def test_monotone_by_name(net: Any) -> None:
             verifier.monotone(net, sets, where)
     z = verifier.lipschitz(net, sets, outputs=["z"], timeout=2).functionals
     assert z.shape == (6, 9) and not z[:, :3].any()
+
+
+def test_a_torch_module_of_two_inputs() -> None:
+    """Called with a tuple of examples; inputs are called what its forward calls them."""
+    import torch
+
+    class Sum(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = torch.relu(a - 2 * b)
+            return h, h.sum(1, keepdim=True)
+
+    net = verifier.load(Sum(), (torch.zeros(1, 2), torch.zeros(1, 2)))
+    low, up = verifier.bound(net, {"a": (0, 1), "b": torch.tensor([0.5, -0.25])})
+    assert np.allclose(low, [0, 0.5, 0.5], atol=1e-6) and np.allclose(up, [0, 1.5, 1.5], atol=1e-6)
+    sets = {"a": (-1, 1), "b": (-1, 1)}
+    constants = [verifier.lipschitz(net, sets, wrt=w, outputs=[0], timeout=9).upper for w in (None, "a", "b")]
+    assert constants == pytest.approx([3, 1, 2], rel=1e-3)
+    assert verifier.monotone(net, sets, ("b", 1), 1).direction == "decreasing"
