@@ -163,8 +163,8 @@ def _is_tensor(a: Any) -> bool:
 
 
 def _free(v: Any, a: Any) -> bool:
-    """Whether an input can be bounded."""
-    return v.type.tensor_type.elem_type in FLOATS and isinstance(a, np.ndarray)
+    """Whether an input can be bounded: there are numbers in it."""
+    return v.type.tensor_type.elem_type in FLOATS and isinstance(a, np.ndarray) and a.size > 0
 
 
 def _closed(v: Any, a: np.ndarray) -> Any:

@@ -26,6 +26,7 @@ from sortedcontainers import SortedSet
 
 from docs._scripts.page import main
 from tests.laws.onnx_cases import CASES
+from tests.laws.onnx_discrete import ALIKE
 from verifier.graph.aten_table import TABLE
 from verifier.graph.derivative import jacobian
 from verifier.graph.graph import Affine, Graph, Input
@@ -100,7 +101,9 @@ def page() -> str:
     """The whole page."""
     found = {op: examples(op) for op in CASES if op not in FOLDED}
     own = {op: _union(e.kinds for e in each if not e.helpers) for op, each in found.items()}
-    lines = (_line(op, found.get(op, []), own) for op in sorted(CASES, key=str.lower))
+    found |= {op: found[other] for op, other in ALIKE.items()}
+    own |= {op: own[other] for op, other in ALIKE.items()}
+    lines = (_line(op, found.get(op, []), own) for op in sorted({*CASES, *ALIKE}, key=str.lower))
     return HEAD + ONNX + "".join(lines) + TORCH + _torch() + INSIDE + _inside()
 
 
@@ -213,5 +216,5 @@ def _has_rule(kind: type) -> bool:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    assert set(CASES) == set(supported()) and set(SLOPES) <= set(KINDS)
+    assert {*CASES, *ALIKE} == set(supported()) and set(SLOPES) <= set(KINDS)
     main(PAGE, page)

@@ -178,10 +178,22 @@ def center_crop_pad(draw: Draw) -> Case:
 
 
 CASES: dict[str, Make] = {
+    "CenterCropPad": center_crop_pad,
     "EyeLike": eye_like,
     "Hardmax": hardmax,
     "IsInf": is_inf,
+    "Loop": loop,
     "Mod": mod,
     "OneHot": one_hot,
+    "Optional": optional,
+    "Scan": scan,
+    "SequenceAt": sequence,
     "TopK": top_k,
 }
+ALIKE = {
+    **dict.fromkeys(("OptionalGetElement", "OptionalHasElement"), "Optional"),
+    **dict.fromkeys(
+        ("ConcatFromSequence", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
+         "SequenceLength", "SplitToSequence"), "SequenceAt"),
+}  # fmt: skip
+"""Operators that are in the case of another one."""

@@ -22,13 +22,14 @@ from verifier.graph.passes.runner import simplify
 from verifier.values.errors import ModelError
 
 from .onnx_cases import CASES
+from .onnx_discrete import ALIKE
 from .onnx_models import ints, numbers, shapes, smaller
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_every_supported_operator_has_a_case() -> None:
-    assert set(CASES) == set(supported())
+    assert {*CASES, *ALIKE} == set(supported()) and CASES.keys() >= set(ALIKE.values())
 
 
 @pytest.mark.parametrize("op", sorted(CASES))

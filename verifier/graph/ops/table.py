@@ -223,6 +223,13 @@ FOLDED = ("Constant", "ConstantOfShape", "If")
 """Operators of constants; an If whose condition is constant is replaced by its branch."""
 
 
+WRITTEN = (
+    "CenterCropPad", "ConcatFromSequence", "Loop", "Optional", "OptionalGetElement", "OptionalHasElement", "Scan",
+    "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
+    "SplitToSequence",
+)  # fmt: skip
+"""Operators that stand for others, which are read in their place (see `unroll`); so do functions that ONNX defines."""
+
 INSTEAD = {
     "com.microsoft.nchwc": "onnxruntime has laid these weights out for one kind of processor; give the model from "
     "before that, or save it optimised with ORT_ENABLE_EXTENDED at most"
@@ -240,4 +247,4 @@ def converter(domain: str, op: str) -> Converter | None:
 def supported() -> tuple[str, ...]:
     """Names of the ONNX operators that can be read where they meet activations; of constants, any can."""
     others = {*(f"com.microsoft.{name}" for name in FUSED), *(f"ai.onnx.ml.{name}" for name in LEARNED)}
-    return tuple(sorted({*CONVERTERS, *FOLDED, *PLAIN, *others}))
+    return tuple(sorted({*CONVERTERS, *FOLDED, *PLAIN, *WRITTEN, *others}))
