@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -87,8 +88,19 @@ def exported(module: Any, example: torch.Tensor, exporter: str, opset: int) -> b
         raise Unwritten(f"{type(e).__name__}: {next(iter(str(e).splitlines()), '')[:150]}") from None
 
 
+def _remembered() -> None:
+    """Let torch look up how operators are translated once an operator set, not once an export: half of its time."""
+    from torch.onnx._internal.exporter import _registration
+
+    registry: Any = _registration.ONNXRegistry
+    if not hasattr(registry.from_torchlib, "cache_info"):
+        registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
+
+
 def _dynamo(module: Any, example: torch.Tensor, opset: int, how: str) -> bytes:
     dynamic = ({0: torch.export.Dim("batch")},) if how == "batch" else None
+    with contextlib.suppress(ImportError, AttributeError):  # none of torch's public names
+        _remembered()
     given = example.expand(2, *example.shape[1:]).clone() if how == "batch" else example
     program = torch.onnx.export(
         module, (given,), dynamo=True, opset_version=opset, verbose=False, optimize=how != "plain",

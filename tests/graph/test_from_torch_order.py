@@ -70,12 +70,27 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "sheltered": (lambda: Of(lambda x: torch.where(x > 0.1, x.clamp(min=0.01).log(), -x)), (4,)),
     "adaptive": (lambda: Of(lambda x: (F.adaptive_avg_pool2d(x, (3, 2)), F.adaptive_max_pool2d(x, (2, 3)))), (2, 5, 4)),
     "statistics": (lambda: statistics(), (2, 3, 3)),
+    "cells": (lambda: Cells(), (4,)),
     "grouped": (
         lambda: Of(lambda x: F.scaled_dot_product_attention(
             x.view(-1, 4, 2, 3), *(x[:, :12].view(-1, 2, 2, 3) * k for k in (1, 2)), enable_gqa=True)),
         (24,),
     ),
 }  # fmt: skip
+
+
+class Cells(nn.Module):
+    """Cells of all kinds, the first state zeros or what another one gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.LSTMCell(4, 3), nn.GRUCell(4, 3)
+        self.c, self.d = nn.RNNCell(4, 3), nn.RNNCell(4, 3, bias=False, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        h, memory = self.a(x)
+        h, memory = self.a(x.flip(1), (h, memory))
+        return h, memory, self.b(x, self.b(x)), self.c(x, h), self.d(x, self.c(x))
 
 
 def statistics() -> nn.Module:

@@ -118,6 +118,7 @@ TABLE: dict[str, Rule] = {
     **_rows("group_norm instance_norm", aten_layers.group_norm),
     **_rows("scaled_dot_product_attention", aten_layers.attention),
     **_rows("lstm gru rnn_tanh rnn_relu", aten_layers.recurrent),
+    **_rows("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", aten_layers.cell),
     **_rows("dropout native_dropout bernoulli rand_like randn_like rrelu_with_noise", aten_curves.random),
     **_rows("_native_batch_norm_legit _native_batch_norm_legit_functional", aten_curves.of_the_batch),
 }
