@@ -272,15 +272,15 @@ def cell(c: Call) -> Activation | list[Activation]:
     x, name = c.activation("input"), c.op.name()
     kind = "lstm" if "lstm" in name else "gru" if "gru" in name else "rnn_relu" if "relu" in name else "rnn_tanh"
     given = c.args["hx"] if kind == "lstm" else [c.args["hx"]]
-    state = [v if isinstance(v, Activation) else one_row(c.constant(v)) for v in given]
+    state: list[Any] = [v if isinstance(v, Activation) else one_row(c.constant(v)) for v in given]
     W, R = c.constant(c.args["w_ih"]), c.constant(c.args["w_hh"])
     b, r = c.optional("b_ih"), c.optional("b_hh")
     if not x.lead or len(x.shape) != 1 or any(isinstance(v, Activation) and not v.lead for v in state):
         refuse(MIXES)
     h = state[0]
     inner = c.add(Dense(R, r), h) if isinstance(h, Activation) else R @ h + (0 if r is None else r)
-    state = _step(c, kind, c.add(Dense(W, b), x), inner, state, R.shape[1])
-    return state if kind == "lstm" else state[0]
+    after = _step(c, kind, c.add(Dense(W, b), x), inner, state, R.shape[1])
+    return after if kind == "lstm" else after[0]
 
 
 def _run(
