@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 import verifier
 from verifier.graph.from_onnx import load
+from verifier.graph.ops.table import converter
 from verifier.run.joint import flat
 from verifier.values.errors import ModelError
 
@@ -161,11 +162,15 @@ def _graph(nodes: list[Any], tensors: list[Any] | None = None) -> Any:
 
 def test_functions_are_their_bodies() -> None:
     """Of ONNX, for operators that have no reading of their own; the body may depend on types and shapes."""
-    size = numpy_helper.from_array(np.array([1, 5]), "size")
-    nodes = [helper.make_node("CenterCropPad", ["x", "size"], ["y"]), helper.make_node("Relu", ["y"], ["z"])]
-    graph = _graph([*nodes, helper.make_node("CenterCropPad", ["z", "size"], ["w"])], [size])
-    graph.output[0].name = "w"
-    right(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+    weights = np.random.default_rng(0).normal(size=(3, 1, 2)).astype(np.float32)
+    tensors = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.array([1, 3, 2]), "s")]
+    assert converter("", "CausalConvWithState") is None
+    nodes = [
+        helper.make_node("Reshape", ["x", "s"], ["h"]),
+        helper.make_node("CausalConvWithState", ["h", "w"], ["c", "p"], activation="silu"),
+        helper.make_node("CausalConvWithState", ["c", "w"], ["y", "q"]),
+    ]
+    right(helper.make_model(_graph(nodes, tensors), opset_imports=[helper.make_opsetid("", 27)], ir_version=10))
 
 
 def test_hidden_results_of_a_body_are_held_to_their_type() -> None:

@@ -170,15 +170,7 @@ def optional(draw: Draw) -> Case:
     return m
 
 
-def center_crop_pad(draw: Draw) -> Case:
-    m = Case(draw(shapes()), 18)
-    axes = draw(st.lists(ints(0, len(m.shape) - 1), min_size=1, unique=True))
-    m.node("CenterCropPad", "x", m.tensor(np.array([draw(ints(1, 6)) for _ in axes])), axes=axes)
-    return m
-
-
 CASES: dict[str, Make] = {
-    "CenterCropPad": center_crop_pad,
     "EyeLike": eye_like,
     "Hardmax": hardmax,
     "IsInf": is_inf,

@@ -33,10 +33,6 @@ def _large(a: np.ndarray, wide: np.ndarray) -> Iterator[tuple[Any, Any]]:
     return zip(a[at], wide[at], strict=True)
 
 
-class OtherOutput(ValueError):
-    """An operator is read as far as its first output goes, and another one is asked for."""
-
-
 @dataclass(frozen=True)
 class Call:
     """One ONNX node to be converted.
@@ -177,4 +173,4 @@ class Call:
     def only_first_output(self) -> None:
         """Refuse if an output but the first is read."""
         if any(self.used[1:]):
-            raise OtherOutput(f"only the first output of {self.op} can be used")
+            raise ValueError(f"only the first output of {self.op} can be used")

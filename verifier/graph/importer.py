@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.graph import undefined
-from verifier.graph.convert import LARGEST, Call, OtherOutput, Value
+from verifier.graph.convert import LARGEST, Call, Value
 from verifier.graph.decided import Decided, Front
 from verifier.graph.fitting import fitted
 from verifier.graph.fold import fold
@@ -256,12 +256,7 @@ class Importer:
             if self.decided.parted and call.op in _MEETING:
                 call = self._lifted(call)
             self.decided.meet(call)
-            try:
-                several = self._several(rule, call)
-            except OtherOutput as e:
-                if self._instead(node):
-                    return
-                raise e
+            several = self._several(rule, call)
             results = self.decided.results(call, node, self.proto.opset_import, several, before)
         self.values.update((n, v) for n, v in zip(node.output, results, strict=False) if n)
         self.types.update((n, t) for n, t in zip(node.output, result_types(call), strict=False) if n)
@@ -269,13 +264,6 @@ class Importer:
     def _function(self, node: Any) -> bool:
         """Read the body of an operator that ONNX defines by others, if it does."""
         return function(self, node, self.proto.opset_import, {n: self.type_number(n) for n in node.input if n})
-
-    def _instead(self, node: Any) -> bool:
-        """Whether the body could be read of an operator whose own reading lacks an output."""
-        try:
-            return self._function(node)
-        except (ModelError, ValueError):
-            return False
 
     def write(self, nodes: Sequence[Any], results: Sequence[str]) -> None:
         """See `written.Host`."""

@@ -224,7 +224,7 @@ FOLDED = ("Constant", "ConstantOfShape", "If")
 
 
 WRITTEN = (
-    "CenterCropPad", "ConcatFromSequence", "Loop", "Optional", "OptionalGetElement", "OptionalHasElement", "Scan",
+    "ConcatFromSequence", "Loop", "Optional", "OptionalGetElement", "OptionalHasElement", "Scan",
     "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
     "SplitToSequence",
 )  # fmt: skip
