@@ -44,7 +44,7 @@ COVERED: dict[str, list[str]] = _READ["covered"]
 HARMLESS = {(k["module"], k["text"], k["what"]) for k in _READ["harmless"]}
 SAMPLE, LEAST = 400, 3
 """How many mutants are taken of all, and of each module at least."""
-SPENT = 10.0
+SPENT = 20.0
 """Seconds of a processor that is spent on one mutant: first on tests written for its module, then on others."""
 LONGER = 5.0
 """How many times as long as it takes without a change a test may take of the processor, and two seconds more."""
