@@ -12,8 +12,9 @@ import gc
 import importlib.abc
 import importlib.util
 import types
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Mutant:
     line: int
     text: str
     what: str
+    nth: int = 1  # of those with one text and change in the module, from above
 
     def __str__(self) -> str:
         return f"{self.module}.py:{self.line}: {self.what} in `{self.text}`"
@@ -124,6 +126,10 @@ def mutants(module: str) -> list[Mutant]:
         for v, (what, _) in enumerate(variants(node) if node not in silent else ()):
             text = f"def {node.name}" if isinstance(node, ast.FunctionDef) else ast.unparse(node)
             found.append(Mutant(module, k, v, getattr(node, "lineno", 0), " ".join(text.split())[:100], what))
+    times = Counter[tuple[str, str]]()
+    for at, m in sorted(enumerate(found), key=lambda item: item[1].line):
+        times[m.text, m.what] += 1
+        found[at] = replace(m, nth=times[m.text, m.what])
     return found
 
 

@@ -41,7 +41,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _READ = tomllib.loads((ROOT / "benchmarks" / "mutation.toml").read_text())
 COVERED: dict[str, list[str]] = _READ["covered"]
 """Module -> arguments of pytest: what was written for it."""
-HARMLESS = {(k["module"], k["text"], k["what"]) for k in _READ["harmless"]}
+HARMLESS = {(k["module"], k["text"], k["what"], k.get("nth", 0)) for k in _READ["harmless"]}
+"""Module, text, change, and which one of several alike, from above (0: all of them)."""
 SAMPLE, LEAST = 400, 3
 """How many mutants are taken of all, and of each module at least."""
 SPENT = 20.0
@@ -305,7 +306,7 @@ def anew(m: Mutant, tests: list[tuple[str, float]], folder: Path) -> int:
 
 def explained(m: Mutant) -> bool:
     """Whether `mutation.toml` says why nobody need notice."""
-    return (m.module, m.text, m.what) in HARMLESS
+    return any((m.module, m.text, m.what, nth) in HARMLESS for nth in (0, m.nth))
 
 
 def chosen(names: Sequence[str], sample: int, seed: int) -> list[Mutant]:
