@@ -51,6 +51,8 @@ FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProt
 RADII = (0.0, 1e-3, 0.1, 1.0)
 POINTS, ROWS = 16, 48
 """Samples in a box, and outputs that are bounded."""
+SMALL = 600
+"""Entries of the input up to which bounds are linear, else intervals."""
 LARGEST = 300_000
 """Entries of input or output beyond which a test is not asked."""
 SECONDS = 60.0
@@ -291,7 +293,8 @@ def _bounded(whole: Any, case: Case, net: Any, x: np.ndarray, radius: float) -> 
     rows = np.unique(rng.integers(0, m, ROWS)) if m > ROWS else np.arange(m)
     wanted = np.zeros((len(rows), m))
     wanted[np.arange(len(rows)), rows] = 1.0
-    lower, upper = bounding.bound(whole, Box(low, high), rows=wanted)
+    method = "crown" if x.size <= SMALL else "interval"
+    lower, upper = bounding.bound(whole, Box(low, high), method, rows=wanted)
     rtol, atol = _accuracy(net, case)
     y = found[:, rows]
     slack = rtol * np.abs(y) + atol * max(1.0, np.abs(y[np.isfinite(y)]).max(initial=0.0))
