@@ -56,9 +56,10 @@ Operators that are not listed still run on constants, on inputs that a property 
 ONNX = """
 ## ONNX
 
-Operator sets 7 and later. The third column says what is left to be relaxed after reading and simplifying: nothing,
-where the operator is affine; else functions of [the last table](#inside), of which one model may hold a few or none.
-"Partly": of some attributes or inputs. Every operator is compared with onnxruntime over random attributes and inputs.
+Operator sets 7 and later; older ones through onnx's converter. The third column says what is left to be relaxed after
+reading and simplifying: nothing, where the operator is affine; else functions of [the last table](#inside), of which one
+model may hold a few or none. "Partly": of some attributes or inputs. Every operator is compared with onnxruntime over
+random attributes and inputs.
 
 | operator | bounded | as | derivative |
 | --- | --- | --- | --- |
