@@ -58,8 +58,8 @@ ONNX = """
 
 Operator sets 7 and later; older ones through onnx's converter. The third column says what is left to be relaxed after
 reading and simplifying: nothing, where the operator is affine; else functions of [the last table](#inside), of which
-one model may hold a few or none. "Partly": of some attributes or inputs. Every operator is compared with onnxruntime over
-random attributes and inputs.
+one model may hold a few or none. "Partly": of some attributes or inputs. Every operator is compared with onnxruntime
+over random attributes and inputs.
 
 | operator | bounded | as | derivative |
 | --- | --- | --- | --- |
