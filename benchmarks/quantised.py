@@ -28,23 +28,12 @@ SIZES = {"digits": (0.01, 0.02, 0.04, 0.08, 0.16), "mnist": (0.002, 0.005, 0.01,
 SAMPLES = 2000
 
 
-def digits():
-    """Images `[P, 1, 8, 8]` in [0, 1] and labels, to train on and to ask about."""
-    from sklearn.datasets import load_digits
+def images(source, shape):
+    """Images `[P, *shape]` in [0, 1] and labels, to train on and to ask about."""
+    from verifier.train.data import read
 
-    raw = load_digits()
-    x = (raw.images / 16.0)[:, None].astype(np.float32)
-    return (x[:1400], raw.target[:1400]), (x[1400:], raw.target[1400:])
-
-
-def mnist():
-    """Images `[P, 784]` in [0, 1] and labels, to train on and to ask about."""
-    with np.load(DATA) as f:
-        names = {n.lower(): n for n in f.files}
-        parts = [f[names[n]] for n in ("x_train", "y_train", "x_test", "y_test")]
-    x, y, xt, yt = parts
-    scale = 255.0 if x.max() > 1 else 1.0
-    return (x.reshape(len(x), -1) / np.float32(scale), y), (xt.reshape(len(xt), -1) / np.float32(scale), yt)
+    d = read(source)
+    return (d.x_train.reshape(-1, *shape), d.y_train), (d.x_test.reshape(-1, *shape), d.y_test)
 
 
 def trained(data, sizes, channels=(), epochs=30):
@@ -83,23 +72,23 @@ def trained(data, sizes, channels=(), epochs=30):
 def nets(wanted: str):
     """Name, weights and data of each network."""
     if wanted in ("", "digits"):
-        data = digits()
+        data = images("digits", (1, 8, 8))
         yield "digits", trained(data, (32, 10), (8, 16)), data
     if wanted in ("", "mnist") and DATA.exists():
-        data = mnist()
+        data = images(DATA, (784,))
         yield "mnist", trained(data, (64, 32, 10), (), 15), data
 
 
-def asked(net, name: str, images, labels, count: int, limit: float, wall: float, verbose: bool) -> None:
+def asked(net, name: str, points, labels, count: int, limit: float, wall: float, verbose: bool) -> None:
     """Ask so many questions, print a line."""
     said, seconds, wrong, missed, ours = {}, [], 0, 0, 0
     rng = np.random.default_rng(0)
-    y = net.run(images.reshape(len(images), -1)[:300])
+    y = net.run(points.reshape(len(points), -1)[:300])
     right = np.flatnonzero(y.argmax(1) == labels[: len(y)])
     for k in range(count):
         eps = SIZES[name][k % len(SIZES[name])]
         i = right[k]
-        ball = verifier.Ball(images[i].reshape(-1), eps, lo=0.0, hi=1.0)
+        ball = verifier.Ball(points[i].reshape(-1), eps, lo=0.0, hi=1.0)
         start = time.process_time()
         result = verifier.verify(net, verifier.robustness(ball, label=int(labels[i])), timeout=wall)
         seconds.append(time.process_time() - start)
@@ -147,13 +136,13 @@ def main() -> None:
     p.add_argument("--verbose", action="store_true")
     a = p.parse_args()
     for name, weights, data in nets(a.net):
-        (x, _), (images, labels) = data
+        (x, _), (points, labels) = data
         model = network(weights, x.shape[1:])
         float_net = verifier.load(model)
-        flat = images.reshape(len(images), -1)[:300]
+        flat = points.reshape(len(points), -1)[:300]
         print(f"{name}: float accuracy {(float_net.run(flat).argmax(1) == labels[: len(flat)]).mean():.3f}")
         if a.how in ("", "float"):
-            asked(float_net, name, images, labels, a.questions, a.limit, a.wall or a.limit, a.verbose)
+            asked(float_net, name, points, labels, a.questions, a.limit, a.wall or a.limit, a.verbose)
         for how in HOWS:
             for per_channel, signed in ((False, False), (True, True)) if a.all else ((False, False),):
                 if a.how not in ("", how):
@@ -161,7 +150,7 @@ def main() -> None:
                 q = verifier.load(quantised(model, how, x[:200], per_channel, signed))
                 right = (q.run(flat).argmax(1) == labels[: len(flat)]).mean()
                 print(f"{name} {how}{' per channel' * per_channel}{' signed' * signed}: accuracy {right:.3f}")
-                asked(q, name, images, labels, a.questions, a.limit, a.wall or a.limit, a.verbose)
+                asked(q, name, points, labels, a.questions, a.limit, a.wall or a.limit, a.verbose)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import pytest
 
 from verifier.bounds.inside import settled
 from verifier.graph.graph import Builder, Graph, Input
-from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.affine import Add, Dense, Scale
 from verifier.graph.ops.fit import Fit
+from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.steps import Step
 
 KINDS = [("int8", "wraps", -128.0, 127.0), ("uint8", "cut", 0.0, 255.0), ("float16", "overflows", -65504.0, 65504.0)]
 
@@ -32,7 +34,7 @@ def test_only_where_every_number_fits(kind: str, how: str, least: float, most: f
     for low, high, out in (
         (*inside, True),
         (least + 1, most - 1, True),
-        (least, most, False),  # as wide as the type: whether numbers wrap cannot be told
+        (least, most, kind != "float16"),  # rounding may not be told from what is beyond
         (least - 1, most + 1, False),
         (inside[0], most + 5, False),
         (least - 5, inside[1], False),
@@ -85,3 +87,15 @@ def test_rounding_stays_next_to_what_goes() -> None:
     h = b.add(Fit("float16", "rounds"), (b.add(Fit("int16", "cut"), (x,)),))
     found = settled(b.graph([x], [b.add(Dense(np.ones((1, 2)), None), (h,))]), -np.ones(2), np.ones(2))
     assert [node.op.how for node in found.nodes if isinstance(node.op, Fit)] == ["rounds"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.1), (0.0, 1.0), (0.9, 1.0), (-0.01, 0.1)])
+def test_numbers_that_begin_at_zero_do_not_wrap(low: float, high: float) -> None:
+    """What rounding says of a bound at the end of a type is no number beyond it: whole numbers are as they are."""
+    b = Builder()
+    x = b.add(Input((1,)), ())
+    scaled = b.add(Dense(np.array([[255.0]]), None), (x,))
+    up, down = (b.add(Relu(), (v,)) for v in (scaled, b.add(Scale(np.array(-1.0)), (scaled,))))
+    whole = b.add(Add((1, -1)), [b.add(Step("floor"), (v,)) for v in (up, down)])
+    graph = b.graph([x], [b.add(Fit("uint8", "cut"), (whole,))])
+    assert fits(settled(graph, np.array([low]), np.array([high]))) == (low < -1 / 255)

@@ -14,7 +14,7 @@ import pytest
 from .blocks import ROOT, RUN, blocks, run
 
 DOCS = ROOT / "docs"
-PAGES = ("index.md", "tutorial.md", "how-bounds-work.md")
+PAGES = ("index.md", "tutorial.md", "how-bounds-work.md", "guide/quantised.md")
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from verifier.bounds.network import prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.graph.graph import Graph
 from verifier.graph.ops.affine import Scale
-from verifier.graph.ops.fit import Fit, limits
+from verifier.graph.ops.fit import WHOLE, Fit
 from verifier.graph.passes.runner import simplify
+from verifier.relax.fit import fits
 from verifier.values.arrays import Place
 
 _MOST_SYMBOLS = 100
@@ -24,20 +25,22 @@ def settled(graph: Graph, lower: np.ndarray, upper: np.ndarray) -> Graph:
     Args:
         graph: one input, in double precision on numpy, all operators boundable.
 
-    Sound because: an operator is left out only if the bounds of its values on the box, rounding included, show that it
-    does not have the whole range of the type: then everything that it reads lies in that range, and none is changed.
+    Sound because: an operator is left out only if the bounds of what it reads on the box, rounding included, lie in the
+    range of the type: then no number is changed.  What a whole type is made of is whole already, so that an end counts
+    as the next whole number inside: bounds are rounded outward, and zero must not be taken for what may be below.
     """
     if not any(isinstance(node.op, Fit) and node.op.exact for node in graph.nodes):
         return graph
     varying = np.flatnonzero(lower < upper)
     symbols = varying if len(varying) <= _MOST_SYMBOLS else varying[:0]
     box = boxes(lower[None], upper[None], symbols, "float64")
-    image = propagate(prepare(graph, Place("numpy", "float64")), box, None, set(), None, 10**6).image
+    interval = propagate(prepare(graph, Place("numpy", "float64")), box, None, set(), None, 10**6).interval
     nodes = list(graph.nodes)
     for i, node in enumerate(nodes):
         if isinstance(node.op, Fit) and node.op.exact:
-            least, most = (float(v) for v in limits(node.op.kind))
-            low, high = image[i]
-            if ((low > least) | (high < most)).all() and np.isfinite(low).all() and np.isfinite(high).all():
+            low, high = interval[node.inputs[0]]
+            if node.op.kind in WHOLE:
+                low, high = np.ceil(low), np.floor(high)
+            if fits(node.op, low, high).all():
                 nodes[i] = replace(node, op=Scale())
     return simplify(replace(graph, nodes=tuple(nodes)))

@@ -19,6 +19,7 @@ from verifier.bounds.network import UNDERFLOW, Network, Tick, nothing
 from verifier.graph.graph import Affine, Input, Node
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Move
+from verifier.graph.ops.relu import Relu
 from verifier.relax import difference, gate, table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
@@ -246,6 +247,8 @@ class _Down:
             if self._plain is not None:
                 low, high = concretize(self._plain[j], self._net.place.dtype)
                 l, u = xp.fmax(l, low), xp.fmin(u, high)
+            if node.op == Relu():  # whatever rounding says: a jump may lie at zero
+                l = xp.where(l == l, xp.maximum(l, 0.0), l)
             if self.broken is not None:
                 l, u = xp.where(l == l, l, -xp.inf), xp.where(u == u, u, xp.inf)
             if self._known is not None:
