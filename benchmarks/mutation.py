@@ -43,7 +43,7 @@ COVERED: dict[str, list[str]] = _READ["covered"]
 """Module -> arguments of pytest: what was written for it."""
 HARMLESS = {(k["module"], k["text"], k["what"], k.get("nth", 0)) for k in _READ["harmless"]}
 """Module, text, change, and which one of several alike, from above (0: all of them)."""
-SAMPLE, LEAST = 400, 3
+SAMPLE, LEAST = 150, 2
 """How many mutants are taken of all, and of each module at least."""
 SPENT = 20.0
 """Seconds of a processor that is spent on one mutant: first on tests written for its module, then on others."""
