@@ -113,6 +113,8 @@ def test_unsupported_operators_are_named(save: Any) -> None:
     refused(save(make(whole, {"c": np.array([2])})), "Div of whole numbers")
     refused(save(make([node("Gather", ["c", "h"], ["y"], axis=0)], {"c": np.zeros(3, np.float32)})), "'h'")
     refused(save(make([whole[0], node("Gather", ["c", "h"], ["y"])], {"c": np.zeros(3, np.float32)})), "is constant")
+    wide = make([node("PRelu", ["x", "s"], ["y"])], {"s": np.ones((7, 9), np.float32)})
+    refused(save(wide), "slopes of shape [7, 9]", "do not broadcast")
     train = {"r": np.array(0.5, np.float32), "t": np.array(True)}
     refused(save(make([node("Dropout", ["x", "r", "t"], ["y"])], train)), "Dropout in training mode")
     refused(save(make([node("Foo", ["x"], ["y"], domain="com.example")], {})), "com.example")

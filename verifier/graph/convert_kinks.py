@@ -26,7 +26,10 @@ def leaky_relu(call: Call) -> int:
 
 def prelu(call: Call) -> int:
     """PRelu with constant slopes."""
-    np.broadcast_to(call.constant(1), call.shape(call.activation(0)))  # slopes broadcast to x, not x to slopes
+    slopes, shape = call.constant(1).shape, call.shape(call.activation(0))
+    if len(slopes) > len(shape) or any(a not in (1, b) for a, b in zip(slopes[::-1], shape[::-1], strict=False)):
+        have = f"slopes of shape {list(slopes)} for an input of shape {list(shape)}"
+        raise ValueError(f"PRelu with {have}, to which they do not broadcast; give them an axis of 1 for each behind")
     return _leaky(call, call.parameter(1))
 
 
