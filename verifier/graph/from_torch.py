@@ -179,7 +179,7 @@ def _step(node: torch.fx.Node, env: dict[torch.fx.Node, Any], builder: Builder, 
         if not any(isinstance(env[n], (Activation, list)) for n in node.all_input_nodes):
             return _fold(target, *given)
         if target.overloadpacket.__name__ in SHAPED and not isinstance(_filling(given), Activation):
-            return _fold(target, *_emptied(given, example.batch))
+            return _fold(target, *_emptied(given, example))
         return _apply(node, target, given, builder, example)
     except (ValueError, TypeError, IndexError, RuntimeError) as e:  # of a rule, or of torch on odd arguments
         name = str(target).removesuffix(f".{getattr(target, '_overloadname', '')}")
@@ -203,11 +203,13 @@ def _filling(given: Any) -> Any:
     return kwargs.get("value", args[1] if len(args) > 1 else None)
 
 
-def _emptied(given: Any, batch: int) -> Any:
+def _emptied(given: Any, example: Example) -> Any:
     """Arguments with zeros in the place of activations, of which only the shape matters."""
 
     def zeros(v: Any) -> Any:
-        return torch.zeros((batch,) * v.lead + v.shape) if isinstance(v, Activation) else v
+        if not isinstance(v, Activation):
+            return v
+        return torch.zeros((example.batch,) * v.lead + v.shape, device=example.device)
 
     args, kwargs = given
     return tuple(zeros(v) for v in args), {k: zeros(v) for k, v in kwargs.items()}
