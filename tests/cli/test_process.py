@@ -104,11 +104,12 @@ UNNEEDED = {"torch", "rich", "typer", "click", "pydantic", "scipy", "cvxpy", "hi
 
 SPARED = {
     "verifier.bounds.fold", "verifier.bounds.lagrange", "verifier.cli.completion", "verifier.cli.log",
-    "verifier.graph.chain", "verifier.graph.from_torch", "verifier.graph.passes.differences", "verifier.run.apart",
-    "verifier.run.cells", "verifier.run.clauses", "verifier.run.front", "verifier.run.joint", "verifier.run.margins",
-    "verifier.run.outputs", "verifier.run.relations", "verifier.search.neurons.loop", "verifier.search.neurons.tree",
-    "verifier.spec.apart", "verifier.spec.builders", "verifier.spec.farkas", "verifier.spec.query2",
-    "verifier.spec.write",
+    "verifier.graph.chain", "verifier.graph.convert_attention", "verifier.graph.convert_recurrent",
+    "verifier.graph.convert_trees", "verifier.graph.from_torch", "verifier.graph.passes.differences",
+    "verifier.run.apart", "verifier.run.cells", "verifier.run.clauses", "verifier.run.front", "verifier.run.joint",
+    "verifier.run.margins", "verifier.run.outputs", "verifier.run.relations", "verifier.search.neurons.loop",
+    "verifier.search.neurons.tree", "verifier.spec.apart", "verifier.spec.builders", "verifier.spec.farkas",
+    "verifier.spec.query2", "verifier.spec.write",
 }  # fmt: skip
 """Modules of ours that a plain question about few inputs does without: together they take 20 ms."""
 

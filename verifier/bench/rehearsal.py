@@ -21,10 +21,12 @@ def rehearse() -> None:
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
+    from verifier.graph.ops.table import ready
     from verifier.run.verify import verify
     from verifier.search.neurons import loop, tree  # which these questions do not come to
 
     assert loop and tree
+    ready()
     rng = np.random.default_rng(0)
     weights = {
         "A": rng.normal(size=(INPUTS, 8)), "a": rng.normal(size=8), "B": rng.normal(size=(8, 1)) / 8, "b": np.zeros(1),

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
+from typing import Any
+
 from verifier.graph import convert_affine as affine
-from verifier.graph import convert_attention as attention
 from verifier.graph import convert_curves as curves
-from verifier.graph import convert_discrete as discrete
-from verifier.graph import convert_fourier as fourier
-from verifier.graph import convert_fused as fused
 from verifier.graph import convert_kinks as kinks
-from verifier.graph import convert_learned as learned
-from verifier.graph import convert_losses as losses
 from verifier.graph import convert_moves as moves
-from verifier.graph import convert_norms as norms
 from verifier.graph import convert_products as products
 from verifier.graph import convert_reduce as reduce
-from verifier.graph import convert_scatter as scatter
 from verifier.graph import convert_steps as steps
-from verifier.graph import convert_supports as supports
-from verifier.graph import convert_trees as trees
-from verifier.graph import convert_trial as trial
 from verifier.graph import convert_windows as windows
-from verifier.graph.convert import Converter
+from verifier.graph.convert import Call, Converter
 from verifier.graph.convert_dynamic import mul
-from verifier.graph.convert_einsum import einsum
 from verifier.graph.convert_quantised import FUSED as QUANTISED
 from verifier.graph.convert_quantised import STANDARD
-from verifier.graph.convert_recurrent import recurrent
-from verifier.graph.convert_resize import resize
-from verifier.graph.convert_transposed import conv_transpose
+
+
+def _read(module: str, name: str, call: Call) -> Any:
+    return getattr(import_module(f"verifier.graph.{module}"), name)(call)
+
+
+class _Later:
+    """Converters of a module that is imported when one of them is called: few models hold what it reads."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Converter:
+        return partial(_read, self._module, name)
+
+
+attention = _Later("convert_attention")
+discrete = _Later("convert_discrete")
+fourier = _Later("convert_fourier")
+fused = _Later("convert_fused")
+learned = _Later("convert_learned")
+losses = _Later("convert_losses")
+norms = _Later("convert_norms")
+scatter = _Later("convert_scatter")
+supports = _Later("convert_supports")
+trees = _Later("convert_trees")
+trial = _Later("convert_trial")
+einsum = _Later("convert_einsum").einsum
+recurrent = _Later("convert_recurrent").recurrent
+resize = _Later("convert_resize").resize
+conv_transpose = _Later("convert_transposed").conv_transpose
 
 CONVERTERS: dict[str, Converter] = {
     "Abs": curves.absolute,
@@ -242,6 +262,14 @@ def converter(domain: str, op: str) -> Converter | None:
     if domain in ("", "ai.onnx"):
         return CONVERTERS.get(op) or PLAIN.get(op)
     return {"com.microsoft": FUSED, "ai.onnx.ml": LEARNED}.get(domain, {}).get(op)
+
+
+def ready() -> None:
+    """Import all that is imported late, for a process that is going to be copied."""
+    for rows in (CONVERTERS, FUSED, LEARNED, PLAIN):
+        for rule in rows.values():
+            if isinstance(rule, partial):
+                import_module(f"verifier.graph.{rule.args[0]}")
 
 
 def supported() -> tuple[str, ...]:
