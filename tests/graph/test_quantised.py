@@ -162,6 +162,34 @@ def test_wrong_codes_are_noticed() -> None:
                 check(net, replace(net.graph, nodes=tuple(nodes)))
 
 
+HALVES = {
+    "QLinearAdd": (node("QLinearAdd", "q,s,z,c,s,z,t,o", "r"), (1, 4)),
+    "QLinearMul": (node("QLinearMul", "q,s,z,c,s,z,t,o", "r"), (1, 4)),
+    "QLinearAveragePool": (node("QLinearAveragePool", "q,s,z,t,o", "r", kernel_shape=[1, 2]), (1, 1, 2, 2)),
+    "QLinearGlobalAveragePool": (node("QLinearGlobalAveragePool", "q,s,z,t,o", "r"), (1, 1, 2, 2)),
+    "QLinearConcat": (node("QLinearConcat", "t,o,q,s,z", "r", axis=1), (1, 4)),
+    "QLinearLeakyRelu": (node("QLinearLeakyRelu", "q,s,z,t,o", "r", alpha=0.5), (1, 4)),
+    "QLinearMatMul": (node("QLinearMatMul", "q,s,z,W,s,v,t,o", "r"), (1, 4)),
+    "QGemm": (node("QGemm", "q,s,z,W,s,v,-,t,o", "r"), (1, 4)),
+    "QuantizeLinear": (node("QuantizeLinear", "x,t,o", "r"), (1, 4)),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("kind", [INT8, UINT8])
+def test_halves_beside_an_odd_zero_point(name: str, kind: Any) -> None:
+    """Some kernels round before they add the zero point, some after it: with scales that are powers of two it shows."""
+    (made, shape), rng = HALVES[name], np.random.default_rng(4)
+    c = np.arange(4).reshape(shape) + kind(23)
+    given = {"s": f(0.5), "z": kind(22), "t": f(1.0), "o": kind(33), "c": c.astype(kind), "v": INT8(0)}
+    given["W"] = rng.integers(-3, 4, (4, 3)).astype(INT8)
+    net = verifier.load(model(coded([made], zero="o"), shape, **given))
+    x = rng.integers(-30, 31, (200, 4)) * 0.5
+    ours = np.asarray(net.graph.evaluate(x.reshape(200, *shape))[0]).reshape(200, -1)
+    np.testing.assert_array_equal(ours, net.run(x.astype(np.float32)))
+    assert len(np.unique(ours)) > 5
+
+
 @pytest.mark.parametrize(("size", "held"), [(1000, False), (40000, True)])
 def test_sums_beyond_32_bits_are_held_to_them(size: int, held: bool) -> None:
     """A sum of whole numbers is exact as long as it fits, whatever the codes are."""

@@ -16,6 +16,7 @@ from verifier.graph.graph import Affine, Graph
 from verifier.graph.ops.moves import Move, Take
 from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.steps import Step
 from verifier.relax import table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
@@ -260,15 +261,27 @@ def _provenance(graph: Graph, j: int, first: np.ndarray) -> np.ndarray:
     return np.rint(ids[0]).astype(np.int64)
 
 
+def _shared(graph: Graph, plan: _Plan, N: int) -> np.ndarray:
+    """`[N]` which rows staircases of several kinds read; two that may take either neighbour of a half count as such."""
+    kinds: dict[str, np.ndarray] = {}
+    for p in plan.parts:
+        op = graph.nodes[p.node].op
+        if isinstance(op, Step) and op.stairs:
+            kind = op.kind if op.kind != "nearest" else f"nearest {p.node}"
+            kinds.setdefault(kind, np.zeros(N, int))[p.reads] = 1
+    return np.asarray(sum(kinds.values(), np.zeros(N, int)) > 1)
+
+
 def _general(net: Network, plan: _Plan, F: Folded) -> Folded:
     """With layers."""
     H, N, place = to_numpy(F.z.H), len(F.z), net.place
-    layers = []
+    layers, shared = [], _shared(net.graph, plan, N)
     for p in plan.parts:
         used = np.flatnonzero((H[:, p.units] != 0).any(1))
         users = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(N, N)
         take = Take(place.array(p.reads.reshape(-1)), p.reads.shape)
-        layers.append(Layer(net.graph.nodes[p.node].op, p.units, take, users, int(p.reads.max()) + 1))
+        also = place.array(shared[p.reads]) if shared[p.reads].any() else None
+        layers.append(Layer(net.graph.nodes[p.node].op, p.units, take, users, int(p.reads.max()) + 1, also))
     parts, at = [], 0
     for _, entries in plan.rows:
         stop = sum(int(p.reads.max()) < at for p in plan.parts)

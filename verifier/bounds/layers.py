@@ -39,6 +39,8 @@ class Layer:
             `[groups, n]` for softmax, of which every group has n units.
         users: rows that depend on these units, all of them later than what the units read.
         last: the end of the rows that the units read.
+        shared: `[units]` of staircases, where another one reads the same row and may belong to the other side at a
+            jump (floor to what is above, ceil to what is below); None for nowhere.
     """
 
     op: Operator
@@ -46,10 +48,12 @@ class Layer:
     take: Take
     users: slice
     last: int
+    shared: Array | None = None
 
     def to(self, place: Place) -> Layer:
         """The same at another place."""
-        return replace(self, take=self.take.cast(place.array))
+        shared = None if self.shared is None else place.array(self.shared)
+        return replace(self, take=self.take.cast(place.array), shared=shared)
 
     def within(self, N: int) -> Layer:
         """The same where only the first N rows are kept."""
@@ -73,6 +77,15 @@ class Layer:
     def stairs(self) -> bool:
         """Whether units are staircases."""
         return isinstance(self.op, Step) and self.op.stairs
+
+    def beyond(self, split: Array) -> steps.Beyond:
+        """Ends of intervals at which a split left a staircase's value to the other part, by the signs of rows read.
+
+        Sound because: a row is split at a jump into parts that both hold it, and every point lies in the part in which
+        the staircase has its value there; staircases that disagree about that say nothing of it.
+        """
+        low, up = split > 0, (split < 0) | (split == 2)
+        return (low, up) if self.shared is None else (low & ~self.shared, up & ~self.shared)
 
     @property
     def _wide(self) -> bool:
@@ -104,7 +117,7 @@ class Layer:
             t_u, z_u = curves.least(self.op, -1, -second, lower, upper)
             return Lines(alpha, t_l, second, -t_u), Touch(z_l, z_u)
         if isinstance(self.op, Step) and self.stairs:
-            beyond = None if split is None else (split > 0, (split < 0) | (split == 2))
+            beyond = None if split is None else self.beyond(split)
             first, last = steps.steps_between(self.op, lower, upper, beyond)
             alpha, second = (namespace(alpha).where(last > first, a, a * 0) for a in (alpha, second))
             t_l, z_l = steps.least(self.op, 1, alpha, lower, upper, beyond)

@@ -57,7 +57,6 @@ def _image(layer: Layer, r: Region) -> tuple[Array, Array]:
     """Intervals `[B, units]` of a layer's activations."""
     low, up = layer.gather(r.lower), layer.gather(r.upper)
     if isinstance(layer.op, Step) and layer.stairs:
-        split = layer.gather(r.sign)
-        return steps.steps_between(layer.op, low, up, (split > 0, (split < 0) | (split == 2)))
+        return steps.steps_between(layer.op, low, up, layer.beyond(layer.gather(r.sign)))
     found = table.image(layer.op, low, up)
     return found[0].reshape(low.shape[0], -1), found[1].reshape(low.shape[0], -1)

@@ -38,6 +38,10 @@ _SHORT = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 """Types that nothing is computed in: the least and the largest number."""
 
 
+_LAST = frozenset(("QLinearAdd", "QLinearAveragePool", "QLinearMul"))
+"""Operators whose kernels add the zero point before they round; all others round first."""
+
+
 @dataclass(frozen=True)
 class _Code:
     """How numbers of one tensor are coded: scale and zero point, both ready to be broadcast to it."""
@@ -80,8 +84,11 @@ def _target(call: Call, zero: int) -> str:
     return named(call.get("output_dtype")) if call.get("output_dtype", 0) else "uint8"
 
 
-def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
-    """`saturate(round(x / scale) + zero point)`; what has been coded so, and only moved since, keeps its code."""
+def _quantised(call: Call, x: int, code: _Code, kind: str, last: bool = False) -> int:
+    """`saturate(round(x / scale) + zero point)`; what has been coded so, and only moved since, keeps its code.
+
+    last: rounding comes last, `saturate(round(x / scale + zero point))`: halves go the other way if that point is odd.
+    """
     if kind in _SHORT or (kind in WHOLE and WHOLE[kind][1] <= 32):
         low, high = _SHORT.get(kind) or limits(kind)
     else:
@@ -92,6 +99,8 @@ def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
     inverse = 1.0 / code.s
     y = scale(call, x, inverse, None, rounded=not is_exact_inverse(code.s))
     zero = np.unique(code.zero)
+    if last and (zero % 2 != 0).any():
+        return call.add(Step("round", 0.0, float(low), float(high)), scale(call, y, None, code.zero))
     if len(zero) == 1:
         y = call.add(Step("round", 0.0, low - float(zero[0]), high - float(zero[0])), y)
         return y if zero[0] == 0 else scale(call, y, None, zero)
@@ -186,7 +195,7 @@ def _input(call: Call, i: int, axis: int | None = None) -> Value:
 def _output(call: Call, y: int, i: int) -> int:
     """Quantised by scale and zero point in inputs i and i + 1; without one of these to the first input's type."""
     kind = call.types[i + 1] if call.has(i + 1) else call.types[0]
-    return _quantised(call, y, _code(call, i, i + 1, call.shape(y)), kind)
+    return _quantised(call, y, _code(call, i, i + 1, call.shape(y)), kind, call.op in _LAST)
 
 
 def _whole(call: Call, i: int, zero: int, rows: bool) -> Value:

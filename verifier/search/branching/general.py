@@ -58,8 +58,7 @@ def _rises(F: Folded, r: Region) -> Array:
     total = r.lower * 0
     for layer in F.layers:
         if isinstance(layer.op, Step) and layer.stairs:
-            split = layer.gather(r.sign)
-            beyond = split > 0, (split < 0) | (split == 2)
+            beyond = layer.beyond(layer.gather(r.sign))
             first, last = steps.steps_between(layer.op, layer.gather(r.lower), layer.gather(r.upper), beyond)
             total = total + layer.scatter(last - first, len(F.z))
     return total
