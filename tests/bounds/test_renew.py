@@ -14,14 +14,17 @@ from tests.laws.cases import GRAPHS, chain, wide_values
 from tests.laws.general_nets import network
 from verifier.bounds.lagrange import Region
 from verifier.bounds.plan import Plan
-from verifier.bounds.renew import Known, renew, renew_common
+from verifier.bounds.renew import Known, _State, renew, renew_common
 from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
+from verifier.relax.lines import Lines
+from verifier.relax.share import Planes
 from verifier.sensitivity.problem import Problem, pose
 from verifier.values.box import Ball, Box
+from verifier.values.rounding import gamma
 
 Rng = np.random.Generator
 
@@ -306,3 +309,50 @@ def test_nothing_is_lost_to_rounding(name: str) -> None:
             here = at[i] if P.plan.columns[p] is None else at[i][P.plan.columns[p]]
             below = A[0].astype(np.longdouble) @ here.astype(np.longdouble) + b[0]
             assert (below <= np.concatenate([z[i, part], -z[i, part]])).all()
+
+
+@pytest.mark.parametrize("name", ["relu", "mirrored", "residual", "tanh", "softmax", "any 1", "any 2"])
+@np.errstate(all="ignore")
+def test_what_rounding_is_told_is_what_walking_magnitudes_finds(name: str) -> None:
+    """Forwards, layer by layer, the same sums over paths as backwards: of magnitudes, and of what folding rounded."""
+    s = setting(name, "box", 1.0)
+    rng, F = np.random.default_rng(2), s.P.F
+    F = replace(F, **{k: replace(getattr(F, k), error=rng.random(len(getattr(F, k)))) for k in ("z", "rows")})
+    plan = replace(s.P.plan, F=F)
+    r = s.parts(3)[0].take(np.array([1]))
+    state = _State(plan, r, (0.5, 0.5))
+    for k in range(len(F.layers)):
+        state.relax(k)
+    walked = _State(replace(plan, blocks={k: abs(v) for k, v in plan.blocks.items()}), r, (0.5, 0.5))
+    for p in (-1, *range(len(F.parts))):
+        rows = F.rows if p < 0 else F.z.take(F.parts[p][0])
+        reach = F.reach[0] if plan.columns[p] is None else F.reach[0][plan.columns[p]]
+        found = []
+        for X, c in ((1, "c"), (0, "error")):
+            walked.plan = replace(
+                walked.plan,
+                X={k: X * abs(v) for k, v in plan.X.items()},
+                F=replace(F, z=replace(F.z, c=abs(getattr(F.z, c)))),
+            )
+            walked.lines = [f if X else without_shift(f) for f in map(steepest, state.lines)]
+            A, b, _ = walked.walk(p, X * abs(plan.X[p, p])[None], abs(getattr(rows, c))[None], np.arange(len(rows))[None])
+            found.append((A @ reach + b)[0])
+        size, carried = found
+        assert (size > 0).any() and (carried > 0).all()
+        g, tiny = gamma(plan.steps, "float64"), float(np.finfo(np.float64).tiny)
+        assert state.rounding.of(p) == pytest.approx(1.01 * (carried + 2 * g * size) + plan.steps * tiny, rel=1e-9)
+
+
+def steepest(f: Lines | Planes) -> Lines | Planes:
+    """The larger magnitudes of slopes and intercepts, on both sides."""
+    if isinstance(f, Planes):
+        S, t = np.maximum(abs(f.S_l), abs(f.S_u)), np.maximum(abs(f.t_l), abs(f.t_u))
+        return Planes(S, t, S, t)
+    t_l = np.zeros_like(f.t_u) if f.t_l is None else f.t_l
+    s, t = np.maximum(abs(f.s_l), abs(f.s_u)), np.maximum(abs(t_l), abs(f.t_u))
+    return Lines(s, t, s, t)
+
+
+def without_shift(f: Lines | Planes) -> Lines | Planes:
+    """Through the origin."""
+    return replace(f, t_l=f.t_u * 0, t_u=f.t_u * 0)

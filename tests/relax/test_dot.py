@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,22 @@ def test_planes_and_intervals_enclose(k: int, place: Place) -> None:
                 assert (gap <= 2 * (r[:, :k] * r[:, k:]).sum(-1) * (1 + 1e-9) + eps * size.sum(-1)).all()
         a, b = (to_numpy(v)[0] for v in product.dot_image(low, up))
         assert (a <= y).all() and (y <= b).all()
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.kind}-{p.dtype}")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_sum_that_loses_its_small_terms(sign: float, place: Place) -> None:
+    """At a point: 8 products of one, and 120 that vanish in a sum which begins with those (rational arithmetic)."""
+    k, u = 128, float(np.finfo(place.dtype).eps) / 2
+    x = np.concatenate([np.ones(8), np.full(120, 0.9 * u), np.full(k, sign)]).astype(place.dtype)
+    exact = [Fraction(float(v)) for v in x]
+    y = sum((a * b for a, b in zip(exact[:k], exact[k:], strict=True)), Fraction(0))
+    at = place.array(x)[None]
+    f, image = product.dot_lines(at, at), product.dot_image(at, at)
+    s, t_l, t_u, low, high = ([Fraction(v) for v in to_numpy(a).ravel().tolist()] for a in (f.s_l, f.t_l, f.t_u, *image))
+    plane = sum((a * b for a, b in zip(s, exact, strict=True)), Fraction(0))
+    assert plane + t_l[0] <= y <= plane + t_u[0]
+    assert low[0] <= y <= high[0]
 
 
 def test_what_it_computes() -> None:

@@ -53,6 +53,24 @@ def test_planes_and_intervals_enclose(r: float, place: Place) -> None:
             assert (b <= most * (1 + 1e-4 if single else 1 + 1e-12) + (1e-36 if single else 1e-305)).all()
 
 
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.kind}-{p.dtype}")
+@np.errstate(all="ignore")
+def test_a_few_of_the_smallest_numbers(place: Place) -> None:
+    """Where every result is rounded to a whole number of them."""
+    rng, least = np.random.default_rng(0), LD(np.finfo(place.dtype).smallest_subnormal)
+    ends = np.sort(rng.integers(-4, 9, (2, 300, 3)), 0)
+    ends[1, ::3] = ends[0, ::3]
+    lower, upper = ((a * least).astype(place.dtype) for a in ends)
+    corners = np.where(rng.random((8, 300, 3)) < 0.5, ends[0], ends[1])
+    for r in (1.3, 2.0, 33.0):
+        y = true(corners, r) * least
+        low, up = (place.array(a)[None] for a in (lower, upper))
+        f, image = norm.lines(Norm(r), low, up), norm.image(Norm(r), low, up)
+        s_l, t_l, s_u, t_u, a, b = (to_numpy(v)[0].astype(LD) for v in (f.s_l, f.t_l, f.s_u, f.t_u, *image))
+        assert (y >= (s_l * corners).sum(-1) * least + t_l).all() and (y <= (s_u * corners).sum(-1) * least + t_u).all()
+        assert (a <= y).all() and (y <= b).all()
+
+
 @pytest.mark.parametrize("r", EXPONENTS)
 def test_points_are_known(r: float) -> None:
     """On a box of one point both planes give the value; on a narrow one they miss by its width squared."""
