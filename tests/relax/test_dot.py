@@ -55,7 +55,8 @@ def test_a_sum_that_loses_its_small_terms(sign: float, place: Place) -> None:
     y = sum((a * b for a, b in zip(exact[:k], exact[k:], strict=True)), Fraction(0))
     at = place.array(x)[None]
     f, image = product.dot_lines(at, at), product.dot_image(at, at)
-    s, t_l, t_u, low, high = ([Fraction(v) for v in to_numpy(a).ravel().tolist()] for a in (f.s_l, f.t_l, f.t_u, *image))
+    found = (f.s_l, f.t_l, f.t_u, *image)
+    s, t_l, t_u, low, high = ([Fraction(v) for v in to_numpy(a).ravel().tolist()] for a in found)
     plane = sum((a * b for a, b in zip(s, exact, strict=True)), Fraction(0))
     assert plane + t_l[0] <= y <= plane + t_u[0]
     assert low[0] <= y <= high[0]
