@@ -335,7 +335,8 @@ def test_what_rounding_is_told_is_what_walking_magnitudes_finds(name: str) -> No
                 F=replace(F, z=replace(F.z, c=abs(getattr(F.z, c)))),
             )
             walked.lines = [f if X else without_shift(f) for f in map(steepest, state.lines)]
-            A, b, _ = walked.walk(p, X * abs(plan.X[p, p])[None], abs(getattr(rows, c))[None], np.arange(len(rows))[None])
+            every_row, own = np.arange(len(rows))[None], X * abs(plan.X[p, p])[None]
+            A, b, _ = walked.walk(p, own, abs(getattr(rows, c))[None], every_row)
             found.append((A @ reach + b)[0])
         size, carried = found
         assert (size > 0).any() and (carried > 0).all()

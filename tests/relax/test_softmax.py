@@ -95,6 +95,18 @@ def test_planes_enclose(place: Place, n: int) -> None:
             )
 
 
+@pytest.mark.parametrize("n", [2, 3, 7])
+@pytest.mark.parametrize("width", [0.9e-6, 1.1e-6, 1e-5])
+def test_planes_enclose_where_a_chord_is_hardly_one(width: float, n: int) -> None:
+    """In the middle, where planes are tight: on boxes about as wide as those on which slopes are derivatives."""
+    center = np.linspace(0.0, 0.5, n)[None]
+    lower, upper = center - width / 2, center + width / 2
+    S_l, t_l, S_u, t_u = host(table.lines(Share(), lower, upper))  # type: ignore[arg-type]
+    x = ((lower.astype(LD) + upper) / 2)[:, None]
+    p = exact(x)[0, 0]
+    assert ((S_l * x).sum(-1) + t_l <= p).all() and ((S_u * x).sum(-1) + t_u >= p).all()
+
+
 @sized
 @placed
 def test_image_is_the_range(place: Place, n: int) -> None:
