@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from verifier.search.clipping.complete import minimise
+from verifier.search.clipping.complete import _dual, minimise
 
 from .cases import fractions
 
@@ -117,3 +117,14 @@ def test_its_own_rounding_is_taken_off() -> None:
             exact = fractions(A[i]) @ fractions(lower[i]) + fractions(b[i])
             assert (fractions(found[i]) <= exact).all()
             assert (abs(fractions(found[i]) - exact) <= fractions(1e-13 * (abs(A[i]).sum(1) * 4 + abs(b[i])))).all()
+
+
+def test_a_dual_of_many_half_spaces_is_rounded_down() -> None:
+    """Constants of which most vanish in a sum that begins with the others, whatever the order (rational arithmetic)."""
+    S, first = 1024, 16
+    h = np.full((1, S), -0.9 * 2.0**-53)
+    h[0, :first] = -1.0
+    true = -fractions(abs(h)).sum()
+    zero = np.zeros((1, 1))
+    value = _dual(zero[None], zero, zero, zero, np.zeros((1, S, 1)), h, np.ones((1, 1, S)))
+    assert fractions(value)[0, 0] <= true < -first

@@ -95,6 +95,16 @@ def test_both_together(name: str, hopeless: tuple[int, ...]) -> None:
     assert rivals.verdict is done.verdict
 
 
+def test_what_is_known_of_a_box_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one group's network is too large, the next group is bounded on its own box, not taken for the last."""
+    bounded, root = [], tree.root
+    monkeypatch.setattr(scheduler, "MOST", -1)
+    monkeypatch.setattr(tree, "root", lambda q, d, *more: bounded.append(int(d.group[0])) or root(q, d, *more))
+    search = NeuronSearch(question("plain", (0, 1, 2)), Budget(), nobody)
+    assert search.advance(Budget()) is None
+    assert bounded == [0, 1, 2] and search.given_up == {0, 1, 2}
+
+
 @pytest.mark.parametrize("stage", ["root", "plant", "size"])
 def test_what_does_not_fit_is_no_part_of_the_proof(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     """Neurons give every group up; inputs decide what they can, and the sum is no `unsat`."""
