@@ -4,7 +4,8 @@
 
 Trains a convolutional classifier of scikit-learn's digits and, where `../shared/data` is, an MLP of MNIST, has
 onnxruntime quantise them, and asks `verify` whether images keep their class in boxes of several sizes.  Each `sat` is
-replayed in onnxruntime, and of each `unsat` and open question samples of the box are tried.  On a busy machine give
+replayed in onnxruntime, and of each `unsat` and open question samples of the box are tried.  With `--apart` the question
+is instead whether both networks' outputs stay within several times what samples say of each other.  On a busy machine give
 more seconds by the wall (`--wall`): what takes more than the limit of processor time counts as open.
 """
 
@@ -124,6 +125,30 @@ def asked(net, name: str, points, labels, count: int, limit: float, wall: float,
     )
 
 
+TIMES = (0.8, 1.5, 2.0, 3.0, 5.0)
+"""How many times the distance that samples have is asked about."""
+
+
+def asked_apart(float_net, net, name: str, points, count: int, limit: float) -> None:
+    """Ask how far the quantised network is from the float one on boxes of each size, print a line for each size."""
+    rng = np.random.default_rng(0)
+    for eps in SIZES[name]:
+        said, seconds, wrong = {k: [] for k in TIMES}, [], 0
+        for i in range(count):
+            box = verifier.Ball(points[i].reshape(-1), eps, lo=0.0, hi=1.0).box()
+            x = rng.uniform(box.lower, box.upper, (SAMPLES, len(box.lower))).astype(np.float32)
+            x = x[(x >= box.lower).all(1) & (x <= box.upper).all(1)]
+            top = float(abs(net.run(x) - float_net.run(x)).max())
+            for k in TIMES:
+                start = time.process_time()
+                result = verifier.verify(verifier.equivalent(float_net, net, box, k * top), timeout=limit)
+                seconds.append(time.process_time() - start)
+                said[k].append(str(result.verdict))
+                wrong += said[k][-1] == "unsat" and k < 1
+        each = "; ".join(f"{k:g}: {v.count('unsat')}/{v.count('sat')}/{len(v)}" for k, v in said.items())
+        print(f"  {eps:g}: unsat/sat/asked by times {each}; wrong {wrong}; mean seconds {np.mean(seconds):.2f}", flush=True)
+
+
 def main() -> None:
     """See above."""
     p = argparse.ArgumentParser()
@@ -133,6 +158,7 @@ def main() -> None:
     p.add_argument("--net", default="")
     p.add_argument("--how", default="")
     p.add_argument("--all", action="store_true", help="per channel, and signed activations, too")
+    p.add_argument("--apart", action="store_true", help="how far it is from the float network, instead")
     p.add_argument("--verbose", action="store_true")
     a = p.parse_args()
     for name, weights, data in nets(a.net):
@@ -141,7 +167,7 @@ def main() -> None:
         float_net = verifier.load(model)
         flat = points.reshape(len(points), -1)[:300]
         print(f"{name}: float accuracy {(float_net.run(flat).argmax(1) == labels[: len(flat)]).mean():.3f}")
-        if a.how in ("", "float"):
+        if a.how in ("", "float") and not a.apart:
             asked(float_net, name, points, labels, a.questions, a.limit, a.wall or a.limit, a.verbose)
         for how in HOWS:
             for per_channel, signed in ((False, False), (True, True)) if a.all else ((False, False),):
@@ -150,6 +176,9 @@ def main() -> None:
                 q = verifier.load(quantised(model, how, x[:200], per_channel, signed))
                 right = (q.run(flat).argmax(1) == labels[: len(flat)]).mean()
                 print(f"{name} {how}{' per channel' * per_channel}{' signed' * signed}: accuracy {right:.3f}")
+                if a.apart:
+                    asked_apart(float_net, q, name, points, a.questions, a.wall or a.limit)
+                    continue
                 asked(q, name, points, labels, a.questions, a.limit, a.wall or a.limit, a.verbose)
 
 

@@ -64,9 +64,10 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
         return _held(op, x, e, y)
     if isinstance(op, Step) and op.kind == "zero":
         return xp.where(xp.abs(x) <= e, x * 0 + 1, x * 0)
-    if isinstance(op, Step) or op.exact:
+    rest = isinstance(op, Step) and op.kind == "rest"
+    if (isinstance(op, Step) and not rest) or op.exact:
         return far
-    if isinstance(op, Relu):
+    if rest or isinstance(op, Relu):
         return far + u * xp.abs(y)
     scale = xp.abs(y) if isinstance(op, Curve) and op.kind in _RELATIVE else xp.abs(y) + xp.abs(x) + 1.0
     return far + 8 * u * scale

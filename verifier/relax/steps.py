@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.graph.ops.steps import STAIRS, Step
+from verifier.graph.ops.steps import MANY, STAIRS, Step
 from verifier.relax.lines import Lines
 from verifier.values.arrays import Array, namespace
 from verifier.values.rounding import dtype_of, tiny, unit
-
-MANY = 2.0**20
-"""Up to here all multiples of a half are numbers of any type, and so are sums of them with a half."""
 
 
 def least(
@@ -21,11 +18,18 @@ def least(
     Shapes: all `[B, *shape]`.  `beyond`: see `Beyond`.
 
     Sound because: between jumps f is straight, so the ends of every straight part decide (with the limits there).
-    Between many jumps of a staircase the first and the last two count: the others lie on a straight line with these.
+    Between many jumps of a staircase the first and the last two count: the others lie on a straight line with these,
+    and do so when z is taken away from all.
     """
     xp = namespace(lower)
     best = where = None
-    corners = _stairs(f, lower, upper, beyond) if f.stairs else (_teeth if f.kind == "rest" else _jump)(f, lower, upper)
+    stair = _stair(f)
+    if stair is not None:
+        corners: list[Corner] = [(z, y - z, counts) for z, y, counts in _stairs(stair, lower, upper, None)]
+    elif f.stairs:
+        corners = _stairs(f, lower, upper, beyond)
+    else:
+        corners = (_teeth if f.kind == "rest" else _jump)(f, lower, upper)
     for z, y, counts in corners:
         product = s * z
         v = sign * y - product
@@ -45,6 +49,11 @@ Corner = tuple[Array, Array, "Array | None"]
 Beyond = tuple[Array, Array]
 """For a lower and for an upper end of intervals, where it is a split that leaves the value of the step beyond it to the
 other part: points at the end itself count to the part in which the function has their value."""
+
+
+def _stair(f: Step) -> Step | None:
+    """The staircase, with ends, that something is the rest of."""
+    return Step("nearest", 0.0, f.low, f.high) if f.kind == "rest" and f.high < np.inf else None
 
 
 def _stairs(f: Step, lower: Array, upper: Array, beyond: Beyond | None) -> list[Corner]:
@@ -125,7 +134,9 @@ def _around(p: float, dtype: str) -> tuple[float, float]:
 
 def slope(f: Step, sign: int, lower: Array, upper: Array) -> Array:
     """Of a few slopes of `sign·f`, the one whose line is highest in the middle."""
-    xp = namespace(lower)
+    xp, stair = namespace(lower), _stair(f)
+    if stair is not None:
+        return slope(stair, sign, lower, upper) - sign
     width = xp.maximum(upper - lower, 1e-6 * (xp.abs(upper) + 1))
     rise = sign * (f.evaluate(upper) - f.evaluate(lower))
     options = [lower * 0, rise / width]
@@ -168,8 +179,8 @@ def lines(
 
 def parallel(f: Step, lower: Array, upper: Array) -> Lines:
     """Lines of one slope: flat over a jump, along the stairs where there are many."""
-    xp = namespace(lower)
-    s = lower * 0
+    xp, stair = namespace(lower), _stair(f)
+    s = lower * 0 if stair is None else parallel(stair, lower, upper).s_l - 1
     if f.stairs:
         options = [s, s + 1] if max(-f.low, f.high) == xp.inf else [s, s + 1, _rise(f, lower, upper)]
         found, best = None, s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -17,6 +17,7 @@ from verifier.graph.ops.moves import Concat, Reshape, Take
 from verifier.graph.ops.product import Product
 from verifier.graph.passes.differences import alike, differences
 from verifier.graph.passes.maxima import maxima_to_relu
+from verifier.graph.passes.rounded import from_rounded, rounds
 from verifier.graph.passes.runner import simplify
 from verifier.values.arrays import Place
 from verifier.values.shown import Shown
@@ -95,9 +96,9 @@ class Joint(Shown):
         ends = np.cumsum([0, *(prod(part.model.output_shapes[k]) for part in self.parts for k in part.outputs)])
         column = {(i, k): int(at) for (i, k), at in zip(self._outputs(), ends, strict=False)}
         added, pairs = [], []
-        for i, j in ((i, j) for i in where for j in where if j < i and alike(graphs[j], graphs[i])):
+        for i, j, follow in _comparable(graphs, where):
             start = _moved(build, x, graphs[i], self.parts[j], self.parts[i])
-            found = differences(build, (graphs[j], graphs[i]), (where[j], where[i]), start)
+            found = follow(build, (graphs[j], graphs[i]), (where[j], where[i]), start)
             for k, d in enumerate(found):
                 if d is not None and (i, k) in column and (j, k) in column:
                     size = build.nodes[d].size
@@ -190,6 +191,18 @@ def flat(model: Any) -> Joint:
     ends = np.cumsum([0, *(prod(s) for s in model.input_shapes)])
     inputs = tuple(np.arange(a, b) for a, b in zip(ends, ends[1:], strict=False))
     return Joint((Part(model, inputs, tuple(range(len(model.output_shapes)))),), int(ends[-1]))
+
+
+def _comparable(graphs: Sequence[Graph], where: Iterable[int]) -> Iterator[tuple[int, int, Callable[..., Any]]]:
+    """Of which parts the differences can be followed, the first less the second, and by what.
+
+    A quantised network is less the one it was made of, whichever comes first in the question.
+    """
+    for i, j in ((i, j) for i in where for j in where if j < i):
+        if alike(graphs[j], graphs[i]):
+            yield i, j, differences
+        elif rounds(graphs[i]) != rounds(graphs[j]):
+            yield (i, j, from_rounded) if rounds(graphs[i]) else (j, i, from_rounded)
 
 
 def _copied(build: Builder, x: int, graph: Graph, part: Part) -> list[int]:

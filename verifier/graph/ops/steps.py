@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 KINDS = ("sign", "floor", "ceil", "round", "nearest", "rest", "positive", "not_negative", "zero", "threshold")
 STAIRS = {"floor": 0.0, "round": 0.5, "nearest": 0.5, "ceil": 1.0}
 """Functions that take whole numbers, with how far below a number they rise to it."""
+MANY = 2.0**20
+"""Up to here all multiples of a half are numbers of any type, and so are sums of them with a half."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Step(Elementwise):
     `threshold` is z where z > parameter and 0 elsewhere.
 
     Attributes:
-        low, high: of `floor`, `ceil`, `round` and `nearest`: whole numbers at which the staircase ends.
+        low, high: of `floor`, `ceil`, `round`, `nearest` and `rest`: whole numbers at which the staircase ends (of
+            `rest` both or none, and none from `MANY` on).
     """
 
     kind: str
@@ -40,7 +43,8 @@ class Step(Elementwise):
             raise KeyError(self.kind)
         ends = self.low, self.high
         whole = all(abs(e) == inf or e == int(e) for e in ends)
-        if ends != (-inf, inf) and not (self.stairs and self.low <= self.high and whole):
+        may_end = self.stairs or (self.kind == "rest" and max(map(abs, ends)) < MANY)
+        if ends != (-inf, inf) and not (may_end and self.low <= self.high and whole):
             raise ValueError(f"{self.kind} from {self.low} to {self.high}")
 
     @property
@@ -64,7 +68,7 @@ class Step(Elementwise):
         if self.kind == "threshold":
             return xp.where(z > self.parameter, z, z * 0)
         if self.kind == "rest":
-            return xp.round(z) - z
+            return Step("nearest", 0.0, self.low, self.high).evaluate(z) - z
         holds = {"positive": z > 0, "not_negative": z >= 0, "zero": z == 0}[self.kind]
         return xp.where(holds, z * 0 + 1, z * 0)
 

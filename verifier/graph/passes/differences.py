@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.graph.graph import Affine, Builder, Graph, Input, Node, Operator
+from verifier.graph.graph import Affine, Builder, Graph, Input, Node, Operator, Shape
 from verifier.graph.ops.affine import Add, Dense, Scale
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.moves import Concat, Reshape, Take
@@ -31,7 +31,7 @@ def alike(first: Graph, second: Graph) -> bool:
     if (first.inputs, first.outputs, len(first.nodes)) != (second.inputs, second.outputs, len(second.nodes)):
         return False
     same = all(
-        (a.inputs, a.shape) == (b.inputs, b.shape) and _same_kind(a.op, b.op)
+        (a.inputs, a.shape) == (b.inputs, b.shape) and same_kind(a.op, b.op)
         for a, b in zip(first.nodes, second.nodes, strict=True)
     )
     return same and any(_rectifier(node.op) for node in first.nodes)
@@ -82,7 +82,7 @@ class _Both:
         terms: list[int] = []
         if isinstance(op, Affine):
             assert isinstance(before, Affine)
-            rest = None if op is before else _less(op, before)
+            rest = None if op is before else less(op, before)
             if any(d is not None for d in changed):
                 terms.append(self._linear(op, node, changed))
             if rest is not None:
@@ -101,7 +101,7 @@ class _Both:
         if isinstance(op, Scale) and op.s is None and changed[0] is not None:
             return changed[0]
         inputs = [self._zero(j) if d is None else d for j, d in zip(node.inputs, changed, strict=True)]
-        return self._build.add(_without_bias(op), inputs, node.name)
+        return self._build.add(without_bias(op), inputs, node.name)
 
     def _nonlinear(self, i: int, node: Node) -> int:
         """What a nonlinear operator makes of a difference."""
@@ -111,9 +111,7 @@ class _Both:
         (j,) = node.inputs
         d = self.differences[j]
         assert d is not None
-        shape = (*self._graphs[1].nodes[j].shape, 1)
-        triple = [build.add(Reshape(shape), (k,), node.name) for k in (first[j], second[j], d)]
-        return build.add(Difference(), (build.add(Concat(len(shape) - 1), triple, node.name),), node.name)
+        return rectified(build, (first[j], second[j], d), self._graphs[1].nodes[j].shape, node.name)
 
     def _zero(self, j: int) -> int:
         """Zeros of the shape of node `j`."""
@@ -121,11 +119,17 @@ class _Both:
         return self._build.add(Take(np.full(prod(shape), -1), shape), (self._at[0][j],))
 
 
+def rectified(build: Builder, inputs: tuple[int, int, int], shape: Shape, name: str) -> int:
+    """`relu(e) − relu(z)` of nodes z, e and d of one shape, where d is e − z."""
+    triple = [build.add(Reshape((*shape, 1)), (k,), name) for k in inputs]
+    return build.add(Difference(), (build.add(Concat(len(shape)), triple, name),), name)
+
+
 def _rectifier(op: Operator) -> bool:
     return isinstance(op, Relu) and op.leak == 0.0
 
 
-def _same_kind(a: Operator, b: Operator) -> bool:
+def same_kind(a: Operator, b: Operator) -> bool:
     """Whether two operators are equal, or of one kind whose parameters can be subtracted."""
     if a is b:
         return True
@@ -146,7 +150,7 @@ def _equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(n in b and type(a[n]) is type(b[n]) and np.array_equal(a[n], b[n]) for n in names)
 
 
-def _without_bias(op: Affine) -> Affine:
+def without_bias(op: Affine) -> Affine:
     """The linear part of an affine operator."""
     if op.bias() is None:
         return op
@@ -157,7 +161,7 @@ def _without_bias(op: Affine) -> Affine:
     return replace(op, **{name: None, **({} if magnitude is None else {"magnitude": magnitude})})  # type: ignore[type-var]
 
 
-def _less(op: Affine, before: Affine) -> Affine | None:
+def less(op: Affine, before: Affine) -> Affine | None:
     """The operator `op − before`, or None where both compute the same.
 
     Parameters are subtracted in double precision: each may be off by a unit of itself, which a magnitude of twice its
@@ -167,7 +171,8 @@ def _less(op: Affine, before: Affine) -> Affine | None:
     if not hasattr(op, names[0]):
         return None
     pairs = [_both(getattr(op, n), getattr(before, n), float(n == "s")) for n in names]
-    if all(a is None or np.array_equal(a, b) for a, b in pairs):
+    carried = [o for o in (op, before) if getattr(o, "magnitude", None) is not None]
+    if not carried and all(a is None or np.array_equal(a, b) for a, b in pairs):
         return None
     found = [None if a is None else a - b for a, b in pairs]
     if isinstance(op, Scale) and found[0] is None:
@@ -175,33 +180,32 @@ def _less(op: Affine, before: Affine) -> Affine | None:
     if found[1] is not None and not found[1].any():
         found[1] = None
     result = replace(op, **dict(zip(names, found, strict=True)), magnitude=None)  # type: ignore[type-var]
-    carried = [o for o in (op, before) if getattr(o, "magnitude", None) is not None]
     exact = all(a is None or _exactly(a, b, d) for (a, b), d in zip(pairs, found, strict=True) if d is not None)
     if exact and not carried:
         return result
     size = [None if d is None else 2.0 * abs(d) for d in found]
     for o in carried:
         k = (_terms(o) + 2) / _terms(result) + 1e-9
-        more = [_dense(getattr(o.absolute(), n)) for n in names]
+        more = [dense(getattr(o.absolute(), n)) for n in names]
         size = [m if s is None else s if m is None else s + k * m for s, m in zip(size, more, strict=True)]
     magnitude = replace(result, **dict(zip(names, size, strict=True)))  # type: ignore[type-var]
     return replace(result, magnitude=magnitude)  # type: ignore[type-var]
 
 
 def _terms(op: Any) -> int:
-    return 2 if isinstance(op, Scale) else int((_dense(op.W) != 0).reshape(len(op.W), -1).sum(1).max(initial=0)) + 1
+    return 2 if isinstance(op, Scale) else int((dense(op.W) != 0).reshape(len(op.W), -1).sum(1).max(initial=0)) + 1
 
 
 def _both(a: Any, b: Any, default: float) -> tuple[Any, Any]:
     """Two parameters as arrays of one shape, None where both are missing."""
     if a is None and b is None:
         return None, None
-    found = [np.asarray(default) if p is None else _dense(p) for p in (a, b)]
+    found = [np.asarray(default) if p is None else dense(p) for p in (a, b)]
     left, right = np.broadcast_arrays(*found)
     return left, right
 
 
-def _dense(a: Any) -> Any:
+def dense(a: Any) -> Any:
     return a.toarray() if is_sparse(a) else a
 
 
