@@ -4,9 +4,9 @@
 
 Trains a convolutional classifier of scikit-learn's digits and, where `../shared/data` is, an MLP of MNIST, has
 onnxruntime quantise them, and asks `verify` whether images keep their class in boxes of several sizes.  Each `sat` is
-replayed in onnxruntime, and of each `unsat` and open question samples of the box are tried.  With `--apart` the question
-is instead whether both networks' outputs stay within several times what samples say of each other.  On a busy machine give
-more seconds by the wall (`--wall`): what takes more than the limit of processor time counts as open.
+replayed in onnxruntime, and of each `unsat` and open question samples of the box are tried.  With `--apart` it asks
+instead whether both networks' outputs stay within several times what samples say of each other.  On a busy machine
+give more seconds by the wall (`--wall`): what takes more than the limit of processor time counts as open.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def asked_apart(float_net, net, name: str, points, count: int, limit: float) -> 
                 said[k].append(str(result.verdict))
                 wrong += said[k][-1] == "unsat" and k < 1
         each = "; ".join(f"{k:g}: {v.count('unsat')}/{v.count('sat')}/{len(v)}" for k, v in said.items())
-        print(f"  {eps:g}: unsat/sat/asked by times {each}; wrong {wrong}; mean seconds {np.mean(seconds):.2f}", flush=True)
+        print(f"  {eps:g}: unsat/sat/asked by times {each}; wrong {wrong}; mean {np.mean(seconds):.2f} s", flush=True)
 
 
 def main() -> None:

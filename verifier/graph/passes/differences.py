@@ -185,15 +185,11 @@ def less(op: Affine, before: Affine) -> Affine | None:
         return result
     size = [None if d is None else 2.0 * abs(d) for d in found]
     for o in carried:
-        k = (_terms(o) + 2) / _terms(result) + 1e-9
+        k = (o.terms() + 2) / result.terms() + 1e-9
         more = [dense(getattr(o.absolute(), n)) for n in names]
         size = [m if s is None else s if m is None else s + k * m for s, m in zip(size, more, strict=True)]
     magnitude = replace(result, **dict(zip(names, size, strict=True)))  # type: ignore[type-var]
     return replace(result, magnitude=magnitude)  # type: ignore[type-var]
-
-
-def _terms(op: Any) -> int:
-    return 2 if isinstance(op, Scale) else int((dense(op.W) != 0).reshape(len(op.W), -1).sum(1).max(initial=0)) + 1
 
 
 def _both(a: Any, b: Any, default: float) -> tuple[Any, Any]:
@@ -206,6 +202,7 @@ def _both(a: Any, b: Any, default: float) -> tuple[Any, Any]:
 
 
 def dense(a: Any) -> Any:
+    """Weights as a numpy array."""
     return a.toarray() if is_sparse(a) else a
 
 
