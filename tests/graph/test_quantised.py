@@ -43,7 +43,7 @@ def node(op: str, inputs: str, outputs: str, **more: Any) -> Any:
 
 
 FUSED = (
-    "QLinearAdd QLinearMul QLinearLeakyRelu QLinearSigmoid QLinearAveragePool QLinearGlobalAveragePool QLinearConcat "
+    "QLinearAdd QLinearMul QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QLinearAveragePool QLinearGlobalAveragePool QLinearConcat "
     "QGemm DynamicQuantizeMatMul MatMulIntegerToFloat"
 ).split()
 
@@ -94,6 +94,12 @@ def cases() -> dict[str, tuple[Any, tuple[int, ...]]]:
         made[op] = model(coded([node(op, "q,s,z,q,s,z,t,z", "r")]), (2, 3), **ends), (2, 3)
         other = model(coded([node(op, "q,s,z,c,s,z,t,z", "r")]), (2, 3), **ends, c=UINT8([90, 120, 7]))
         made[f"{op} constant"] = other, (2, 3)
+        one = model(coded([node(op, "q,s,z,c,s,z,t,z", "r")]), (2, 3), **ends, c=UINT8(90))
+        made[f"{op} one constant"] = one, (2, 3)
+    for kind, opset, axis in ((UINT8, 13, 1), (UINT8, 11, 1), (INT8, 13, -1)):
+        shares = {"s": f(0.05), "z": kind(10), "t": f(1 / 200.9), "e": kind(np.iinfo(kind).min)}
+        soft = coded([node("QLinearSoftmax", "q,s,z,t,e", "r", axis=axis, opset=opset)], zero="e")
+        made[f"QLinearSoftmax {kind.__name__} {opset}"] = model(soft, (2, 3, 2), **shares), (2, 3, 2)
     for op, more in (("QLinearLeakyRelu", {"alpha": 0.2}), ("QLinearSigmoid", {}), ("QLinearGlobalAveragePool", {}),
                      ("QLinearAveragePool", {"kernel_shape": [2, 2]})):  # fmt: skip
         made[op] = model(coded([node(op, "q,s,z,t,z", "r", **more)]), (1, 2, 4, 3), **ends), (1, 2, 4, 3)

@@ -224,5 +224,6 @@ CASES: dict[str, Make] = {
     "com.microsoft.QLinearLeakyRelu": unary("QLinearLeakyRelu", alpha=0.3),
     "com.microsoft.QLinearMul": binary("QLinearMul"),
     "com.microsoft.QLinearSigmoid": unary("QLinearSigmoid"),
+    "com.microsoft.QLinearSoftmax": unary("QLinearSoftmax", axis=1, opset=13),
     "com.microsoft.QuantizeLinear": elsewhere,
 }

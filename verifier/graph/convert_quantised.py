@@ -21,6 +21,7 @@ from verifier.graph.convert_dynamic import (
 )
 from verifier.graph.convert_kinks import leaky_relu
 from verifier.graph.convert_moves import concat
+from verifier.graph.convert_norms import softmax
 from verifier.graph.convert_windows import average_pool, conv
 from verifier.graph.fitting import held, reach
 from verifier.graph.graph import Operator, Shape
@@ -163,7 +164,7 @@ def _whole_numbers(call: Call, i: int) -> bool:
 def _real(call: Call, q: Value, code: _Code) -> Value:
     """`(q − zero point)·scale`, of an activation or a constant."""
     if not isinstance(q, int):
-        return (call.doubles(q, call.name) - code.zero) * code.s
+        return np.asarray((call.doubles(q, call.name) - code.zero) * code.s)  # one number is an array, too
     return scale(call, _shifted(call, q, code.zero), code.s, None)
 
 
@@ -312,6 +313,23 @@ def _sigmoid(call: Call) -> int:
     return call.add(Curve("sigmoid"), call.activation(0))
 
 
+def qlinear_softmax(call: Call) -> int:
+    """QLinearSoftmax: the Softmax of the operator set that it names.
+
+    Its kernel, the only definition it has, multiplies shares by `⌊1 / scale⌋` in the place of dividing them.
+    """
+    opset = int(call.get("opset", 13))
+    axis = call.get("axis", -1 if opset >= 13 else 1)
+    x = (_input(call, 0),)
+    y = softmax(replace(call, op="Softmax", opset=opset, attributes={"axis": axis}, inputs=x, types=("float32",)))
+    code = _code(call, 3, 4, ())
+    steps = np.floor(np.float32(1) / code.s.astype(np.float32)).astype(np.float64)
+    if code.s.size != 1 or not (steps > 0).all():
+        raise ValueError(f"{call.op} whose output's scale is not one number in (0, 1]")
+    kind = call.types[4] if call.has(4) else call.types[0]
+    return _quantised(call, y, replace(code, s=1 / steps), kind)
+
+
 def _first(convert: Converter) -> Converter:
     """A pool whose channels stand in the second place: no other is read."""
 
@@ -357,6 +375,7 @@ FUSED: dict[str, Converter] = {
     "QLinearLeakyRelu": unary(leaky_relu),
     "QLinearMul": binary(products.mul),
     "QLinearSigmoid": unary(_sigmoid),
+    "QLinearSoftmax": qlinear_softmax,
     "QuantizeLinear": quantize_linear,
 }
 """Of the domain com.microsoft."""

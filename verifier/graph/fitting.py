@@ -29,7 +29,7 @@ _KEEPS = frozenset(
     "Expand Flatten Gather GatherElements GatherND GlobalMaxPool Hardmax Identity Max MaxPool Min Mod OneHot Pad QGemm "
     "QLinearAdd QLinearAveragePool "
     "QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearSigmoid "
-    "QuantizeLinear ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK "
+    "QLinearSoftmax QuantizeLinear ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK "
     "Transpose Trilu Unsqueeze Where".split()
 )
 """Operators whose results are numbers of their inputs, or such that any type has; some saturate there themselves."""
