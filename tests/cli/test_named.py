@@ -103,7 +103,7 @@ def test_what_is_refused(model: str, capfd: pytest.CaptureFixture[str]) -> None:
         ([*FIX, "--lower", "1"], "--lower and --upper: give both"),
         ([*FIX, *BOTH, "--output", "w"], "its outputs are y, z"),
         ([*FIX, *BOTH, "--lower", "a=x", "--upper", "a=1"], "neither a file of numbers"),
-        (["--input", "mask=1,0", *BOTH], "2 values are given to fix it at; give 3"),
+        (["--input", "mask=1,0", *BOTH], "2 values are given to fix it at; give one, or 3"),
     ):  # fmt: skip
         assert run(["bound", model, *words]) == 2, words
         out, err = capfd.readouterr()

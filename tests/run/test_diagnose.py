@@ -89,6 +89,23 @@ def test_advice_can_be_followed() -> None:
     assert "--input mask=X" in missing.advice
 
 
+def test_a_model_that_is_wrong_is_not_told_to_be_used_otherwise() -> None:
+    """Operators that are read, in models that nothing runs: the advice is about the model."""
+    for W, said, advice in (
+        (None, "'W' is not computed by any node", "incomplete"),
+        (np.ones((4, 5), np.float32), "shapes [1, 7] and [4, 5], which do not fit", "contradicts itself"),
+        (np.full((7, 5), np.nan, np.float32), "'W' holds NaN values", "no numbers"),
+    ):
+        made = make([node("MatMul", ["x", "W"], ["y"])], [("x", 1, [1, 7])], [("y", 1, [1, 5])])
+        if W is not None:
+            made.graph.initializer.append(onnx.numpy_helper.from_array(W, "W"))
+        (problem,) = verifier.diagnose(made).problems
+        assert said in problem.why and advice in problem.advice, problem
+    none = make([node("Relu", ["x"], ["y"])], [("x", 1, [1, 7])], [])
+    with pytest.raises(verifier.UserError, match="the model has no outputs; export it with"):
+        verifier.diagnose(none)
+
+
 def test_a_refused_node_among_many_inputs_is_still_found() -> None:
     """Whole numbers stand in the way, and so does a node: both are said, and a constant is used as what it is."""
     nodes = [node("Gather", ["x", "at"], ["g"], axis=1), node("Det", ["g"], ["y"])]

@@ -169,10 +169,20 @@ def test_what_does_not_fit_is_named(net: Any, sets: Any, words: str) -> None:
         assert words in str(caught.value).replace(str(net.path), "three")
 
 
+def test_one_number_fixes_all_entries(path: Path) -> None:
+    """As the guide says of every option that takes values, whatever the input's type."""
+    box = {"a": verifier.Box([0, 0], [1, 1]), "b": 0.5}
+    one, all_of_them = verifier.bound(path, {**box, "mask": 1}), verifier.bound(path, {**box, "mask": [1, 1, 1]})
+    assert np.array_equal(one[0], all_of_them[0]) and np.array_equal(one[1], all_of_them[1])
+    assert verifier.load(path, fixed={"mask": 1}).input_names == ("a", "b")
+    with pytest.raises(verifier.UserError, match="say which: a.0., in Python"):
+        verifier.monotone(path, {**box, "mask": 1}, "a", ("y", 0))
+
+
 def test_whole_numbers_are_fixed_or_named(path: Path) -> None:
     for ask, words in (
         (lambda: verifier.load(path), "input 'mask' is int64 [batch, 3]; only floating-point inputs (float16,"),
-        (lambda: verifier.load(path, fixed={"mask": [1, 1]}), "2 values are given to fix it at; give 3"),
+        (lambda: verifier.load(path, fixed={"mask": [1, 1]}), "2 values are given to fix it at; give one, or 3"),
         (lambda: verifier.load(path, fixed={"mask": [1, 0.5, 1]}), "cannot be fixed at 0.5; give numbers of its type"),
         (lambda: verifier.load(path, fixed={"mask": [1, 1, 2**70]}), "cannot be fixed"),
         (lambda: verifier.load(path, fixed={"mask": MASK, "a": [1e300, 0]}), "beyond its type"),

@@ -177,7 +177,7 @@ def matmul_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of a product of matrices as numpy forms it."""
     left, right = (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
     if left[-1] != right[-2]:
-        raise ValueError(f"MatMul of shapes {list(a)} and {list(b)}")
+        raise ValueError(f"MatMul of shapes {list(a)} and {list(b)}, which do not fit")
     lead = np.broadcast_shapes(left[:-2], right[:-2])
     return (*lead, *(left[-2:-1] if len(a) > 1 else ()), *(right[-1:] if len(b) > 1 else ()))
 

@@ -36,6 +36,12 @@ _NUMBERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 """TensorProto types of whole numbers and truth values."""
 VARY = "only floating-point inputs (float16, float32, float64) vary"
 NOTHING = "a node that is not supported stands in this network: nothing can be computed or bounded of it"
+_WRONG = (
+    ("is not computed by any node", "the model is incomplete, and no runtime runs it: export it again"),
+    ("which do not fit", "the model contradicts itself, and no runtime runs it: export it again"),
+    ("holds NaN values", "these weights are no numbers: train the network again, or export an earlier state"),
+)
+"""What a refusal says where the model is wrong, and what to do about it."""
 _HINT = "; run `verifier info`"
 
 
@@ -232,7 +238,7 @@ class _Doctor(Importer):
         own = {v.name for v in self.proto_graph.input}
         cut = next((n for n in before if n not in own), None)
         self.problems.append(
-            Problem("node", name, node.name, operator(node), self._said(name), why, _advice(node, cut))
+            Problem("node", name, node.name, operator(node), self._said(name), why, _repair(why) or _advice(node, cut))
         )
 
 
@@ -251,6 +257,11 @@ def _why(text: str) -> str:
     text = text.partition(_HINT)[0]
     head, found, rest = text.partition("): ")
     return rest if found and "node '" in head else text
+
+
+def _repair(why: str) -> str:
+    """What to do where the model itself is wrong, however its operators are read; nothing where it may be right."""
+    return next((advice for said, advice in _WRONG if said in why), "")
 
 
 def _advice(node: Any, cut: str | None) -> str:

@@ -109,8 +109,10 @@ def _parse(path: Path | str, data: bytes) -> Any:
         raise
     except Exception:  # protobuf's error type depends on its implementation
         raise ModelError(f"{path}: not an ONNX model, or a truncated one") from None
-    if not proto.HasField("graph") or not proto.graph.output:
+    if not proto.HasField("graph") or not (proto.graph.output or proto.graph.node):
         raise ModelError(f"{path}: not an ONNX model, or a truncated one (no graph)")
+    if not proto.graph.output:
+        raise ModelError(f"{path}: the model has no outputs; export it with the tensors that are asked about as outputs")
     if proto.functions:
         from onnx import inliner
 
@@ -144,5 +146,5 @@ def _load_external(path: Path, proto: Any) -> bool:
         except MemoryError:
             raise
         except Exception as e:  # its own checker raises types of its own
-            raise ModelError(f"{path}: data of tensor '{tensor.name}' in '{location}': {one_line(e)}") from None
+            raise ModelError(f"{path}: data of tensor '{tensor.name}' in '{location}': {one_line(e)}; fetch that file again") from None
     return True

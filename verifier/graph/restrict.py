@@ -87,8 +87,10 @@ def _values(path: Path | str, v: Any, value: Any) -> np.ndarray:
     shape = a.shape
     if len(shape) != len(dims) or any(d not in (0, s) for d, s in zip(dims, shape, strict=True)):
         shape = tuple(d or 1 for d in dims)  # flat, or without its batch
+    if a.size == 1:
+        a = np.full(shape, a.reshape(()))  # one number for all entries, as everywhere
     if tensor.HasField("shape") and prod(shape) != a.size:
-        raise ModelError(f"{what}: {a.size} values are given to fix it at; give {prod(shape)}, in its shape or flat")
+        raise ModelError(f"{what}: {a.size} values are given to fix it at; give one, or {prod(shape)} in its order")
     with np.errstate(all="ignore"):
         typed_values = a.astype(dtype)
     if dtype.kind in "iub" and not (typed_values == a).all():

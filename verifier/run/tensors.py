@@ -71,7 +71,7 @@ def place(net: Any, at: Any, what: str) -> Any:
         return at
     where = entries(tensors(net, what), pair[0], what, name_of(net))
     if pair[1] is None and len(where) != 1:
-        raise PropertyError(f"{what} '{pair[0]}' has {len(where)} entries: say which, as ('{pair[0]}', 0)")
+        raise PropertyError(f"{what} '{pair[0]}' has {len(where)} entries: say which: {pair[0]}[0], in Python ('{pair[0]}', 0)")
     return int(where[given.whole(f"{what} '{pair[0]}', entry", pair[1] or 0, least=0, most=len(where) - 1)])
 
 
@@ -290,7 +290,7 @@ def _one(
     Raises:
         PropertyError: it does not fit.
     """
-    n, of = prod(shape), f"the input, of shape {list(shape)},"
+    n, of = prod(shape), f"its shape {list(shape)} has"
     if isinstance(value, tuple):
         if len(value) != 2:
             raise PropertyError(f"input '{name}': a tuple of {len(value)}; give a pair (lower, upper), or an array")
