@@ -43,8 +43,8 @@ def node(op: str, inputs: str, outputs: str, **more: Any) -> Any:
 
 
 FUSED = (
-    "QLinearAdd QLinearMul QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QLinearAveragePool QLinearGlobalAveragePool QLinearConcat "
-    "QGemm DynamicQuantizeMatMul MatMulIntegerToFloat"
+    "QLinearAdd QLinearMul QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QLinearAveragePool QLinearGlobalAveragePool "
+    "QLinearConcat QGemm DynamicQuantizeMatMul MatMulIntegerToFloat"
 ).split()
 
 

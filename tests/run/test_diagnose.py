@@ -101,6 +101,12 @@ def test_a_model_that_is_wrong_is_not_told_to_be_used_otherwise() -> None:
             made.graph.initializer.append(onnx.numpy_helper.from_array(W, "W"))
         (problem,) = verifier.diagnose(made).problems
         assert said in problem.why and advice in problem.advice, problem
+    twice = make([node("Relu", ["x"], ["y"]), node("Neg", ["x"], ["y"])], [("x", 1, [1, 2])], [("y", 1, [1, 2])])
+    (problem,) = verifier.diagnose(twice).problems
+    assert problem.why == "node 'y' (Neg): another node computes that tensor, too"
+    foo = onnx.helper.make_node("Foo", ["x"], ["y"], domain="com.microsoft")
+    foreign = make([foo], [("x", 1, [2])], [("y", 1, [2])])
+    assert "docs/operators.md lists what is read" in verifier.diagnose(foreign).problems[0].advice
     none = make([node("Relu", ["x"], ["y"])], [("x", 1, [1, 7])], [])
     with pytest.raises(verifier.UserError, match="the model has no outputs; export it with"):
         verifier.diagnose(none)

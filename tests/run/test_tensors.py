@@ -175,7 +175,7 @@ def test_one_number_fixes_all_entries(path: Path) -> None:
     one, all_of_them = verifier.bound(path, {**box, "mask": 1}), verifier.bound(path, {**box, "mask": [1, 1, 1]})
     assert np.array_equal(one[0], all_of_them[0]) and np.array_equal(one[1], all_of_them[1])
     assert verifier.load(path, fixed={"mask": 1}).input_names == ("a", "b")
-    with pytest.raises(verifier.UserError, match="say which: a.0., in Python"):
+    with pytest.raises(verifier.UserError, match="say which, as a.0., in Python"):
         verifier.monotone(path, {**box, "mask": 1}, "a", ("y", 0))
 
 

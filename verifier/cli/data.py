@@ -69,4 +69,4 @@ def _test_part(path: Path) -> tuple[str, str] | None:
         if there.issuperset(names):
             return names
     missing = "x_test" if "x_test" not in there else "y_test"
-    raise UserError(f"{path}: has no array {missing}; it needs x_test and y_test")
+    raise UserError(f"{path}: has no array {missing}; it needs x_test and y_test, or x and y")

@@ -266,6 +266,8 @@ def _repair(why: str) -> str:
 
 def _advice(node: Any, cut: str | None) -> str:
     """What to do about a node; `cut`: a tensor before it, where the network could end."""
+    if node.domain == "com.microsoft" and not _known(node):
+        return f"docs/operators.md lists what is read of that domain: export the model without others{_ending(cut)}"
     if node.domain not in STANDARD and not _known(node):
         return (
             f"'{node.domain}' is no domain that is read: export the model without operators of one's own{_ending(cut)}"
@@ -288,7 +290,7 @@ def _ending(cut: str | None) -> str:
 def _whole(path: Any, e: ModelError) -> Problem:
     """A problem of the whole model."""
     text = str(e).removeprefix(f"{path}: ")
-    return Problem("model", "", "", "", "", _why(text), "")
+    return Problem("model", "", "", "", "", text.partition(_HINT)[0], "")  # a node that it names is all that tells
 
 
 def _by_operators(graph: Any) -> list[Problem]:

@@ -27,9 +27,9 @@ Range = tuple[float, float]
 _KEEPS = frozenset(
     "ArgMax ArgMin ArrayFeatureExtractor Binarizer Clip Compress Concat DepthToSpace Dropout DynamicQuantizeLinear "
     "Expand Flatten Gather GatherElements GatherND GlobalMaxPool Hardmax Identity Max MaxPool Min Mod OneHot Pad QGemm "
-    "QLinearAdd QLinearAveragePool "
+    "QLinearAdd QLinearAveragePool QLinearSoftmax "
     "QLinearConcat QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearSigmoid "
-    "QLinearSoftmax QuantizeLinear ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK "
+    "QuantizeLinear ReduceMax ReduceMin Relu Reshape ReverseSequence Sign Slice SpaceToDepth Split Squeeze Tile TopK "
     "Transpose Trilu Unsqueeze Where".split()
 )
 """Operators whose results are numbers of their inputs, or such that any type has; some saturate there themselves."""

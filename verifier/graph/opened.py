@@ -112,7 +112,7 @@ def _parse(path: Path | str, data: bytes) -> Any:
     if not proto.HasField("graph") or not (proto.graph.output or proto.graph.node):
         raise ModelError(f"{path}: not an ONNX model, or a truncated one (no graph)")
     if not proto.graph.output:
-        raise ModelError(f"{path}: the model has no outputs; export it with the tensors that are asked about as outputs")
+        raise ModelError(f"{path}: the model has no outputs; export it with those that are asked about")
     if proto.functions:
         from onnx import inliner
 
@@ -146,5 +146,6 @@ def _load_external(path: Path, proto: Any) -> bool:
         except MemoryError:
             raise
         except Exception as e:  # its own checker raises types of its own
-            raise ModelError(f"{path}: data of tensor '{tensor.name}' in '{location}': {one_line(e)}; fetch that file again") from None
+            said = f"data of tensor '{tensor.name}' in '{location}': {one_line(e)}"
+            raise ModelError(f"{path}: {said}; fetch that file again") from None
     return True

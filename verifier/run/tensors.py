@@ -71,7 +71,8 @@ def place(net: Any, at: Any, what: str) -> Any:
         return at
     where = entries(tensors(net, what), pair[0], what, name_of(net))
     if pair[1] is None and len(where) != 1:
-        raise PropertyError(f"{what} '{pair[0]}' has {len(where)} entries: say which: {pair[0]}[0], in Python ('{pair[0]}', 0)")
+        one = f"{pair[0]}[0], in Python ('{pair[0]}', 0)"
+        raise PropertyError(f"{what} '{pair[0]}' has {len(where)} entries: say which, as {one}")
     return int(where[given.whole(f"{what} '{pair[0]}', entry", pair[1] or 0, least=0, most=len(where) - 1)])
 
 
