@@ -95,14 +95,20 @@ def test_both_together(name: str, hopeless: tuple[int, ...]) -> None:
     assert rivals.verdict is done.verdict
 
 
-def test_what_is_known_of_a_box_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one group's network is too large, the next group is bounded on its own box, not taken for the last."""
+@pytest.mark.parametrize("end", ["too large", "planted", "dropped"])
+def test_what_is_known_of_a_box_goes_with_it(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """However a group is done with, the next one is bounded on its own box, and not taken for the last."""
     bounded, root = [], tree.root
-    monkeypatch.setattr(scheduler, "MOST", -1)
+    if end == "too large":
+        monkeypatch.setattr(scheduler, "MOST", -1)
     monkeypatch.setattr(tree, "root", lambda q, d, *more: bounded.append(int(d.group[0])) or root(q, d, *more))
     search = NeuronSearch(question("plain", (0, 1, 2)), Budget(), nobody)
+    if end == "dropped":
+        search._begin()
+        assert search._found is not None
+        search.drop(0)
     assert search.advance(Budget()) is None
-    assert bounded == [0, 1, 2] and search.given_up == {0, 1, 2}
+    assert bounded == [0, 1, 2] and search.given_up == ({1, 2} if end == "dropped" else {0, 1, 2})
 
 
 @pytest.mark.parametrize("stage", ["root", "plant", "size"])
