@@ -196,6 +196,35 @@ def test_halves_beside_an_odd_zero_point(name: str, kind: Any) -> None:
     assert len(np.unique(ours)) > 5
 
 
+NEAR = {
+    "QLinearLeakyRelu": ([node("QLinearLeakyRelu", "q,s,z,s,z", "r", alpha=0.3)], 0.0606),
+    "QLinearAveragePool": ([node("QLinearAveragePool", "q,s,z,s,z", "r", kernel_shape=[1, 2])], 0.0821),
+    "QLinearMul": ([node("QLinearMul", "q,s,z,c,s,z,s,z", "r")], 0.1),
+    "Mul": (
+        [node("DequantizeLinear", "q,s,z", "a"), node("Mul", "a,h", "b"), node("QuantizeLinear", "b,s,z", "r")],
+        0.07,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_near_halves_either_code_is_right(name: str) -> None:
+    """Codes by scales that are not exact are near halves on whole boxes: there bounds hold both."""
+    made, s = NEAR[name]
+    c = np.array([101, 103, 107, 115], UINT8).reshape(1, 1, 2, 2)
+    made = model(coded(made), (1, 1, 2, 2), s=f(s), z=UINT8(100), t=f(s), c=c, h=f(0.3))
+    net, rng, wide = verifier.load(made), np.random.default_rng(3), 0
+    for _ in range(12):
+        x = rng.integers(-30, 31, 4) * float(f(s))
+        box = verifier.Box(x - 0.3 * s, x + 0.3 * s)  # of one code
+        low, high = verifier.bound(net, box, method="crown")
+        y = net.run(rng.uniform(box.lower, box.upper, (20, 4)).astype(np.float32))
+        assert (low - 1e-5 <= y).all() and (y <= high + 1e-5).all()
+        assert (high - low < 1.1 * s).all()
+        wide += int((high - low > 0.5 * s).sum())
+    assert 0 < wide < 8 * y.shape[1]
+
+
 @pytest.mark.parametrize(("size", "held"), [(1000, False), (40000, True)])
 def test_sums_beyond_32_bits_are_held_to_them(size: int, held: bool) -> None:
     """A sum of whole numbers is exact as long as it fits, whatever the codes are."""

@@ -13,6 +13,7 @@ from verifier.bounds.layers import Layer
 from verifier.bounds.network import UNDERFLOW, Network, Tick, absolute_product, nothing
 from verifier.bounds.rows import Rows
 from verifier.graph.graph import Affine, Graph
+from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.moves import Move, Take
 from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
@@ -27,6 +28,8 @@ from verifier.values.rounding import gamma, tiny
 
 AFFINE, NOTHING = 1e-12, 1e9 * tiny("float64")
 """A unit whose two lines have one slope and are this close, of their size or at all, is affine up to what it is off."""
+ROUNDING = 2.0**-20
+"""The same for what a type rounds: no split tells more about it."""
 
 
 def fold(  # noqa: PLR0913
@@ -238,7 +241,8 @@ class _Plan:
         if table.width(node.op) > 1:
             same, size = same.all(-1), size.sum(-1)
         size = size.reshape(-1) + np.maximum(abs(t_l), abs(t_u))
-        decided = same.reshape(-1) & (t_u - t_l <= AFFINE * size + NOTHING) & np.isfinite(size)
+        near = ROUNDING if isinstance(node.op, Fit) else AFFINE
+        decided = same.reshape(-1) & (t_u - t_l <= near * size + NOTHING) & np.isfinite(size)
         mask = decided.reshape(node.shape)[..., None] if s_l.ndim > len(node.shape) else decided.reshape(node.shape)
         middle = np.where(decided, 0.5 * t_l + 0.5 * t_u, 0.0)
         off = np.where(decided, np.maximum(t_u - middle, middle - t_l), 0.0)

@@ -28,8 +28,8 @@ from verifier.graph.graph import Operator, Shape
 from verifier.graph.kinds import named
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.fit import WHOLE, limits
-from verifier.graph.ops.moves import Reshape, Take, Transpose
+from verifier.graph.ops.fit import WHOLE, Fit, limits
+from verifier.graph.ops.moves import Move, Reshape, Take, Transpose
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.steps import Step
 
@@ -39,6 +39,8 @@ _SHORT = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 """Types that nothing is computed in: the least and the largest number."""
 
 
+_FAR = 64.0
+"""Float32 rounds a number of this size by less than kernels err where they make a code of sums of codes and scales."""
 _LAST = frozenset(("QLinearAdd", "QLinearAveragePool", "QLinearMul"))
 """Operators whose kernels add the zero point before they round; all others round first."""
 
@@ -85,10 +87,10 @@ def _target(call: Call, zero: int) -> str:
     return named(call.get("output_dtype")) if call.get("output_dtype", 0) else "uint8"
 
 
-def _quantised(call: Call, x: int, code: _Code, kind: str, last: bool = False) -> int:
+def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
     """`saturate(round(x / scale) + zero point)`; what has been coded so, and only moved since, keeps its code.
 
-    last: rounding comes last, `saturate(round(x / scale + zero point))`: halves go the other way if that point is odd.
+    Some kernels round `x / scale + zero point`: halves go the other way if that point is odd.
     """
     if kind in _SHORT or (kind in WHOLE and WHOLE[kind][1] <= 32):
         low, high = _SHORT.get(kind) or limits(kind)
@@ -99,8 +101,9 @@ def _quantised(call: Call, x: int, code: _Code, kind: str, last: bool = False) -
         return coded
     inverse = 1.0 / code.s
     y = scale(call, x, inverse, None, rounded=not is_exact_inverse(code.s))
+    y = y if _continuous(call, x) else _computed(call, y)
     zero = np.unique(code.zero)
-    if last and (zero % 2 != 0).any():
+    if call.op in _LAST and (zero % 2 != 0).any():
         return call.add(Step("round", 0.0, float(low), float(high)), scale(call, y, None, code.zero))
     if len(zero) == 1:
         y = call.add(Step("round", 0.0, low - float(zero[0]), high - float(zero[0])), y)
@@ -108,6 +111,23 @@ def _quantised(call: Call, x: int, code: _Code, kind: str, last: bool = False) -
     # Rounding comes first: a half is rounded to an even number, whatever is added afterwards.
     y = scale(call, call.add(Step("round"), y), None, code.zero)
     return call.add(Step("round", 0.0, float(low), float(high)), y)
+
+
+def _continuous(call: Call, x: int) -> bool:
+    """Whether x is the network's input, moved: halves are met there at single points, not on whole regions."""
+    nodes = call.builder.nodes
+    while isinstance(nodes[x].op, Move) and len(nodes[x].inputs) == 1:
+        (x,) = nodes[x].inputs
+    return not nodes[x].inputs
+
+
+def _computed(call: Call, y: int) -> int:
+    """y up to what kernels err by, which compute it in float32.
+
+    Of codes it is on a lattice, and where scales are commensurable, as those of means are, it is a half, or within a
+    rounding of one, on whole regions of inputs: there onnxruntime's code is the one or the other.
+    """
+    return scale(call, call.add(Fit("float32", "rounds"), scale(call, y, None, np.array(_FAR))), None, np.array(-_FAR))
 
 
 def _coded_so(call: Call, x: int, code: _Code, ends: tuple[float, float]) -> int | None:
@@ -196,7 +216,7 @@ def _input(call: Call, i: int, axis: int | None = None) -> Value:
 def _output(call: Call, y: int, i: int) -> int:
     """Quantised by scale and zero point in inputs i and i + 1; without one of these to the first input's type."""
     kind = call.types[i + 1] if call.has(i + 1) else call.types[0]
-    return _quantised(call, y, _code(call, i, i + 1, call.shape(y)), kind, call.op in _LAST)
+    return _quantised(call, y, _code(call, i, i + 1, call.shape(y)), kind)
 
 
 def _whole(call: Call, i: int, zero: int, rows: bool) -> Value:

@@ -237,7 +237,10 @@ class Grow:
 
     def _finish(self, s: Splits) -> None:
         """Decide parts that have nothing left to split, one by one."""
-        if not self.tree.fast.plain:  # as narrow as numbers allow
+        F, m = self.tree.fast, s.multipliers()
+        if not F.plain:  # as narrow as numbers allow; intervals tell all that splits of staircases do, exactly
+            bound, _ = decisive(self.tree, self._region(s), s.goal, replace(m, beta=m.beta * 0))
+            s = s.take(F.place.xp.flatnonzero(~(bound > 0)))
             self._stuck, self._lost = self._stuck + len(s), self._lost + float(s.share.sum())
             self.progress.stuck += len(s)
             return
