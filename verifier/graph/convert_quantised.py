@@ -14,6 +14,8 @@ from verifier.graph import convert_products as products
 from verifier.graph.convert import Call, Converter, Value
 from verifier.graph.convert_affine import add, global_average_pool, is_exact_inverse, scale, total
 from verifier.graph.convert_dynamic import (
+    computed,
+    continuous,
     dynamic_quantize_linear,
     dynamic_quantize_matmul,
     known_whole,
@@ -28,8 +30,8 @@ from verifier.graph.graph import Operator, Shape
 from verifier.graph.kinds import named
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.fit import WHOLE, Fit, limits
-from verifier.graph.ops.moves import Move, Reshape, Take, Transpose
+from verifier.graph.ops.fit import WHOLE, limits
+from verifier.graph.ops.moves import Reshape, Take, Transpose
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.steps import Step
 
@@ -39,8 +41,6 @@ _SHORT = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 """Types that nothing is computed in: the least and the largest number."""
 
 
-_FAR = 64.0
-"""Float32 rounds a number of this size by less than kernels err where they make a code of sums of codes and scales."""
 _LAST = frozenset(("QLinearAdd", "QLinearAveragePool", "QLinearMul"))
 """Operators whose kernels add the zero point before they round; all others round first."""
 
@@ -101,7 +101,7 @@ def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
         return coded
     inverse = 1.0 / code.s
     y = scale(call, x, inverse, None, rounded=not is_exact_inverse(code.s))
-    y = y if _continuous(call, x) else _computed(call, y)
+    y = y if continuous(call, x) else computed(call, y)
     zero = np.unique(code.zero)
     if call.op in _LAST and (zero % 2 != 0).any():
         return call.add(Step("round", 0.0, float(low), float(high)), scale(call, y, None, code.zero))
@@ -111,23 +111,6 @@ def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
     # Rounding comes first: a half is rounded to an even number, whatever is added afterwards.
     y = scale(call, call.add(Step("round"), y), None, code.zero)
     return call.add(Step("round", 0.0, float(low), float(high)), y)
-
-
-def _continuous(call: Call, x: int) -> bool:
-    """Whether x is the network's input, moved: halves are met there at single points, not on whole regions."""
-    nodes = call.builder.nodes
-    while isinstance(nodes[x].op, Move) and len(nodes[x].inputs) == 1:
-        (x,) = nodes[x].inputs
-    return not nodes[x].inputs
-
-
-def _computed(call: Call, y: int) -> int:
-    """y up to what kernels err by, which compute it in float32.
-
-    Of codes it is on a lattice, and where scales are commensurable, as those of means are, it is a half, or within a
-    rounding of one, on whole regions of inputs: there onnxruntime's code is the one or the other.
-    """
-    return scale(call, call.add(Fit("float32", "rounds"), scale(call, y, None, np.array(_FAR))), None, np.array(-_FAR))
 
 
 def _coded_so(call: Call, x: int, code: _Code, ends: tuple[float, float]) -> int | None:
