@@ -69,7 +69,7 @@ def _matrix(call: Call, shape: Shape, given: dict[int, np.ndarray]) -> tuple[Any
 def _applied(call: Call, W: Any, x: int) -> int:
     """The matrix on the last axis; of what chooses the nearest entries, these."""
     values = entries(W)
-    if call.get("mode") == "nearest" and (values[values != 0] == 1).all() and most(W, 1) <= 1:
+    if call.attributes.get("mode") == b"nearest" and (values[values != 0] == 1).all() and most(W, 1) <= 1:
         rows, columns = W.nonzero()
         at = np.full(W.shape[0], -1)
         at[rows] = columns
