@@ -18,8 +18,11 @@ from verifier.bounds.forward import (
 from verifier.bounds.network import UNDERFLOW, Network, Tick, nothing
 from verifier.graph.graph import Affine, Input, Node
 from verifier.graph.ops.affine import Dense
+from verifier.graph.ops.fit import Fit
+from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Move
 from verifier.graph.ops.relu import Relu
+from verifier.graph.ops.steps import Step
 from verifier.relax import difference, gate, table
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
@@ -148,6 +151,9 @@ class _Down:
         self.image: dict[int, tuple[Array, Array]] = {}
         self.magnitude: dict[int, Array] = {}
         self.broken: Array | None = None
+        # A gate takes what is zero at an end for decided, and counts on rounding that no end is (see `relax.gate`).
+        kinds = {type(n.op) for n in net.graph.nodes}
+        self._stepped = not kinds.isdisjoint((Step, Fit)) and Gate not in kinds
         self._weight: dict[int, Array] = {UNDERFLOW: 0.0}
 
     def visit(self, i: int, node: Node) -> None:
@@ -247,7 +253,7 @@ class _Down:
             if self._plain is not None:
                 low, high = concretize(self._plain[j], self._net.place.dtype)
                 l, u = xp.fmax(l, low), xp.fmin(u, high)
-            if node.op == Relu():  # whatever rounding says: a jump may lie at zero
+            if node.op == Relu() and self._stepped:  # whatever rounding says: a jump may lie at zero
                 l = xp.where(l == l, xp.maximum(l, 0.0), l)
             if self.broken is not None:
                 l, u = xp.where(l == l, l, -xp.inf), xp.where(u == u, u, xp.inf)
