@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,8 @@ def posed(k: int, seed: int = 0) -> tuple[Graph, np.ndarray, np.ndarray]:
 def test_interval_bounds_of_a_network_are_interval_arithmetic(
     k: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "load", lambda net: net)
+    monkeypatch.setattr(bounds, "about", lambda net, box: SimpleNamespace(net=net, inputs=box))
+    monkeypatch.setattr(bounds, "by_name", lambda *_: {})
     monkeypatch.setattr(bounds, "boundable", lambda net, *_: net)
     graph, lower, upper = posed(k)
     l, u = by_hand(graph, lower, upper)[-1]

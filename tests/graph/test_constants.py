@@ -159,7 +159,7 @@ def test_large_logits_are_read(op: str, tmp_path: Path) -> None:
     assert (low <= y + 1e-5).all() and (y - 1e-5 <= high).all() and (high - low < 0.1).all()
 
 
-def test_torch_says_where_a_choice_may_hide_what_has_no_value() -> None:
+def test_torch_reads_a_choice_that_hides_what_has_no_value() -> None:
     torch = pytest.importorskip("torch")
 
     class Chosen(torch.nn.Module):  # type: ignore[misc, name-defined]
@@ -167,5 +167,9 @@ def test_torch_says_where_a_choice_may_hide_what_has_no_value() -> None:
             """A root behind a choice."""
             return torch.where(x > 0, torch.sqrt(x), x)
 
-    with pytest.raises(ModelError, match="has no value"):
-        verifier.load(Chosen(), torch.tensor([[1.5, 9.5]]))
+    net = verifier.load(Chosen(), torch.tensor([[1.5, 9.5]]))
+    low, high = verifier.bound(net, verifier.Box([1.0, 4.0], [2.25, 9.0]))
+    assert (low >= [0.9, 1.9]).all() and (low <= [1.0, 2.0]).all()
+    assert (high >= [1.5, 3.0]).all() and (high <= [1.6, 3.1]).all()
+    low, high = verifier.bound(net, verifier.Box([-4.0, -4.0], [-2.0, 9.0]))
+    assert (low <= -4).all() and high[0] >= -2 and high[1] >= 3

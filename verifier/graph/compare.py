@@ -49,8 +49,10 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
         a, b, ea, eb = x[..., :k], x[..., k:], e[..., :k], e[..., k:]
         return (xp.abs(a) * eb + xp.abs(b) * ea + ea * eb + (k + 2) * u * xp.abs(a * b)).sum(-1)
     if isinstance(op, Gate):
-        jump = xp.where(xp.abs(x[..., 1]) <= e[..., 1], xp.abs(x[..., 0]), x[..., 0] * 0) * abs(1 - op.leak)
-        return max(1.0, abs(op.leak)) * e[..., 0] + jump + u * xp.abs(y)
+        nothing = x[..., 1] * 0  # whatever v is, which may have no value
+        jump = xp.where(xp.abs(x[..., 1]) <= e[..., 1], xp.abs(x[..., 0]), nothing) * abs(1 - op.leak)
+        passed = e[..., 0] if op.leak else xp.where(x[..., 1] < -e[..., 1], nothing, e[..., 0])
+        return max(1.0, abs(op.leak)) * passed + jump + u * xp.abs(y)
     if isinstance(op, Difference):
         return (e + 2 * u * xp.abs(x))[..., :2].sum(-1)
     if isinstance(op, Share):

@@ -26,7 +26,7 @@ from verifier.sensitivity.baselines.products import product_of_norms, slope_rang
 SHARED = Path(__file__).parents[4] / "shared" / "lipschitz"
 NORMS = (1, 2, inf)
 BOUNDED = ["sigmoid", "tanh", "atan", "erf", "softsign", "softplus", "gelu", "gelu_tanh", "silu", "mish"]
-BOUNDED += ["hard_swish", "sin", "cos"]
+BOUNDED += ["asinh", "hard_swish", "sin", "cos"]
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -111,7 +111,7 @@ def test_slopes_everywhere(f: Relu | Curve) -> None:
     a, b = (float(v) for v in slope_range(f, -inf, inf))
     assert a <= slopes.min() and slopes.max() <= b
     assert slopes.min() - a <= 1e-3 and b - slopes.max() <= 1e-3  # limits are approached
-    if f not in (Curve("softsign"), Curve("atan"), Curve("hard_swish")):
+    if f not in (Curve("softsign"), Curve("atan"), Curve("asinh"), Curve("hard_swish")):
         assert slopes.min() - a <= 1e-7 and b - slopes.max() <= 1e-7
 
 
@@ -153,7 +153,8 @@ def test_far_out(f: Curve) -> None:
         assert np.isfinite([a, b]).all() and a <= b
 
 
-UNBOUNDED = [Curve(k) for k in ("exp", "log", "square", "tan")] + [Curve("power", (p,)) for p in (0.5, 2.0, -1.0)]
+UNBOUNDED = [Curve(k) for k in ("exp", "log", "square", "tan", "asin", "acosh", "atanh", "sinh", "cosh")]
+UNBOUNDED += [Curve("power", (p,)) for p in (0.5, 2.0, -1.0)]
 UNBOUNDED += [Curve("elu", (1.0, -1.0, 1.0))]
 JUMPS = [Step(k) for k in ("sign", "floor", "round", "positive", "zero", "threshold")]
 

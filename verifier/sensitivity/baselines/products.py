@@ -30,6 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sigmoid": (0.0, 0.25),
     "tanh": (0.0, 1.0),
     "atan": (0.0, 1.0),
+    "asinh": (0.0, 1.0),
     "erf": (0.0, float(np.nextafter(2 / sqrt(pi), 2))),
     "softsign": (0.0, 1.0),
     "softplus": (0.0, 1.0),
