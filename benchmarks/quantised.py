@@ -125,7 +125,7 @@ def asked(net, name: str, points, labels, count: int, limit: float, wall: float,
     )
 
 
-TIMES = (0.8, 1.5, 2.0, 3.0, 5.0)
+TIMES = (0.8, 2.0, 5.0, 9.0, 12.0)
 """How many times the distance that samples have is asked about."""
 
 
