@@ -18,7 +18,6 @@ from verifier.values.errors import ModelError
 WORKED_OUT = {
     ("Clip", "max"), ("Clip", "min"), ("MeanVarianceNormalization", "axes"), ("RNN", "activations"),
     ("Resize", "coordinate_transformation_mode"),
-    *((op, "mode") for op in ("GridSample", "RoiAlign", "TensorScatter")),
 }  # fmt: skip
 """Attributes whose absence the converter sees, and answers by itself; the law of operators compares that."""
 
