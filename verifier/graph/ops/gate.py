@@ -28,7 +28,7 @@ class Gate(Rowwise):
     def evaluate(self, *x: Array) -> Array:
         """v, or `leak·v`."""
         xp, v, z = namespace(x[0]), x[0][..., 0], x[0][..., 1]
-        return xp.where(z > 0, v, v * self.leak if self.leak else z * 0)  # whatever v is: it may have no value
+        return xp.where(z > 0, v, v * self.leak if self.leak else 0.0)  # whatever v is: it may have no value
 
     def gradient(self, g: Array, x: Array) -> Array:
         """By v; the jump along z counts for nothing."""
