@@ -68,20 +68,6 @@ def test_classes_of_the_largest_are_between_none_and_one() -> None:
     np.testing.assert_allclose(upper, [0, 0, 1, 0, 0, 0], atol=1e-9)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 11, 16, 23])
-def test_a_network_sorts(n: int) -> None:
-    from verifier.graph.convert_discrete import _network
-
-    rng = np.random.default_rng(n)
-    for x in [*(rng.integers(0, 2, (60, n)) * 1.0), *rng.normal(size=(20, n))]:  # zeros and ones are enough (Knuth)
-        y = x.copy()
-        for layer in _network(n):
-            assert len({i for pair in layer for i in pair}) == 2 * len(layer)
-            for i, j in layer:
-                y[i], y[j] = max(y[i], y[j]), min(y[i], y[j])
-        assert (y == -np.sort(-x)).all()
-
-
 REFUSED = {
     "not sorted": ("TopK", {"k": np.array([2])}, {"sorted": 0}),
     "TopK of 9 among 3": ("TopK", {"k": np.array([9])}, {}),

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import verifier
-from verifier.graph.aten_order import exchanges
 
 from .test_from_torch import Of, Together, agree, random
 
@@ -116,17 +115,6 @@ def _seed() -> None:
 @pytest.mark.parametrize("names", groups(), ids=",".join)
 def test_operators(names: tuple[str, ...]) -> None:
     agree(Together(*(CASES[name][0]() for name in names)), *CASES[names[0]][1])
-
-
-@pytest.mark.parametrize("n", range(2, 14))
-def test_exchanges_sort(n: int) -> None:
-    """A network that sorts all zeros and ones sorts everything."""
-    x = np.array([[k >> i & 1 for i in range(n)] for k in range(1 << n)])
-    for pairs in exchanges(n):
-        assert len({i for pair in pairs for i in pair}) == 2 * len(pairs)
-        for i, j in pairs:
-            x[:, i], x[:, j] = np.minimum(x[:, i], x[:, j]), np.maximum(x[:, i], x[:, j])
-    assert (np.diff(x, axis=1) >= 0).all()
 
 
 def test_bounds_of_ordered_entries_hold() -> None:

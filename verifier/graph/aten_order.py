@@ -18,31 +18,13 @@ from verifier.graph.ops.moves import Concat, Take
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
+from verifier.graph.sorting import exchanges
 
 _ENTRIES = 64
 """Most entries that are put in order, or among which the largest is looked for."""
 
 
 # --- in order ---
-
-
-def exchanges(n: int) -> list[list[tuple[int, int]]]:
-    """Batcher's sorting network for n entries: rounds of pairs of places, whose entries are put in order."""
-    rounds = []
-    p = 1
-    while p < n:
-        k = p
-        while k:
-            pairs = [
-                (i + j, i + j + k)
-                for j in range(k % p, n - k, 2 * k)
-                for i in range(min(k, n - j - k))
-                if (i + j) // (2 * p) == (i + j + k) // (2 * p)
-            ]
-            rounds.append(pairs)
-            k //= 2
-        p *= 2
-    return rounds
 
 
 def _along(c: Call, x: Activation, at: Tensor) -> Activation:

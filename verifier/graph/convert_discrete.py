@@ -19,6 +19,7 @@ from verifier.graph.ops.moves import Concat, Reshape, Transpose
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
+from verifier.graph.sorting import exchanges
 
 _ENTRIES = 64
 """Most entries among which is looked."""
@@ -128,7 +129,7 @@ def top_k(call: Call) -> list[Value]:
 def _sorted(call: Call, x: int, k: int) -> int:
     """The k largest entries of the last axis, in order: of each pair that a layer compares the larger goes in front."""
     axis = len(call.shape(x)) - 1
-    for layer in _network(call.shape(x)[-1]):
+    for layer in exchanges(call.shape(x)[-1]):
         at = call.positions(x)
         pairs, size = np.array(layer), (*at.shape[:-1], len(layer))
         windows = at[..., pairs].reshape(-1, 2)
@@ -142,25 +143,6 @@ def _sorted(call: Call, x: int, k: int) -> int:
         order = np.argsort([*pairs[:, 0], *pairs[:, 1], *rest])
         x = call.take(joined, call.positions(joined)[..., order])
     return call.take(x, call.positions(x)[..., :k])
-
-
-def _network(n: int) -> list[list[tuple[int, int]]]:
-    """Layers of disjoint pairs that sort n entries (Batcher's odd-even merges, without pairs that are not there)."""
-    layers = []
-    p = 1
-    while p < n:
-        k = p
-        while k:
-            pairs = [
-                (i + j, i + j + k)
-                for j in range(k % p, n - k, 2 * k)
-                for i in range(min(k, n - j - k))
-                if (i + j) // (2 * p) == (i + j + k) // (2 * p)
-            ]
-            layers.append(pairs)
-            k //= 2
-        p *= 2
-    return [pairs for pairs in layers if pairs]
 
 
 def _ranked(call: Call, x: int, k: int) -> int:
