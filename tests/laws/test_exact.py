@@ -128,7 +128,7 @@ def solve(
     kinds = highspy.HighsVarType
     lp.integrality_ = [kinds.kInteger if i in phases else kinds.kContinuous for i in range(k)]
     solver = highspy.Highs()
-    for option, value in {**TOLERANCES, "output_flag": False, "mip_rel_gap": 0.0, "threads": 1}.items():
+    for option, value in {**TOLERANCES, "output_flag": False, "mip_rel_gap": 0.0}.items():
         solver.setOptionValue(option, value)
     solver.passModel(lp)
     solver.run()
@@ -152,7 +152,7 @@ def by_layers(q: Instance, literals: list[Literal]) -> float:
     y = q.layers[-1].W @ a + q.layers[-1].b
     rules += [r @ y + c @ x - d <= t for r, c, d in literals]
     problem = cp.Problem(cp.Minimize(t), rules)
-    problem.solve(solver=cp.HIGHS, threads=1, **TOLERANCES)
+    problem.solve(solver=cp.HIGHS, **TOLERANCES)
     assert problem.status == "optimal"
     return attained(q, literals, x.value, float(problem.value))
 

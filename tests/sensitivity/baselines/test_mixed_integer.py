@@ -255,6 +255,20 @@ def test_the_largest_may_be_far_above_what_is_sure() -> None:
     np.testing.assert_allclose(lipmip(g, -np.ones(2), np.ones(2), 1), [[1.5], [1.5]], rtol=1e-9)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_whoever_ran_highs_before(threads: int) -> None:
+    """Its scheduler belongs to the process: started with any number of threads, the answer is the same."""
+    import highspy
+
+    highspy._Highs.resetGlobalScheduler(True)
+    other = highspy._Highs()
+    other.setOptionValue("output_flag", False)
+    other.setOptionValue("threads", threads)
+    other.run()
+    g = chained((1,), Relu(), Dense(np.array([[2.0]])))
+    np.testing.assert_allclose(lipmip(g, -np.ones(1), np.ones(1)), [[2], [2]], atol=1e-9)
+
+
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     lipmip(chained((1,), Dense(np.array([[1.0], [2.0]])), Relu(), Dense(np.eye(2))), -np.ones(1), np.ones(1))
     assert capfd.readouterr() == ("", "")

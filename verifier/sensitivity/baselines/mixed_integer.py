@@ -306,7 +306,8 @@ def _solved(program: _Program, objective: _Functions, seconds: float) -> tuple[n
     lp.a_matrix_.start_ = np.searchsorted(at, np.arange(len(A) + 1)).astype(np.int32)
     lp.a_matrix_.index_, lp.a_matrix_.value_ = columns.astype(np.int32), A[at, columns]
     highs = highspy._Highs()  # type: ignore[attr-defined]  # what `Highs` is, too, but that prints a banner
-    options: dict[str, Any] = {"output_flag": False, "threads": 1, "time_limit": seconds, "random_seed": 0}
+    # No "threads": a process has one scheduler, and HiGHS refuses to run where it was started with another number.
+    options: dict[str, Any] = {"output_flag": False, "time_limit": seconds, "random_seed": 0}
     options |= {f"mip_{name}": TOLERANCE for name in ("rel_gap", "abs_gap", "feasibility_tolerance")}
     options |= {f"{name}_feasibility_tolerance": TOLERANCE for name in ("primal", "dual")}
     for name, value in options.items():
