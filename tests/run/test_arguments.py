@@ -63,6 +63,10 @@ def _of(function: str, **usual: Any) -> Callable[..., Any]:
     return lambda **given: getattr(verifier, function)(**(usual | given))
 
 
+def _asked(question: Any) -> Any:
+    return verifier.verify(question, timeout=2)
+
+
 WHERE: dict[str, Any] = {"model": NET, "inputs": _box()}
 DATA: dict[str, Any] = {"model": NET, "x": X, "y": Y, "timeout": 0}
 CALLS: dict[str, Callable[..., Any]] = {
@@ -83,9 +87,15 @@ CALLS: dict[str, Callable[..., Any]] = {
     "radii": _of("radii", **DATA, most=0.01),
     "robustness": _of("robustness", inputs=_box(), label=0),
     "robust": lambda **given: verifier.verify(verifier.robust(**({"net": NET, "x": [0, 0], "eps": 0.1} | given))),
-    "monotonicity": lambda **given: verifier.monotonicity(**({"net": NET, "input": 0, "box": _box()} | given)),
-    "equivalent": lambda **given: verifier.equivalent(**({"f": NET, "g": NET, "box": _box(), "eps": 0.1} | given)),
-    "output_range": lambda **given: verifier.output_range(**({"net": NET, "box": _box(), "lower": 0.0} | given)),
+    "monotonicity": lambda **given: _asked(
+        verifier.monotonicity(**({"net": NET, "input": 0, "box": _box(), "tolerance": 0.1} | given))
+    ),
+    "equivalent": lambda **given: _asked(
+        verifier.equivalent(**({"f": NET, "g": NET, "box": _box(), "eps": 0.1} | given))
+    ),
+    "output_range": lambda **given: _asked(
+        verifier.output_range(**({"net": NET, "box": _box(), "lower": 0.0} | given))
+    ),
     "find_range": _of("find_range", net=NET, box=_box(), timeout=0.2),
     "output_property": _half_spaces,
     "write_vnnlib": lambda **given: verifier.write_vnnlib(**({"prop": _half_spaces(), "path": "/nowhere/x"} | given)),
@@ -209,7 +219,7 @@ BAD: dict[str, dict[str, list[Any]]] = {
         "increasing": NO_FLAG,
         "tolerance": [*NO_LENGTH],
     },
-    "equivalent": {"box": NO_SET, "eps": NO_LENGTH},
+    "equivalent": {"box": NO_SET, "eps": NO_LENGTH, "outputs": ["q", [], [0.5], [3], {}, NAN, ["q"], _Odd()]},
     "output_range": {"box": NO_SET, "output": [*NO_WHOLE, -1], "lower": [*OPTIONAL, INF, None], "upper": OPTIONAL},
     "find_range": {"box": NO_SET, "output": [*NO_WHOLE, -1, 3], "timeout": NO_TIME, "tolerance": [*NO_NUMBER, -1]},
     "write_vnnlib": {"prop": [*NO_SET, _box()], "path": [*NO_PATH, None]},

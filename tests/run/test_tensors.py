@@ -249,3 +249,91 @@ def test_a_torch_module_of_two_inputs() -> None:
     constants = [verifier.lipschitz(net, sets, wrt=w, outputs=[0], timeout=9).upper for w in (None, "a", "b")]
     assert constants == pytest.approx([3, 1, 2], rel=1e-3)
     assert verifier.monotone(net, sets, ("b", 1), 1).direction == "decreasing"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two questions about the same network are one: the property of all entries behind one another."""
+    (_, a), (_, b) = one.posed(), other.posed()
+    a, b = (getattr(q, "property", q) for q in (a, b))
+    parts = ("lower", "upper", "inner_lower", "inner_upper", "A_y", "d", "start", "literal", "strict")
+    alike = all(np.array_equal(getattr(a, p), getattr(b, p)) for p in parts)
+    return alike and np.array_equal(a.A_x, b.A_x) if a.A_x is not None and b.A_x is not None else alike
+
+
+def test_questions_by_name(path: Path, net: Any) -> None:
+    """The same questions as by numbers of entries; whole numbers are fixed where they are given among the sets."""
+    sets = {"a": ([-1, -1], [1, 1]), "b": verifier.Ball([0, 0.5, 0], 0.25)}
+    flat, whole = verifier.input_set(net, sets), {**sets, "mask": MASK}
+    entries: list[tuple[Any, Any, int, int]] = [(("b", 2), "z[1]", 4, 4), ("a[1]", ("y", 2), 1, 2), (3, 8, 3, 8)]
+    for given, out, i, k in entries:
+        plain = verifier.monotonicity(net, input=i, box=flat, output=k, tolerance=0.5)
+        for model, box in ((net, sets), (path, whole), (path, list(whole.values()))):
+            assert same(verifier.monotonicity(model, input=given, box=box, output=out, tolerance=0.5), plain), given
+            by_name = verifier.output_range(model, box, output=out, upper=0.75)
+            assert same(by_name, verifier.output_range(net, flat, output=k, upper=0.75))
+    low, high = verifier.find_range(path, whole, output="z[0]", timeout=1)
+    x = np.c_[RNG.uniform(-1, 1, (500, 2)), np.array([0, 0.5, 0]) + RNG.uniform(-0.25, 0.25, (500, 3))]
+    assert low <= f(x)[1][:, 0].min() and f(x)[1][:, 0].max() <= high
+    top = verifier.verify(verifier.output_range(path, whole, output=("z", 0), upper=high + 0.01), timeout=20)
+    assert top.verdict == "unsat" and high < 1
+    far = verifier.verify(verifier.output_range(path, whole, output="z[0]", upper=float(f(x)[1][:, 0].max()) - 0.01))
+    assert far.witness is not None and far.witness.y[3] > f(x)[1][:, 0].max() - 0.02
+
+
+def test_networks_compared_by_name(path: Path, net: Any, tmp_path: Path) -> None:
+    """Those outputs that are asked about; whole numbers are fixed in both; inputs in another order are refused."""
+    other, turned = three(), three()
+    other.graph.initializer[1].CopyFrom(numpy_helper.from_array(V * np.float32(2), "V"))
+    a, b = turned.graph.input[0], turned.graph.input[1]
+    ends = [type(v).FromString(v.SerializeToString()) for v in (b, a, turned.graph.input[2])]
+    turned.graph.ClearField("input")
+    turned.graph.input.extend(ends)
+    onnx.save(other, tmp_path / "other.onnx")
+    onnx.save(turned, tmp_path / "turned.onnx")
+    sets = {"mask": MASK, "a": verifier.Ball([0.3, -0.2], 0.05), "b": verifier.Ball([0.5, 0.1, -0.4], 0.05)}
+
+    def asked(name: str, **how: Any) -> Any:
+        return verifier.verify(verifier.equivalent(path, tmp_path / f"{name}.onnx", sets, 0.1, **how), timeout=20)
+
+    for outputs in ("z", [4, 5], ("z", 1), "z[2]"):
+        assert asked("other", outputs=outputs).verdict == "unsat", outputs
+    for how in ({}, {"outputs": ["y"]}, {"outputs": ("z", "y")}, {"outputs": [0, 2]}, {"outputs": ["y[2]", ("y", 0)]}):
+        found = asked("other", **how)
+        assert found.verdict == "sat" and abs(f(found.witness.x[None, :5])[0]).max() > 0.1 - 1e-5, how
+    with pytest.raises(verifier.UserError, match="has the inputs a, b, .* b, a; what is compared goes by position"):
+        asked("turned")
+
+
+def test_robust_by_name(path: Path) -> None:
+    """The classes are the entries of one output; what it says of the centre is the label."""
+    a, b = np.array([0.3, -0.2]), np.array([0.5, 0.1, -0.4])
+    z = f(np.concatenate([a, b])[None])[1][0]
+    near = {"a": verifier.Ball(a, 0.01, 2), "b": b, "mask": MASK}
+    for x, eps in (({"a": a, "b": b, "mask": MASK}, {"a": 0.01}), (near, None)):
+        kept = verifier.robust(path, x, eps, norm=2, output="z")
+        lost = verifier.robust(path, x, eps, norm=2, output="z", label=int(z.argmin()))
+        assert verifier.verify(kept, timeout=10).verdict == "unsat"
+        found = verifier.verify(lost, timeout=10)
+        assert found.verdict == "sat" and np.linalg.norm(found.witness.x[:2] - a) <= 0.01
+        assert (found.witness.x[2:] == b.astype(np.float32)).all()
+    with pytest.raises(verifier.UserError, match="label 6 of 6 classes"):
+        verifier.verify(verifier.robust(path, near, label=6, output="z"))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"input": "q"}, "input 'q': three has no such input; it has a [1, 2], b [1, 3]"),
+        ({"input": "a"}, "input 'a' has 2 entries: say which, as a[0], in Python ('a', 0)"),
+        ({"input": "a[2]"}, "input 'a', entry 2: give"),
+        ({"output": ("z", 6)}, "output 'z', entry 6: give"),
+        ({"output": 9}, "output 9 of 9; give"),
+        ({"box": {"a": 0}}, "input 'b' of shape [1, 3]: nothing is given"),
+        ({"box": {"a": verifier.Ball([0, 0], 1, 2), "b": 0}}, "give a Box, or a Ball of the maximum norm"),
+    ],
+)
+def test_what_questions_do_not_find_is_named(net: Any, how: Any, words: str) -> None:
+    usual = {"input": 0, "box": {"a": (0, 1), "b": 0}, "tolerance": 0.1}
+    with pytest.raises(verifier.UserError) as caught:
+        verifier.verify(verifier.monotonicity(net, **(usual | how)))
+    assert words in str(caught.value).replace(str(net.path), "three")

@@ -106,8 +106,7 @@ def pose(model: Any, prop: Any, accept_real: bool = False) -> Posed:
                 raise PropertyError("no property is given: give a VNN-LIB file, or what `monotonicity(...)` returns")
             question, model = model, None
         if isinstance(question, Asked):
-            model = question.loaded(model)
-            question = question.make(model)
+            model, question = question.posed(model)
             accept_real = True  # there is nothing declared that it could go against
         if isinstance(question, Query2):
             return _bound(question, model, accept_real)

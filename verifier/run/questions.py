@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,23 +26,35 @@ class Robustness(Shown):
         """The class, and the set."""
         return [("label", self.label), ("set", type(self.inputs).__name__), *self.inputs._said()]
 
-    def property(self, n_outputs: int) -> Property:
-        """The property for a network of so many classes.
+    def property(self, n_outputs: int, classes: np.ndarray | None = None) -> Property:
+        """The property for a network of so many outputs.
+
+        Args:
+            classes: `[K]` which of them are the classes' scores; all when None.
 
         Raises:
-            PropertyError: the label is not one of them.
+            PropertyError: the label is not one of the classes.
         """
+        at = np.arange(n_outputs) if classes is None else classes
         if isinstance(self.inputs, Ball):
             b = self.inputs
-            return builders.robustness(b.center, b.eps, self.label, n_outputs, b.lo, b.hi, norm=b.norm)
-        if n_outputs < 2 or not 0 <= self.label < n_outputs:
-            raise PropertyError(f"robustness: label {self.label} of {n_outputs} classes; give 0 <= label < classes")
+            found = builders.robustness(b.center, b.eps, self.label, len(at), b.lo, b.hi, norm=b.norm)
+            A = np.zeros((len(found.d), n_outputs))
+            A[:, at] = found.A_y
+            return replace(found, A_y=A)
+        if len(at) < 2 or not 0 <= self.label < len(at):
+            raise PropertyError(f"robustness: label {self.label} of {len(at)} classes; give 0 <= label < classes")
         rows = []
-        for rival in (k for k in range(n_outputs) if k != self.label):
+        for rival in (k for k in range(len(at)) if k != self.label):
             row = np.zeros(n_outputs)
-            row[self.label], row[rival] = 1, -1
+            row[at[self.label]], row[at[rival]] = 1, -1
             rows.append([(row, 0.0)])
         return builders.output_property(self.inputs.lower, self.inputs.upper, rows, "robustness")
+
+
+def middle(inputs: Ball | Box) -> np.ndarray:
+    """A set's centre, `[n]`."""
+    return inputs.center if isinstance(inputs, Ball) else 0.5 * inputs.lower + 0.5 * inputs.upper
 
 
 def robustness(inputs: Ball | Box, label: int) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from verifier.run.model import Network, load, name_of, single
-from verifier.run.questions import robustness
+from verifier.run.questions import middle, robustness
+from verifier.run.tensors import chosen, fixed_alike, place, situated, tensors
 from verifier.spec import builders
 from verifier.spec.property import Property
 from verifier.spec.query2 import Declared, Query2, Variable
@@ -31,18 +32,27 @@ class Asked(Shown):
 
     Attributes:
         networks: files or loaded networks by name.
-        make: the property of one network, or the query of several, once they are loaded.
+        make: the property of one network, or the query of several, once they are loaded, and the set of inputs of the
+            first one.
+        situate: loads the first network, with the set of its inputs.
+        beside: loads each of the others.
     """
 
     networks: Mapping[str, Any]
-    make: Callable[[Loaded], Property | Query2]
+    make: Callable[[Loaded, Box | Ball], Property | Query2]
+    situate: Callable[[Any], tuple[Network, Box | Ball]]
+    beside: Callable[[Any], Network] = load
 
     def _said(self) -> list[tuple[str, Any]]:
         """Which question, about what."""
         return [("question", self.make.__qualname__.partition(".")[0]), *self.networks.items()]
 
-    def loaded(self, instead: Any = None) -> Loaded:
-        """The networks, each file loaded once; `instead`: another one in place of the first, or by name."""
+    def posed(self, instead: Any = None) -> tuple[Loaded, Property | Query2]:
+        """The networks, each file loaded once, and what is asked of them.
+
+        Args:
+            instead: another network in place of the first, or others by name.
+        """
         given = dict(self.networks)
         if isinstance(instead, Mapping):
             unknown = [name for name in instead if name not in given]
@@ -51,20 +61,27 @@ class Asked(Shown):
             given.update(instead)
         elif instead is not None:
             given[next(iter(given))] = instead
-        by_key: dict[Any, Network] = {}
-        for model in given.values():
-            key = str(model) if not hasattr(model, "graph") else id(model)
-            if key not in by_key:
-                by_key[key] = load(model)
-        return {n: by_key[str(m) if not hasattr(m, "graph") else id(m)] for n, m in given.items()}
+        (first, model), *others = given.items()
+        net, inputs = self.situate(model)
+        loaded, by_key = {first: net}, {_key(model): net}
+        for name, other in others:
+            if _key(other) not in by_key:
+                by_key[_key(other)] = self.beside(other)
+            loaded[name] = by_key[_key(other)]
+        return loaded, self.make(loaded, inputs)
+
+
+def _key(model: Any) -> Any:
+    """What a network is known by: a file by its name."""
+    return id(model) if hasattr(model, "graph") else str(model)
 
 
 def monotonicity(
     net: Any,
     *,
-    input: int,
-    box: Box,
-    output: int = 0,
+    input: Any,
+    box: Any,
+    output: Any = 0,
     increasing: bool = True,
     tolerance: float = 0.0,
 ) -> Asked:
@@ -74,8 +91,10 @@ def monotonicity(
 
     Args:
         net: what `load` takes or returned.
-        input, output: which entries, counted through all tensors.
-        box: where both inputs lie.
+        input, output: which entries, counted through all tensors; or (name, entry), "name[entry]", or the name of a
+            tensor of one entry.
+        box: where both inputs lie: a box or a ball of the maximum norm over all inputs; or such sets by the inputs'
+            names, or in the model's order (see `input_set`).
         tolerance: not negative.  With 0 there may be counterexamples, but hardly a proof: two equal inputs give equal
             outputs, which no bound with rounding tells from a fall.
 
@@ -83,23 +102,23 @@ def monotonicity(
         PropertyError: (when it is asked) sizes or entries do not fit.
     """
     tolerance, increasing = given.number("tolerance", tolerance, least=0), given.flag("increasing", increasing)
-    input, output = given.whole("input", input, least=0), given.whole("output", output, least=0)
-    _is_box(box)
+    _entry("input", input)
+    _entry("output", output)
+    _is_set(box)
 
-    def make(loaded: Loaded) -> Query2:
+    def make(loaded: Loaded, inputs: Box | Ball) -> Query2:
         f = loaded["f"]
         n, m = _sizes(f)
-        _entry("input", input, n)
-        _entry("output", output, m)
-        low, high = _fitting(box, n)
+        at, out = _entry("input", input, f), _entry("output", output, f)
+        low, high = _fitting(inputs, n)
         sign = 1.0 if increasing else -1.0
         fall, order = np.zeros(2 * m + n + 1), np.zeros(2 * m + n + 1)
-        fall[output], fall[m + output] = -sign, sign  # sign·(W − Y) < −tolerance
-        order[2 * m + input], order[2 * m + n] = 1.0, -1.0
+        fall[out], fall[m + out] = -sign, sign  # sign·(W − Y) < −tolerance
+        order[2 * m + at], order[2 * m + n] = 1.0, -1.0
         second = np.arange(n)
-        second[input] = n
+        second[at] = n
         prop = _strict(
-            (np.append(low, low[input]), np.append(high, high[input])),
+            (np.append(low, low[at]), np.append(high, high[at])),
             [[(fall, -float(tolerance)), (order, 0.0)]],
             2 * m,
             "monotonicity",
@@ -107,24 +126,27 @@ def monotonicity(
         nets = (_declared("f", f, "XY"), _declared("g", f, "ZW", equal_to="f"))
         return Query2(nets, (), prop, np.concatenate([np.arange(n), second]), "monotonicity")
 
-    return Asked({"f": net}, make)
+    return Asked({"f": net}, make, _within(box))
 
 
-def equivalent(f: Any, g: Any, box: Box, eps: float) -> Asked:
+def equivalent(f: Any, g: Any, box: Any, eps: float, *, outputs: Any = None) -> Asked:
     """Do two networks differ by at most `eps` in every output, over a box of inputs?
 
     `unsat` means yes; `sat` shows an input X (Z is the same) with outputs Y of f and W of g that are further apart.
 
     Args:
-        f, g: what `load` takes or returned.  box: over their inputs, which are as many.  eps: not negative.
+        f, g: what `load` takes or returned.
+        box: over their inputs, which are as many; or by the names of those of f, or in order (see `input_set`).
+        eps: not negative.
+        outputs: which are compared: the name of an output of f, or several, or numbers of entries; all when None.
 
     Raises:
-        PropertyError: (when it is asked) sizes do not fit.
+        PropertyError: (when it is asked) sizes do not fit, or f and g have inputs of the same names in another order.
     """
     eps = given.number("eps", eps, least=0)
-    _is_box(box)
+    _is_set(box)
 
-    def make(loaded: Loaded) -> Query2:
+    def make(loaded: Loaded, inputs: Box | Ball) -> Query2:
         one, other = loaded["f"], loaded["g"]
         (n, m), sizes = _sizes(one), _sizes(other)
         if sizes != (n, m):
@@ -132,66 +154,78 @@ def equivalent(f: Any, g: Any, box: Box, eps: float) -> Asked:
                 f"equivalent: {name_of(one)} has {n} inputs and {m} outputs, {name_of(other)} {sizes[0]} and "
                 f"{sizes[1]}; compare networks with as many"
             )
+        _in_one_order(one, other)
         disjuncts = []
-        for k in range(m):
+        for k in np.arange(m) if outputs is None else _several(one, outputs):
             for sign in (1.0, -1.0):
                 row = np.zeros(2 * m + n)
                 row[k], row[m + k] = -sign, sign
                 disjuncts.append([(row, -float(eps))])
         nets = (_declared("f", one, "XY"), _declared("g", other, "ZW", isomorphic_to="f"))
-        prop = _strict(_fitting(box, n), disjuncts, 2 * m, "equivalent")
+        prop = _strict(_fitting(inputs, n), disjuncts, 2 * m, "equivalent")
         if one is other:  # what a network gives twice is one number: no disjunct can hold
             none = np.zeros(0, np.int64)
             prop = replace(prop, box=none, literal=none, start=np.zeros(1, np.int64))
         return Query2(nets, (), prop, np.tile(np.arange(n), 2), "equivalent")
 
-    return Asked({"f": f, "g": g}, make)
+    return Asked({"f": f, "g": g}, make, _within(box), lambda model: fixed_alike(model, box))
 
 
 def robust(
     net: Any,
     x: Any,
-    eps: float,
+    eps: Any = None,
     *,
     label: int | None = None,
     norm: float = INF,
     lo: Any = None,
     hi: Any = None,
+    output: Any = None,
 ) -> Asked:
     """Is every input within `eps` of x, in the ℓ1, ℓ2 or maximum norm, classified as x is?
 
     `unsat` means yes.
 
     Args:
+        x: all inputs behind one another; or by name, or in order, each input's centre, or a set (see `input_set`).
+        eps: the radius: one number, or radii by name, inputs without one being fixed; None where sets are given.
         label: the class to keep; what the network says of x, when None.
-        norm: 1, 2 or infinity.  lo, hi: the valid range of inputs.
+        norm: 1, 2 or infinity.  lo, hi: the valid range of inputs, or by name.
+        output: the name of the output that holds the classes' scores; all outputs when None.
 
     Raises:
         PropertyError: the ball is none, or (when it is asked) does not fit.
     """
-    ball = Ball(x, eps, norm, lo=lo, hi=hi)
     label = None if label is None else given.whole("label", label, least=0)
+    named = isinstance(x, Mapping) or (isinstance(x, (list, tuple)) and isinstance(eps, Mapping))
+    ball = None if named else Ball(x, eps, norm, lo=lo, hi=hi)
 
-    def make(loaded: Loaded) -> Property:
+    def situate(model: Any) -> tuple[Network, Box | Ball]:
+        return situated(model, x, eps, norm, lo=lo, hi=hi) if ball is None else (load(model), ball)
+
+    def make(loaded: Loaded, inputs: Box | Ball) -> Property:
         f = loaded["f"]
-        n, m = _sizes(f)
-        if len(ball.center) != n:
-            raise PropertyError(f"robust: x has {len(ball.center)} entries, {name_of(f)} {n} inputs; give as many")
+        (n, m), size = _sizes(f), len(inputs.lower if isinstance(inputs, Box) else inputs.center)
+        if size != n:
+            raise PropertyError(f"robust: x has {size} entries, {name_of(f)} {n} inputs; give as many")
+        at = np.arange(m) if output is None else _several(f, output)
         own = label
         if own is None:
-            own = int(single(f).run(ball.center[None])[0].argmax())
-        made: Property = robustness(ball, own).property(m)
-        return made
+            own = int(single(f).run(middle(inputs)[None])[0][at].argmax())
+        return robustness(inputs, own).property(m, at)
 
-    return Asked({"f": net}, make)
+    return Asked({"f": net}, make, situate)
 
 
 def output_range(
-    net: Any, box: Box, *, output: int = 0, lower: float | None = None, upper: float | None = None
+    net: Any, box: Any, *, output: Any = 0, lower: float | None = None, upper: float | None = None
 ) -> Asked:
     """Does an output stay between two limits over a box of inputs?
 
     `unsat` means yes; `sat` shows an input with an output beyond one of them.  What the limits are, `find_range` finds.
+
+    Args:
+        net: what `load` takes or returned.  box, output: as of `monotonicity`.
 
     Raises:
         PropertyError: no limit is given, one is not a number, lower exceeds upper, or (when it is asked) sizes do not
@@ -199,30 +233,33 @@ def output_range(
     """
     ends = ((1.0, "lower", lower), (-1.0, "upper", upper))
     limits = [(sign, given.number(name, v)) for sign, name, v in ends if v is not None]
-    output = given.whole("output", output, least=0)
-    _is_box(box)
+    _entry("output", output)
+    _is_set(box)
     if not limits:
         raise PropertyError("output_range: give lower, upper or both as finite numbers; or use find_range to find them")
     if len(limits) == 2 and limits[0][1] > limits[1][1]:
         raise PropertyError(f"output_range: lower {limits[0][1]:g} exceeds upper {limits[1][1]:g}; correct them")
 
-    def make(loaded: Loaded) -> Property:
+    def make(loaded: Loaded, inputs: Box | Ball) -> Property:
         n, m = _sizes(loaded["f"])
-        _entry("output", output, m)
         row = np.zeros(m + n)
-        row[output] = 1.0
-        return _strict(_fitting(box, n), [[(sign * row, sign * v)] for sign, v in limits], m, "output_range")
+        row[_entry("output", output, loaded["f"])] = 1.0
+        return _strict(_fitting(inputs, n), [[(sign * row, sign * v)] for sign, v in limits], m, "output_range")
 
-    return Asked({"f": net}, make)
+    return Asked({"f": net}, make, _within(box))
 
 
 def find_range(
-    net: Any, box: Box, *, output: int = 0, timeout: float = 10.0, tolerance: float = 1e-3
+    net: Any, box: Any, *, output: Any = 0, timeout: float = 10.0, tolerance: float = 1e-3
 ) -> tuple[float, float]:
     """Limits that an output keeps over a box of inputs, as close as the time allows.
 
     Each side is halved between the best bound and the most extreme value met, until they are `tolerance` times the
     first bounds' width apart, or the time is up.  What is returned has been proved, whenever that is.
+
+    Args:
+        net: what `load` takes or returned.  box, output: as of `monotonicity`.
+        timeout: seconds.
 
     Raises:
         PropertyError: sizes do not fit.
@@ -230,28 +267,29 @@ def find_range(
     from verifier.run.bound import bound
     from verifier.run.verify import verify
 
-    output, tolerance = given.whole("output", output, least=0), given.number("tolerance", tolerance, least=0)
+    _entry("output", output)
+    _is_set(box)
+    tolerance = given.number("tolerance", tolerance, least=0)
     end = time.monotonic() + given.seconds("timeout", timeout)
-    f = load(net)
+    f, inputs = situated(net, box)
     n, m = _sizes(f)
-    _entry("output", output, m)
-    low, high = _fitting(box, n)
-    rows = np.eye(m)[output]
-    bounds = bound(f, box, "crown", rows=rows)
+    at = _entry("output", output, f)
+    low, high = _fitting(inputs, n)
+    bounds = bound(f, inputs, "crown", rows=np.eye(m)[at])
     proved = [float(bounds[0][0]), float(bounds[1][0])]
     width = proved[1] - proved[0]
     x = np.random.default_rng(0).uniform(low, high, (256, n)).astype(f.input_dtype).astype(np.float64)
-    y = single(f).run(np.clip(x, low, high))[:, output]
+    y = single(f).run(np.clip(x, low, high))[:, at]
     for side, met in ((0, float(y.min())), (1, float(y.max()))):
         stop = time.monotonic() + (end - time.monotonic()) / (2 - side)
         while abs(met - proved[side]) > tolerance * width and (left := stop - time.monotonic()) > 0:
             middle = 0.5 * (met + proved[side])
-            asked = output_range(f, box, output=output, **{("lower", "upper")[side]: middle})
+            asked = output_range(f, inputs, output=at, **{("lower", "upper")[side]: middle})
             result = verify(asked, timeout=left)
             if result.verdict is Verdict.UNSAT:
                 proved[side] = middle
             elif result.witness is not None:
-                met = float(result.witness.y[output])
+                met = float(result.witness.y[at])
             else:
                 break
     return proved[0], proved[1]
@@ -262,9 +300,44 @@ def _sizes(net: Network) -> tuple[int, int]:
     return sum(prod(s) for s in net.input_shapes), sum(prod(s) for s in net.output_shapes)
 
 
-def _entry(what: str, i: int, n: int) -> None:
+def _entry(what: str, at: Any, net: Network | None = None) -> int:
+    """An entry of a network's inputs or outputs as a number among all; without a network only its form is looked at."""
+    if net is None:
+        named = isinstance(at, str) or (isinstance(at, tuple) and len(at) == 2 and isinstance(at[0], str))
+        return 0 if named else given.whole(what, at, least=0)
+    i, n = place(net, at, what), _sizes(net)[what == "output"]
     if not 0 <= i < n:
         raise PropertyError(f"{what} {i} of {n}; give a number from 0 to {n - 1}")
+    return int(i)
+
+
+def _several(net: Network, outputs: Any) -> np.ndarray:
+    """Entries of the outputs, by name or by number; each once."""
+    some = given.vector("outputs", chosen(net, outputs))
+    if not len(some) or (some != np.rint(some)).any():
+        raise PropertyError(f"outputs {given.shown(outputs)}: give names of outputs, or numbers of entries")
+    return np.unique([_entry("output", int(i), net) for i in some])
+
+
+def _in_one_order(f: Network, g: Network) -> None:
+    """Refuse networks with the same names of inputs in another order: positions would compare different inputs."""
+    one, other = ([name for name, _ in tensors(net)] for net in (f, g))
+    if one != other and sorted(one) == sorted(other):
+        raise PropertyError(
+            f"equivalent: {name_of(f)} has the inputs {', '.join(one)}, {name_of(g)} {', '.join(other)}; what is "
+            "compared goes by position: export them in one order"
+        )
+
+
+def _within(inputs: Any) -> Callable[[Any], tuple[Network, Box | Ball]]:
+    """What loads a network together with a set of its inputs."""
+    return lambda model: situated(model, inputs)
+
+
+def _is_set(inputs: Any) -> None:
+    """Refuse at once what is neither a box nor sets of single inputs."""
+    if not isinstance(inputs, (Mapping, list, tuple)):
+        _is_box(inputs)
 
 
 def _is_box(box: Any) -> Box:
@@ -272,11 +345,11 @@ def _is_box(box: Any) -> Box:
     if isinstance(box, Ball) and box.norm == INF:
         return box.box()
     if not isinstance(box, Box):
-        raise PropertyError(f"box {given.shown(box)}: give a Box, or a Ball of the maximum norm")
+        raise PropertyError(f"box {given.shown(box)}: give a Box, or a Ball of the maximum norm, or such by name")
     return box
 
 
-def _fitting(box: Box, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _fitting(box: Box | Ball, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The box's ends, `[n]` each."""
     box = _is_box(box)
     if len(box.lower) != n:

@@ -6,6 +6,7 @@ them is asked about its entries.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -59,17 +60,20 @@ def entries(some: Named, name: str, what: str, of: str) -> np.ndarray:
 
 
 def place(net: Any, at: Any, what: str) -> Any:
-    """An entry as it is named, (name, number) or a name alone where there is one entry, as a number among all.
+    """An entry as it is named, as a number among all: (name, number), "name[number]", or a name with one entry.
 
     Whatever else it is comes back as it is.
 
     Raises:
         PropertyError: there is none of that name, or no such entry.
     """
-    pair = at if isinstance(at, tuple) and len(at) == 2 and isinstance(at[0], str) else (at, None)
+    pair = at if _pair(at) else (at, None)
     if not isinstance(pair[0], str):
         return at
-    where = entries(tensors(net, what), pair[0], what, name_of(net))
+    some, written = tensors(net, what), re.fullmatch(r"(.*)\[(\d+)\]", str(at), re.DOTALL)
+    if pair[1] is None and written and pair[0] not in dict(some):
+        pair = (written[1], int(written[2]))
+    where = entries(some, pair[0], what, name_of(net))
     if pair[1] is None and len(where) != 1:
         one = f"{pair[0]}[0], in Python ('{pair[0]}', 0)"
         raise PropertyError(f"{what} '{pair[0]}' has {len(where)} entries: say which, as {one}")
@@ -79,14 +83,23 @@ def place(net: Any, at: Any, what: str) -> Any:
 def chosen(net: Any, outputs: Any) -> Any:
     """Outputs that are given by name, one or several, as the numbers of their entries; whatever else comes back.
 
+    A name stands for all entries of that output; one entry is named as for `place`.
+
     Raises:
-        PropertyError: there is none of that name.
+        PropertyError: there is none of that name, or no such entry.
     """
-    names = [outputs] if isinstance(outputs, str) else outputs
-    if not isinstance(names, (list, tuple)) or not any(isinstance(n, str) for n in names):
+    names = [outputs] if isinstance(outputs, str) or _pair(outputs) else outputs
+    if not isinstance(names, (list, tuple)) or not any(isinstance(n, str) or _pair(n) for n in names):
         return outputs
     some = tensors(net, "output")
-    return np.concatenate([entries(some, str(n), "output", name_of(net)) for n in names])
+    whole = {name: entries(some, name, "output", name_of(net)) for name, _ in some}
+    found = (whole[n] if isinstance(n, str) and n in whole else place(net, n, "output") for n in names)
+    return np.concatenate([given.vector("outputs", at) for at in found])
+
+
+def _pair(at: Any) -> bool:
+    """Whether it is an entry as (name, number)."""
+    return isinstance(at, tuple) and len(at) == 2 and isinstance(at[0], str) and not isinstance(at[1], str)
 
 
 def by_name(net: Any, x: Any, what: str = "input") -> dict[str, np.ndarray]:
@@ -187,14 +200,48 @@ def input_set(
         return inputs
     if not isinstance(inputs, (Mapping, list, tuple)):
         raise PropertyError(f"inputs {given.shown(inputs)}: give sets by the inputs' names, or in the model's order")
+    return situated(model, inputs, eps, norm, lo=lo, hi=hi)[1]
+
+
+def situated(
+    model: Any, inputs: Any, eps: Any = None, norm: float = INF, *, lo: Any = None, hi: Any = None
+) -> tuple[Network, Box | Ball]:
+    """A network, loaded, with a set of its inputs: see `input_set`; what cannot vary is fixed as it is given.
+
+    Raises:
+        UserError: an input is missing or unknown, or what is given for one does not fit.
+    """
+    if isinstance(inputs, (Box, Ball)):
+        return load(model), inputs
+    if not isinstance(inputs, (Mapping, list, tuple)):
+        what = given.shown(inputs)
+        raise PropertyError(f"box {what}: give a Box or a Ball, or sets by the inputs' names, or in the model's order")
     net, sets = _sets(model, inputs)
-    return _joined(net, sets, eps, given.norm("norm", norm), lo, hi)[0]
+    return net, _joined(net, sets, eps, given.norm("norm", norm), lo, hi)[0]
+
+
+def fixed_alike(model: Any, inputs: Any) -> Network:
+    """Another network, loaded; those of its inputs that cannot vary are fixed as they are given for the first one.
+
+    Raises:
+        UserError: it cannot be loaded, or what is given for such an input does not fit.
+    """
+    if isinstance(inputs, (Box, Ball)) or not _fresh(model):
+        return load(model)
+    names = [v.name for v in declared(opened(model)[1].graph)]
+    if not isinstance(inputs, Mapping):
+        inputs = dict(zip(names, inputs, strict=False))
+    return _sets(model, {name: value for name, value in inputs.items() if name in names})[0]
+
+
+def _fresh(model: Any) -> bool:
+    """Whether it is an ONNX model still to be loaded."""
+    return isinstance(model, (str, bytes)) or hasattr(model, "__fspath__") or in_memory(model)
 
 
 def _sets(model: Any, inputs: Mapping[Any, Any] | Sequence[Any]) -> tuple[Network, dict[str, Any]]:
     """The network, with inputs that cannot vary fixed as they are given, and what is said of each of the others."""
-    fresh = isinstance(model, (str, bytes)) or hasattr(model, "__fspath__") or in_memory(model)
-    if not fresh:
+    if not _fresh(model):
         net = load(model)
         return net, _ordered(inputs, [name for name, _ in tensors(net)], listed(tensors(net)), name_of(net))
     path, proto, _, _ = opened(model)
