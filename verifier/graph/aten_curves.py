@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from verifier.graph.aten import scaled, spread, total
+from verifier.graph.aten import one_row, scaled, spread, total
 from verifier.graph.aten_call import Activation, Call, Rule, refuse
 from verifier.graph.aten_products import div, product, size
-from verifier.graph.ended import may_end
+from verifier.graph.ended import may_end, sheltered
 from verifier.graph.ops.affine import Add, Scale
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
-from verifier.graph.ops.moves import Concat
+from verifier.graph.ops.moves import Concat, Take
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 
@@ -240,14 +240,25 @@ def _chosen(c: Call, condition: Any, a: Any, b: Any) -> Activation:
         y: Any = sides[0] + sides[1]  # minus infinity in it is for a softmax to take in
         for v, m in ((a, keep), (b, ~keep)):
             if isinstance(v, Activation):
-                y = total(c, scaled(c, v, m), 1, y, 1)
+                y = total(c, _kept(c, v, m), 1, y, 1)
         return y
+    a, b = (replace(v, at=sheltered(c.builder, v.at, c.name)) if isinstance(v, Activation) else v for v in (a, b))
     if isinstance(a, Activation) or isinstance(b, Activation):
         if any(isinstance(v, Activation) and may_end(c.builder, v.at) for v in (a, b)):
             return total(c, _gated(c, a, condition, 1), 1, _gated(c, b, condition, -1), 1)
         gap: Any = total(c, a, 1, b, -1)
         return total(c, product(c, condition, gap), 1, b, 1)
     return total(c, scaled(c, condition, a - b), 1, b, 1)
+
+
+def _kept(c: Call, v: Activation, keep: Tensor) -> Activation:
+    """v where a constant mask holds, else zero, whatever v is there: it may have no value."""
+    if not may_end(c.builder, v.at):
+        return scaled(c, v, keep)
+    v = spread(c, v, torch.broadcast_shapes(c.full(v), keep.shape))
+    keep = keep.expand(c.full(v))
+    keep = (one_row(keep) if v.lead else keep).reshape(-1)
+    return c.add(Take(c.index(torch.where(keep, torch.arange(len(keep), device=keep.device), -1)), v.shape), v)
 
 
 def _gated(c: Call, v: Any, condition: Activation, sign: int) -> Activation:

@@ -115,7 +115,7 @@ def where(call: Call) -> Value:
             for v, n, start in ((x, sizes[0], 0), (y, sizes[1], sizes[0]))
         )
         return select(call, [x, y], np.where(condition, first, second))
-    x, y = (sheltered(call, v) if isinstance(v, int) else v for v in (x, y))
+    x, y = (sheltered(call.builder, v, call.name) if isinstance(v, int) else v for v in (x, y))
     if any(isinstance(v, int) and may_end(call.builder, v) for v in (x, y)):
         return total(call, [(1, _gated(call, x, condition, 1)), (1, _gated(call, y, condition, -1))])
     gap = minus(call, x, y)

@@ -6,7 +6,6 @@ domain only.  Behind a Where it has one.
 
 from __future__ import annotations
 
-from verifier.graph.convert import Call
 from verifier.graph.graph import Affine, Builder
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.relu import Relu
@@ -14,15 +13,19 @@ from verifier.graph.ops.relu import Relu
 _DEPTH = 16
 
 
-def sheltered(call: Call, i: int, depth: int = _DEPTH) -> int:
-    """Node `i` computed so that roots of negative numbers are zero: where they are chosen, that is one value more."""
-    node = call.builder.nodes[i]
+def sheltered(builder: Builder, i: int, name: str, depth: int = _DEPTH) -> int:
+    """Node `i` computed so that roots of negative numbers are zero: where they are chosen, that is one value more.
+
+    Args:
+        name: of the nodes that are added.
+    """
+    node = builder.nodes[i]
     if not depth or not node.inputs or not isinstance(node.op, (Curve, Affine)):
         return i
-    before = tuple(sheltered(call, j, depth - 1) for j in node.inputs)
-    if _domain_ends(node.op) and _is_root(node.op) and not isinstance(call.builder.nodes[before[0]].op, Relu):
-        before = (call.add(Relu(), before[0]),)
-    return i if before == node.inputs else call.add(node.op, *before)
+    before = tuple(sheltered(builder, j, name, depth - 1) for j in node.inputs)
+    if _domain_ends(node.op) and _is_root(node.op) and not isinstance(builder.nodes[before[0]].op, Relu):
+        before = (builder.add(Relu(), before, name),)
+    return i if before == node.inputs else builder.add(node.op, before, name)
 
 
 def may_end(builder: Builder, i: int) -> bool:
