@@ -8,9 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 import verifier
 from verifier.graph.from_onnx import load
+from verifier.graph.repeated import REMARK
 from verifier.values.errors import ModelError
 
 B, S, N, HEADS, D = 1, 4, 6, 2, 3
@@ -91,3 +93,46 @@ def test_what_is_not_read_is_refused_by_name() -> None:
     assert "softmax in float16" in refusal(["x", "x", "x"], softmax_precision=TensorProto.FLOAT16)
     short = np.zeros((S, S + 1), np.float32)
     assert "mask of shape [4, 5]" in refusal(["x", "x", "x", "wide"], {"wide": short})
+
+
+ROWS: dict[str, np.ndarray] = {
+    "truth values": np.array([[[[True, True, False, True]]]]),
+    "numbers": np.array([0.5, -1.0, 0.0, 2.0], np.float32),
+    "minus infinity": np.array([[0.0, -np.inf, 0.0, 0.0]], np.float32),
+    "a row a head": np.array([[[True, True, False, True]], [[False, True, True, True]]]),
+}
+"""Masks that mean the same to every query."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_mask_of_one_row_is_for_every_query(name: str, flat: bool) -> None:
+    if flat:
+        nodes = [*projections(), helper.make_node("Attention", [*"qkv", "rows"], ["a"], q_num_heads=2, kv_num_heads=2)]
+    else:
+        nodes = in_parts()[:9] + [
+            helper.make_node("Transpose", ["kh"], ["kt"], perm=[0, 1, 3, 2]),
+            helper.make_node("Attention", ["qh", "kt", "vh", "rows"], ["a"]),
+        ]
+    whole = model(nodes, 23, more={"rows": ROWS[name]})
+    center = np.random.default_rng(4).normal(size=B * S * N)
+    box = verifier.Box(center - 0.01, center + 0.01)
+    x = np.random.default_rng(5).uniform(box.lower, box.upper, (40, B * S * N)).astype(np.float32)
+    net = load(whole)
+    y, known = net.run(x), ReferenceEvaluator(whole)
+    truth = np.array([known.run(None, {"x": row.reshape(B, S, N)})[0].reshape(-1) for row in x])
+    np.testing.assert_allclose(y, truth, rtol=1e-4, atol=1e-5)
+    lower, upper = verifier.bound(verifier.load(whole), box)
+    assert (lower <= truth + 1e-5).all() and (truth <= upper + 1e-5).all() and (upper - lower < 2.0).all()
+    assert net.remarks == (REMARK,) and net.unoptimised().remarks == net.remarks
+    every = model(nodes, 23, more={"rows": np.broadcast_to(ROWS[name], (*ROWS[name].shape[:-2], S, S)).copy()})
+    assert load(every).remarks == ()  # run as it stands in the file
+    np.testing.assert_allclose(load(every).run(x), y, rtol=1e-4, atol=1e-5)
+
+
+def test_a_counterexample_of_a_mask_of_one_row_is_replayed() -> None:
+    nodes = [*projections(), helper.make_node("Attention", [*"qkv", "rows"], ["y"], q_num_heads=2, kv_num_heads=2)]
+    net = verifier.load(model(nodes, 24, more={"rows": ROWS["truth values"]}))
+    ball = verifier.Ball(np.random.default_rng(4).normal(size=B * S * N), 0.1)
+    result = verifier.verify(net, verifier.robustness(ball, label=0), timeout=20)
+    assert result.verdict == "sat" and REMARK in " ".join(result.stats["remarks"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -18,6 +19,7 @@ from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import tensors
 from verifier.graph.mixed import Reference, imported
 from verifier.graph.opened import opened, proto_of
+from verifier.graph.repeated import REMARK, has_masks, repeated
 from verifier.graph.restrict import restricted
 from verifier.graph.tidy import OLDEST as OLDEST
 from verifier.graph.tidy import converted, names_read, one_line
@@ -107,6 +109,12 @@ class Model(Shown):
                 self._state["session"] = session
                 break
         return self._state["session"]
+
+    def _repeated(self) -> Model | None:
+        """The same with a row for each query in masks of attention, for onnxruntime."""
+        if (source := repeated(self._source)) is None:
+            return None
+        return replace(self, remarks=(*self.remarks, REMARK), _source=source, _newer=b"", _state={})
 
     def unoptimised(self) -> Model:
         """The same, run by onnxruntime without its optimisation: node by node, as the file says."""
@@ -234,7 +242,7 @@ def load(
     read, reference = imported(path, newer, kept, decided, parted)
     if reference is not None:
         remarks = (*remarks, reference.remark)
-    return Model(
+    model = Model(
         path=path,
         own_outputs=own,
         remarks=remarks,
@@ -244,6 +252,18 @@ def load(
         _origin=origin,
         **vars(read),
     )
+    return _with_masks(model) if reference is None and has_masks(newer) else model
+
+
+def _with_masks(model: Model) -> Model:
+    """A model with masks of attention as onnxruntime can run it, see `graph.repeated`; as it is where nothing helps."""
+    nothing = [np.zeros(s, model.input_dtype) for s in model.input_shapes]
+    for m in (model, model._repeated()):
+        with suppress(ModelError):
+            if m is not None:
+                m._call(nothing)
+                return m
+    return model
 
 
 def inner(source: Any, names: Sequence[str]) -> Any:
