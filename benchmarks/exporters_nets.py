@@ -10,6 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.exporters_images import Squeeze, UNet, Yolo, convolutions, mobile, pooled, resnet, segmentation
+from benchmarks.exporters_sequences import (
+    Attention,
+    Decoder,
+    Dot,
+    Encoder,
+    Recurrent,
+    Rotary,
+    Steps,
+    Tokens,
+    Transformer,
+    ViT,
+    complex_free_rotary,
+)  # fmt: skip
+
 
 class Of(nn.Module):
     """A function of the input and of submodules."""
@@ -51,326 +66,6 @@ class Net:
         """A typical input."""
         generator = torch.Generator().manual_seed(3)
         return torch.randn(batch, *self.shape, generator=generator)
-
-
-# --- convolutions ---
-
-
-class Basic(nn.Module):
-    """A residual block."""
-
-    def __init__(self, n: int, m: int, stride: int) -> None:
-        super().__init__()
-        self.a, self.na = nn.Conv2d(n, m, 3, stride, 1, bias=False), nn.BatchNorm2d(m)
-        self.b, self.nb = nn.Conv2d(m, m, 3, 1, 1, bias=False), nn.BatchNorm2d(m)
-        self.skip = nn.Sequential(nn.Conv2d(n, m, 1, stride, bias=False), nn.BatchNorm2d(m))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`relu(skip + b(relu(a)))`."""
-        y = F.relu(self.na(self.a(x)), inplace=True)
-        y = self.nb(self.b(y))
-        y += self.skip(x)
-        return F.relu(y)
-
-
-def resnet() -> nn.Module:
-    """Stem, block, head."""
-    stem = nn.Sequential(
-        nn.Conv2d(3, 4, 7, 2, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
-    )
-    return nn.Sequential(stem, Basic(4, 6, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
-
-
-class Squeeze(nn.Module):
-    """Squeeze and excite."""
-
-    def __init__(self, n: int, gate: type[nn.Module] = nn.Sigmoid) -> None:
-        super().__init__()
-        self.down, self.up, self.gate = nn.Conv2d(n, n // 2, 1), nn.Conv2d(n // 2, n, 1), gate()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Channels times what their means say."""
-        return x * self.gate(self.up(F.relu(self.down(F.adaptive_avg_pool2d(x, 1)))))
-
-
-class Inverted(nn.Module):
-    """An inverted residual block: wide, depthwise, narrow."""
-
-    def __init__(self, n: int, wide: int, act: type[nn.Module], squeeze: bool) -> None:
-        super().__init__()
-        parts: list[nn.Module] = [nn.Conv2d(n, wide, 1, bias=False), nn.BatchNorm2d(wide), act()]
-        parts += [nn.Conv2d(wide, wide, 3, 1, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), act()]
-        parts += [Squeeze(wide, nn.Hardsigmoid)] if squeeze else []
-        self.body = nn.Sequential(*parts, nn.Conv2d(wide, n, 1, bias=False), nn.BatchNorm2d(n))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The block beside its input."""
-        return x + self.body(x)
-
-
-def mobile(act: type[nn.Module], squeeze: bool) -> nn.Module:
-    """Two convolutions and a block."""
-    first = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), act())
-    return nn.Sequential(
-        first, Inverted(4, 8, act, squeeze), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(), nn.Linear(4, 3)
-    )
-
-
-class UNet(nn.Module):
-    """One step down and up again."""
-
-    def __init__(self, up: str) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(8, 2, 1)
-        self.mode, self.up = up, nn.ConvTranspose2d(4, 4, 2, 2) if up == "transposed" else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of every pixel."""
-        a = F.relu(self.a(x))
-        b = self.up(F.relu(self.b(F.max_pool2d(a, 2))))
-        if self.mode == "nearest":
-            b = F.interpolate(b, scale_factor=2, mode="nearest")
-        elif self.mode == "bilinear":
-            b = F.interpolate(b, size=a.shape[-2:], mode="bilinear", align_corners=False)
-        return self.c(torch.cat([a, b], 1))
-
-
-class Yolo(nn.Module):
-    """A detection head: boxes on a grid, scores, all in one list."""
-
-    def __init__(self, anchors: int = 2, classes: int = 2) -> None:
-        super().__init__()
-        self.conv, self.anchors, self.each = nn.Conv2d(3, anchors * (5 + classes), 1), anchors, 5 + classes
-        self.register_buffer("sizes", torch.rand(anchors, 2) + 0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, boxes, 5 + classes]`."""
-        B, _, h, w = x.shape
-        y = self.conv(x).view(B, self.anchors, self.each, h, w).permute(0, 1, 3, 4, 2).contiguous().sigmoid()
-        rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-        grid = torch.stack((columns, rows), 2).view(1, 1, h, w, 2).float()
-        xy = (y[..., :2] * 2 - 0.5 + grid) * 8.0
-        wh = (y[..., 2:4] * 2) ** 2 * self.sizes.view(1, self.anchors, 1, 1, 2)
-        return torch.cat((xy, wh, y[..., 4:]), -1).view(B, -1, self.each)
-
-
-def segmentation(x: Tensor, conv: nn.Module, head: nn.Module) -> Tensor:
-    """Scores of every pixel from a map half as large."""
-    return F.interpolate(head(F.relu(conv(x))), size=x.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def convolutions() -> nn.Module:
-    """One axis: dilated, depthwise, padded round."""
-    return nn.Sequential(
-        nn.Conv1d(2, 4, 3, padding=2, dilation=2), nn.ReLU(), nn.Conv1d(4, 4, 3, padding="same", groups=4),
-        nn.LeakyReLU(0.1), nn.Conv1d(4, 3, 2, 2, padding_mode="circular", padding=1), nn.AvgPool1d(2),
-    )  # fmt: skip
-
-
-def pooled() -> nn.Module:
-    """Pools of all kinds in a row."""
-    return nn.Sequential(
-        nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.AdaptiveAvgPool2d((2, 1)),
-        nn.ConstantPad2d((1, 0, 0, 1), 0.5), nn.ReflectionPad2d(1), nn.ZeroPad2d((0, 1, 0, 0)), nn.AdaptiveMaxPool2d(1),
-    )  # fmt: skip
-
-
-# --- attention ---
-
-
-class Attention(nn.Module):
-    """torch's own attention of a sequence to itself."""
-
-    def __init__(self, weights: bool, mask: str = "") -> None:
-        super().__init__()
-        self.inner, self.weights = nn.MultiheadAttention(8, 2, batch_first=True), weights
-        causal = torch.full((4, 4), float("-inf")).triu(1) if mask == "causal" else None
-        padding = torch.tensor([[False, False, False, True]]) if mask == "padding" else None
-        self.register_buffer("causal", causal)
-        self.register_buffer("padding", padding)
-
-    def forward(self, x: Tensor) -> Any:
-        """Attended values, and maybe the weights."""
-        padding = None if self.padding is None else self.padding.expand(x.shape[0], -1)
-        y, w = self.inner(x, x, x, need_weights=self.weights, attn_mask=self.causal, key_padding_mask=padding)
-        return torch.cat((y, w), -1) if self.weights else y
-
-
-class Block(nn.Module):
-    """A block of a vision transformer, attention by hand."""
-
-    def __init__(self, d: int, heads: int) -> None:
-        super().__init__()
-        self.heads, self.n1, self.n2 = heads, nn.LayerNorm(d), nn.LayerNorm(d)
-        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * d, d))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attention and layers, each beside its input."""
-        B, N, d = x.shape
-        q, k, v = self.qkv(self.n1(x)).reshape(B, N, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        weights = ((q @ k.transpose(-2, -1)) * (d // self.heads) ** -0.5).softmax(-1)
-        x = x + self.out((weights @ v).transpose(1, 2).reshape(B, N, d))
-        return x + self.mlp(self.n2(x))
-
-
-class ViT(nn.Module):
-    """Patches, a class token, positions, a block, a head."""
-
-    def __init__(self, d: int = 8) -> None:
-        super().__init__()
-        self.patch, self.token = nn.Conv2d(1, d, 4, 4), nn.Parameter(torch.randn(1, 1, d))
-        self.place, self.block = nn.Parameter(torch.randn(1, 5, d)), Block(d, 2)
-        self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of classes."""
-        y = self.patch(x).flatten(2).transpose(1, 2)
-        y = torch.cat((self.token.expand(x.shape[0], -1, -1), y), 1) + self.place
-        return self.head(self.norm(self.block(y))[:, 0])
-
-
-class Encoder(nn.Module):
-    """torch's encoder, masked or not."""
-
-    def __init__(self, mask: str, first: bool = False, act: str = "relu") -> None:
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(8, 2, 12, 0.1, act, batch_first=True, norm_first=first)
-        self.inner = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
-        self.kind = mask
-        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(4))
-        self.register_buffer("padding", torch.tensor([[False, False, False, True]]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Encoded."""
-        if self.kind == "causal":
-            return self.inner(x, mask=self.mask, is_causal=True)
-        if self.kind == "padding":
-            return self.inner(x, src_key_padding_mask=self.padding.expand(x.shape[0], -1))
-        return self.inner(x)
-
-
-class Decoder(nn.Module):
-    """torch's decoder, causal, with a memory made of the same input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.TransformerDecoderLayer(8, 2, 12, 0.1, batch_first=True)
-        self.memory = nn.Linear(8, 8)
-        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Decoded."""
-        return self.inner(x, torch.tanh(self.memory(x)), tgt_mask=self.mask, tgt_is_causal=True)
-
-
-class Dot(nn.Module):
-    """Scaled dot-product attention by torch's function; fewer heads of keys than of queries with `grouped`."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how, self.q = how, nn.Linear(8, 8)
-        self.k, self.v = (nn.Linear(8, 4 if how == "grouped" else 8) for _ in "kv")
-        self.register_buffer("mask", torch.tensor([[True, False, True], [True, True, False], [True, True, True]]))
-        self.register_buffer("bias", torch.randn(1, 1, 3, 3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attended values."""
-        B, N, _ = x.shape
-        q, k, v = (m(x).view(B, N, -1, 2).transpose(1, 2) for m in (self.q, self.k, self.v))
-        how: dict[str, Any] = {
-            "plain": {}, "causal": {"is_causal": True}, "grouped": {"enable_gqa": True}, "scaled": {"scale": 0.3},
-            "boolean": {"attn_mask": self.mask}, "float": {"attn_mask": self.bias},
-        }[self.how]  # fmt: skip
-        return F.scaled_dot_product_attention(q, k, v, **how).transpose(1, 2).flatten(2)
-
-
-class Rotary(nn.Module):
-    """Attention with rotary positions, causal, and a gated layer: a block of a language model."""
-
-    def __init__(self, d: int = 8, heads: int = 2, n: int = 3) -> None:
-        super().__init__()
-        self.heads, self.each = heads, d // heads
-        self.n1, self.n2 = nn.RMSNorm(d), nn.RMSNorm(d)
-        self.q, self.k, self.v, self.o = (nn.Linear(d, d, bias=False) for _ in range(4))
-        self.gate, self.up, self.down = nn.Linear(d, 12, bias=False), nn.Linear(d, 12, bias=False), nn.Linear(12, d)
-        angles = torch.outer(torch.arange(n).float(), 100.0 ** (-torch.arange(0, self.each, 2).float() / self.each))
-        self.register_buffer("cos", torch.cat((angles, angles), -1).cos())
-        self.register_buffer("sin", torch.cat((angles, angles), -1).sin())
-
-    def turned(self, x: Tensor) -> Tensor:
-        """Queries or keys by their positions."""
-        a, b = x.chunk(2, -1)
-        return x * self.cos + torch.cat((-b, a), -1) * self.sin
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One block."""
-        B, N, d = x.shape
-        y = self.n1(x)
-        q, k, v = (m(y).view(B, N, self.heads, self.each).transpose(1, 2) for m in (self.q, self.k, self.v))
-        y = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v, is_causal=True)
-        x = x + self.o(y.transpose(1, 2).reshape(B, N, d))
-        y = self.n2(x)
-        return x + self.down(F.silu(self.gate(y)) * self.up(y))
-
-
-def complex_free_rotary(x: Tensor) -> Tensor:
-    """Rotation of neighbouring entries."""
-    n, d = x.shape[-2:]
-    angles = torch.arange(n).float()[:, None] * torch.tensor([1.0, 0.1])[None, : d // 2]
-    a, b = x[..., ::2], x[..., 1::2]
-    turned = torch.stack((a * angles.cos() - b * angles.sin(), a * angles.sin() + b * angles.cos()), -1)
-    return turned.flatten(-2)
-
-
-class Tokens(nn.Module):
-    """Embeddings of tokens that are decided, beside an input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table, self.out = nn.Embedding(10, 4), nn.Linear(4, 3)
-        self.register_buffer("tokens", torch.tensor([3, 1, 4]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, 3, 3]`."""
-        return self.out(torch.relu(self.table(self.tokens) + x))
-
-
-# --- recurrence ---
-
-
-class Recurrent(nn.Module):
-    """A recurrent layer and a head on its last step, its states or all steps."""
-
-    def __init__(self, kind: Any, head: str = "last", **how: Any) -> None:
-        super().__init__()
-        self.inner, self.head = kind(3, 4, batch_first=True, **how), head
-        self.out = nn.Linear(4 * (2 if how.get("bidirectional") else 1), 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores."""
-        y, state = self.inner(x)
-        if self.head == "state":
-            return (state[0] if isinstance(state, tuple) else state)[-1]
-        return self.out(y[:, -1] if self.head == "last" else y)
-
-
-class Steps(nn.Module):
-    """A cell, unrolled by a loop of Python's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell, self.out = nn.GRUCell(3, 4), nn.Linear(4, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The last state's scores."""
-        h = x.new_zeros(x.shape[0], 4)
-        for t in range(x.shape[1]):
-            h = self.cell(x[:, t], h)
-        return self.out(h)
-
-
-# --- functions ---
 
 
 def activations(x: Tensor) -> Tensor:
@@ -425,6 +120,12 @@ def smooth(x: Tensor) -> Tensor:
     y = x.abs() + 0.5
     parts = (x.exp(), y.log(), y.sqrt(), y.rsqrt(), x**2, x**3, 1 / y, x.sin(), x.cos(), torch.atan(x), x / y, y**0.3)
     return torch.cat(parts, -1)
+
+
+def roots(x: Tensor) -> Tensor:
+    """Roots that have a value on one side only, where they are chosen."""
+    y = torch.where(x > 0, torch.sqrt(x), -x)
+    return torch.cat((y, torch.sqrt(x + 0.5).masked_fill(x < -0.5, 0.0), torch.where(x > 0, x**0.5, (-x) ** 0.5)), -1)
 
 
 def soft(x: Tensor) -> Tensor:
@@ -483,6 +184,8 @@ NETS: dict[str, Net] = {
     "encoder causal": Net(lambda: Encoder("causal"), (4, 8), 0.02),
     "encoder padding": Net(lambda: Encoder("padding"), (4, 8), 0.02),
     "decoder": Net(Decoder, (4, 8), 0.02),
+    "decoder padding": Net(lambda: Decoder(padding=True), (4, 8), 0.02),
+    "transformer": Net(Transformer, (4, 8), 0.02),
     **{
         f"dot {how}": Net(lambda how=how: Dot(how), (3, 8))
         for how in ("plain", "causal", "grouped", "scaled", "boolean", "float")  # type: ignore[misc]
@@ -505,6 +208,7 @@ NETS: dict[str, Net] = {
     "moves": Net(lambda: Of(moves), (3, 4)),
     "decided order": Net(lambda: Of(ordered), (4,)),
     "smooth": Net(lambda: Of(smooth), (4,)),
+    "roots": Net(lambda: Of(roots), (4,), 0.3),
     "softmax": Net(lambda: Of(soft), (3, 4)),
     "weight norm": Net(lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), (4,)),
     "spectral norm": Net(lambda: nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 3, 2)), (2, 3, 3)),

@@ -8,22 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import verifier
 from verifier.values.errors import ModelError
 
-
-class Of(nn.Module):
-    """A function of its input."""
-
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Any:
-        return self.function(x)
-
+from .test_from_torch import Of
 
 KEEP = torch.tensor([True, False, True])
 FAR = torch.tensor([2.0, -9.0, 2.0])
