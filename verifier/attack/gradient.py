@@ -72,7 +72,12 @@ def margins(prop: Property, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np
 
 
 def search(
-    graph: Graph, prop: Property, t: Targets, steps: int, rate: float = 0.25, tick: Callable[[], None] | None = None
+    graph: Graph,
+    prop: Property,
+    t: Targets,
+    steps: int,
+    rate: float = 0.25,
+    tick: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield points `[P, n]` and their boxes `[P]` that look like counterexamples, step by step.
 
@@ -81,12 +86,12 @@ def search(
         t: where to start and what to reach.
         steps: gradient steps.
         rate: length of the first step, as a share of the box's sides; each further one is a fifth shorter.
-        tick: called before every step; whoever has run out of time raises there.
+        tick: called before every step with the multiply-adds of it; whoever has run out of time raises there.
     """
     x = t.x if prop.ball is None else into(prop.ball, t.x)
     for step in range(steps + 1):
         if tick is not None:
-            tick()
+            tick(2.0 * len(x) * graph.work)
         y, pull = evaluate(graph, x)
         m = margins(prop, t.ids, x, y)
         found = m.max(1) <= 0

@@ -63,7 +63,7 @@ def ascend(
     bound, best = o.rows.c[o.ids[:, 0]] * 0 - xp.inf, m
     hits: list[tuple[np.ndarray, np.ndarray]] = []
     for step in range(rates.steps + 1):
-        F.tick()
+        F.tick(len(active) * F.work)
         walk = back(F, r, line, o, m)
         if step == 0:
             bound, best = walk.bound * 1, m.copy() if rates.steps else m

@@ -100,6 +100,11 @@ class Folded:
         return int(self.z.H.shape[1])
 
     @property
+    def work(self) -> int:
+        """Multiply-adds of walking one row back to the input, and its minimiser forth again."""
+        return 2 * len(self.z) * (len(self) + len(self.varying))
+
+    @property
     def plain(self) -> bool:
         """Whether all units are rectifiers with rows of their own, so that N is U."""
         return not self.layers

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf, prod
+from typing import Protocol
 
 import numpy as np
 
@@ -33,11 +33,14 @@ from verifier.values.sparse import is_sparse
 UNDERFLOW = -1
 """Key, among the rounding weights of nodes, of what products too small to be represented may cost a whole walk."""
 
-Tick = Callable[[], None]
-"""Called between steps; whoever has run out of time raises there."""
+class Tick(Protocol):
+    """Called between steps; whoever has run out of time raises there."""
+
+    def __call__(self, work: float = 0.0) -> None:
+        """So many multiply-adds are due now (told before every walk, by those who know; else none)."""
 
 
-def nothing() -> None:
+def nothing(work: float = 0.0) -> None:
     """For those who have all the time in the world."""
 
 

@@ -58,7 +58,7 @@ def renew_common(plan: Plan, r: Region, walk: bool = True, tick: Tick = nothing)
     state = _State(plan, r, (0.5, 0.5))
     parts, layers = plan.common
     for p in parts if walk else ():
-        tick()
+        tick(state.work(p))
         state.renew(p)
     for k in layers:
         state.relax(k)
@@ -88,11 +88,11 @@ def renew(
     planes: dict[int, tuple[Array, Array]] = {}
     for p in range(len(F.parts)) if parts is None else parts:
         if common is None or p not in plan.common[0]:
-            tick()
+            tick(state.work(p))
             planes[p] = state.renew(p)
     if ids is None:
         return Known(state.lower, state.upper, planes)
-    tick()
+    tick(ids.size * plan.F.work / 2)
     for k in range(len(F.layers)):
         state.relax(k)
     error = state.rounding.of(-1)
@@ -120,6 +120,11 @@ class _State:
                 self.upper[:, part] = xp.fmin(self.upper[:, part], common.upper[:, part])
             self.lines, self.images = list(common.lines), list(common.images)
             self.rounding = common.rounding.copy()
+
+    def work(self, p: int) -> float:
+        """Multiply-adds of bounding the rows of a part: each is walked back over what lies before it."""
+        part, _ = self.plan.F.parts[p]
+        return self.B * (part.stop - part.start) * self.plan.F.work * (part.stop / max(1, len(self.plan.F.z)))
 
     def renew(self, p: int) -> tuple[Array, Array]:
         """Bound the rows of a part, both sides; returns the planes."""

@@ -106,7 +106,7 @@ def _treatment(found: Diagnosis) -> list[str]:
 
 
 def _work(graph: Graph) -> int:
-    return int(sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine)))
+    return int(graph.work)
 
 
 def _layers(graph: Graph) -> list[str]:

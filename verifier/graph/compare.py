@@ -167,7 +167,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
     """
     graph, name = graph or model.graph, getattr(model, "path", "the module")
     model = getattr(model, "reference", None) or model
-    work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
+    work = graph.work
     x, expected, asked = _points(model, sample, work < _SMALL, drawn)
     if not len(expected):
         return None

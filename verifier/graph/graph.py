@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from verifier.values.arrays import Array
@@ -249,6 +251,17 @@ class Graph:
         """The same graph with every parameter converted."""
         nodes = tuple(Node(n.name, n.op.cast(convert), n.inputs, n.shape) for n in self.nodes)
         return Graph(nodes, self.inputs, self.outputs)
+
+    @cached_property
+    def works(self) -> tuple[int, ...]:
+        """Multiply-adds of evaluating all affine nodes up to each node."""
+        nodes = enumerate(self.nodes)
+        return tuple(accumulate(n.op.work(*self.shapes_in(i)) if isinstance(n.op, Affine) else 0 for i, n in nodes))
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of evaluating it once."""
+        return self.works[-1]
 
     def shapes_in(self, i: int) -> tuple[Shape, ...]:
         """Shapes of the inputs of node `i`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product as combinations
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from verifier.bounds.network import Tick
 from verifier.graph.graph import Builder, Graph
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Reshape
@@ -95,7 +95,7 @@ class Asked:
         """The norm in which rows (or what is in their place) are measured."""
         return self.norm[1] if self.way in ("columns", "corners") else dual(self.norm[0])
 
-    def search(self, tick: Callable[[], None]) -> Search:
+    def search(self, tick: Tick) -> Search:
         """The search that answers it; `tick` is called now and then until its root is bounded."""
         rows, way, graph, along = self.rows, self.way, self.graph, self.way in ("columns", "corners")
         if way == "spectral":

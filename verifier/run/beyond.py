@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +32,7 @@ class Beyond:
 
     def patience(self, budget: Budget) -> Budget:
         """How long a search may go on."""
-        return budget if self.value is None else Budget(min(budget.deadline, time.monotonic() + PATIENCE))
+        return budget if self.value is None else budget.within(PATIENCE)
 
     def remark(self, model: str) -> str:
         """What stands behind the reason of an open answer.

@@ -146,7 +146,7 @@ def _met(question: Asked, budget: Budget) -> tuple[float, np.ndarray, np.ndarray
     n = len(question.box.lower)
     best, each, point = 0.0, np.zeros(len(question.rows)), np.zeros(n)
     for i, reach in enumerate(REACHES):
-        own = Budget(min(budget.deadline, time.monotonic() + budget.left() / (2 * (len(REACHES) - i))))
+        own = budget.within(budget.left() / (2 * (len(REACHES) - i)))
         box = Box(np.full(n, -reach), np.full(n, reach))
         asked = replace(question, box=box, inner=box)
         try:

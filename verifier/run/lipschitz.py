@@ -84,7 +84,7 @@ def lipschitz(  # noqa: PLR0913
     wrt: str | Sequence[str] | None = None,
     outputs: Any = None,
     margins: int | None = None,
-    timeout: float | None = 60.0,
+    timeout: float | Budget | None = 60.0,
     tolerance: float = 1e-4,
     each: bool = False,
     watch: Watch | None = None,
@@ -104,7 +104,7 @@ def lipschitz(  # noqa: PLR0913
         outputs: which outputs count: one number (from the end, if negative), several, the name of an output, or a
             matrix `[K, m]` of functionals of the outputs.
         margins: in place of outputs, the differences between this output and every other.
-        timeout: seconds; what is known by then is returned.
+        timeout: seconds, or a `Budget`; what is known by then is returned.
         tolerance: relative distance of lower and upper at which the search ends.
         each: narrow the bounds of every functional, not only those of the largest.
         watch: called with the phase and the `Standing`.
@@ -226,7 +226,7 @@ def _narrow(standing: Standing, search: Search, budget: Budget, watch: Watch | N
     """Search until the bounds meet, or time or memory is used up."""
     asked, ended, tried = standing.asked, False, search is standing.beside
     while not ended and not budget.spent():
-        ended = search.run(Budget(min(budget.deadline, time.monotonic() + TURN)))
+        ended = search.run(budget.within(TURN))
         if watch:
             watch("searching", standing)
         if not ended and not tried and asked.way == "spectral" and search.bounded > 1000:
@@ -249,14 +249,14 @@ def _semidefinite(asked: Asked, budget: Budget) -> float:
     return lipsdp(layers, asked.rows, regions, seconds=min(60.0, budget.left()))
 
 
-def limit(timeout: float | None, tolerance: float) -> Budget:
+def limit(timeout: float | Budget | None, tolerance: float) -> Budget:
     """The time there is from now on.
 
     Raises:
         UserError: it, or the tolerance, is negative or no number.
     """
     given.number("tolerance", tolerance, least=0, finite=False)
-    return Budget.seconds(given.seconds("timeout", timeout))
+    return Budget.given(timeout)
 
 
 def product(asked: Asked) -> float:

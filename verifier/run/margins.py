@@ -9,7 +9,7 @@ import numpy as np
 from verifier.bounds.network import magnitudes, prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import make_rows, rows_backward, rows_interval
-from verifier.graph.graph import Affine, Graph
+from verifier.graph.graph import Graph
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.query import MOST_SYMBOLS
 from verifier.spec.clauses import Clauses
@@ -47,7 +47,7 @@ def bounded(graph: Graph, prop: Property, lower: np.ndarray, upper: np.ndarray, 
     c, net = prop.clauses, prepare(graph, Place("numpy", "float64"))
     assert c is not None
     L, n = len(c.d), prop.n_inputs
-    cost = sum(node.op.work(*graph.shapes_in(i)) for i, node in enumerate(graph.nodes) if isinstance(node.op, Affine))
+    cost = graph.work
     thorough = sum(graph.nodes[j].size for j in net.sources) * cost < EFFORT
     symbols = np.flatnonzero(lower < upper)
     box = boxes(lower[None], upper[None], symbols[:0] if len(symbols) > MOST_SYMBOLS else symbols, "float64", prop.ball)

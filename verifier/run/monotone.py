@@ -58,7 +58,7 @@ def monotone(
     input: Any,
     output: Any = 0,
     *,
-    timeout: float | None = 60.0,
+    timeout: float | Budget | None = 60.0,
     tolerance: float = 1e-9,
     watch: Watch | None = None,
 ) -> Monotone:
@@ -70,7 +70,7 @@ def monotone(
             `input_set`).
         input: which entry grows, from 0 over all inputs; or (name, entry), or the name of an input of one entry.
         output: which output, likewise, or a row `[m]` of weights of the outputs.
-        timeout: seconds.
+        timeout: seconds, or a `Budget`.
         tolerance: derivatives this near zero count as zero: bounds with rounding do not tell 0 from −1e-16.
         watch: called with the phase and, while searching, the search.
 
@@ -102,7 +102,7 @@ def monotone(
         problem = replace(problem, goals=np.array([[0, input], [0, n + input]]))
         search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance), tick=budget.check)
         search.root(budget)
-        while not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))) and not budget.spent():
+        while not search.run(budget.within(TURN)) and not budget.spent():
             if watch:
                 watch("searching", search)
     except (OutOfTime, Unbounded):
@@ -151,7 +151,7 @@ def jacobian(
     Raises:
         UserError: sizes do not fit, or the network jumps.
     """
-    budget, whole = limit(timeout, tolerance), Budget.seconds(given.seconds("within", within))
+    budget, whole = limit(timeout, tolerance), Budget.given(within, "within")
     given.call("watch", watch)
     asked = about(model, inputs)
     graph, name = boundable(asked.net, of_set(asked.inputs)), name_of(asked.net)
@@ -163,7 +163,7 @@ def jacobian(
     nothing = np.full((len(rows), len(box.lower)), inf)
     try:
         problem = pose(graph, box, rows, inf, ball, tick=whole.check, inner=inner)
-        budget = Budget(min(budget.deadline, whole.deadline))
+        budget = whole.within(budget.left())
         search = Search(problem, Aim(np.arange(len(problem.goals))), tick=whole.check)
     except (OutOfTime, Unbounded, MemoryError):
         return -nothing, nothing
@@ -171,7 +171,7 @@ def jacobian(
         search.root(budget, climbing=not budget.spent())
         most = float(np.where(np.isfinite(search.upper), abs(search.upper), 0.0).max(initial=0.0))
         search.aim = replace(search.aim, tolerance=0.0, slack=tolerance * most)
-        while not budget.spent() and not search.run(Budget(min(budget.deadline, time.monotonic() + TURN))):
+        while not budget.spent() and not search.run(budget.within(TURN)):
             if watch:
                 watch("searching", search)
     except (OutOfTime, MemoryError):  # what was known before holds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -13,6 +12,7 @@ import numpy as np
 from verifier.run.model import Network, load, name_of, single
 from verifier.run.questions import middle, robustness
 from verifier.run.tensors import chosen, fixed_alike, place, situated, tensors
+from verifier.search.budget import Budget
 from verifier.spec import builders
 from verifier.spec.property import Property
 from verifier.spec.query2 import Declared, Query2, Variable
@@ -250,7 +250,7 @@ def output_range(
 
 
 def find_range(
-    net: Any, box: Any, *, output: Any = 0, timeout: float = 10.0, tolerance: float = 1e-3
+    net: Any, box: Any, *, output: Any = 0, timeout: float | Budget = 10.0, tolerance: float = 1e-3
 ) -> tuple[float, float]:
     """Limits that an output keeps over a box of inputs, as close as the time allows.
 
@@ -270,7 +270,7 @@ def find_range(
     _entry("output", output)
     _is_set(box)
     tolerance = given.number("tolerance", tolerance, least=0)
-    end = time.monotonic() + given.seconds("timeout", timeout)
+    budget = Budget.given(timeout)
     f, inputs = situated(net, box)
     n, m = _sizes(f)
     at = _entry("output", output, f)
@@ -281,11 +281,11 @@ def find_range(
     x = np.random.default_rng(0).uniform(low, high, (256, n)).astype(f.input_dtype).astype(np.float64)
     y = single(f).run(np.clip(x, low, high))[:, at]
     for side, met in ((0, float(y.min())), (1, float(y.max()))):
-        stop = time.monotonic() + (end - time.monotonic()) / (2 - side)
-        while abs(met - proved[side]) > tolerance * width and (left := stop - time.monotonic()) > 0:
+        own = budget.within(budget.left() / (2 - side))
+        while abs(met - proved[side]) > tolerance * width and not own.spent():
             middle = 0.5 * (met + proved[side])
             asked = output_range(f, inputs, output=at, **{("lower", "upper")[side]: middle})
-            result = verify(asked, timeout=left)
+            result = verify(asked, timeout=own)
             if result.verdict is Verdict.UNSAT:
                 proved[side] = middle
             elif result.witness is not None:

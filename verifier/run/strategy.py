@@ -37,7 +37,7 @@ def choose(graph: Graph, n_disjuncts: int, device: str = "auto") -> Strategy:
     Raises:
         UserError: an unknown device, or `cuda` where there is none.
     """
-    work = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
+    work = graph.work
     place = place_on(device, "float32")
     why = "on the processor" if place.device == "cpu" else "on the GPU"
     starts = max(1, min(64, int(2e8 / max(1, work) / max(1, n_disjuncts) / 10)))

@@ -89,7 +89,7 @@ class Result(Shown):
 def verify(
     model: Any,
     prop: str | Path | Property | Query2 | Question | Asked | None = None,
-    timeout: float | None = None,
+    timeout: float | Budget | None = None,
     *,
     device: str = "auto",
     seed: int = 0,
@@ -103,7 +103,7 @@ def verify(
         model: what `load` takes or returned; for a query over several networks a mapping from their names to such.
             Or a question that brings its networks along, such as `monotonicity(net, input=0, box=box)`, alone.
         prop: a VNN-LIB file, a `Property`, or a question such as `robustness(ball, label)`.
-        timeout: seconds from now; None for as long as it takes.
+        timeout: seconds from now, None for as long as it takes; or a `Budget`, of any clock.
         device: `auto` (the processor), `cpu` or `cuda`.
         seed: of the search for counterexamples; proofs do not depend on it.
         accept_real: consent to an answer in real arithmetic where a query declares floating-point types.
@@ -114,11 +114,11 @@ def verify(
         UserError: input that cannot be used; the message says what, where, and what to do.
         UnsoundBound: a broken invariant; there is no verdict.
     """
-    timeout, seed = given.seconds("timeout", timeout), given.whole("seed", seed, least=0)
+    budget, seed = Budget.given(timeout), given.whole("seed", seed, least=0)
     accept_real = given.flag("accept_real", accept_real)
     given.call("watch", watch), given.call("explain", explain)
     strategy.check_device(device)
-    clock, budget = _Clock(), Budget.seconds(timeout)
+    clock = _Clock()
     try:
         posed = pose(model, prop, accept_real)
     except ModelError as refused:
@@ -216,11 +216,11 @@ def _divided(model: Any, prop: Any, refused: ModelError, clock: _Clock, budget: 
     except ModelError:
         raise refused from None
     if not isinstance(found, cells.Divided):
-        return verify(found, question, max(budget.left(), 0.0), **how)
+        return verify(found, question, budget, **how)
     clock.mark("load")
 
     def sub(net: Any, part: Property) -> tuple[Verdict, Witness | None]:
-        result = verify(net, part, max(budget.left(), 0.0), **how)
+        result = verify(net, part, budget, **how)
         return result.verdict, result.witness
 
     verdict, witness, done = cells.decide(found, question, budget, sub)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -102,9 +101,9 @@ def _alternate(query: Query, inputs: InputSearch | Rivals, neurons: NeuronSearch
             way, seconds = (neurons if neurons.able else inputs), float("inf")
         elif not way.able or not way.ready(seconds):
             way = inputs if way is neurons else neurons
-        start = time.monotonic()
-        done = way.advance(Budget.seconds(min(seconds, budget.left())))
-        spent[way] += time.monotonic() - start
+        start = budget.clock.now()
+        done = way.advance(budget.within(seconds))
+        spent[way] += budget.clock.now() - start
         p, name = way.progress, "neurons" if way is neurons else "inputs"
         note("search", "%s for %.2f s: %d bounded, %d open, gap %.6g", name, spent[way], p.bounded, p.open, p.worst)
         if done is not None:

@@ -7,11 +7,11 @@ domains.  It pays where that exceeds how much longer a domain takes.  Both are m
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from verifier.search.budget import Clock
 from verifier.search.domains import Domains
 from verifier.search.evaluate import Evaluation
 
@@ -34,7 +34,7 @@ class Ladder:
         self.thorough = True
         self._round, self._next = 0, 0
 
-    def watch(self, d: Domains, bound: Callable[[Domains, bool], Evaluation]) -> None:
+    def watch(self, d: Domains, bound: Callable[[Domains, bool], Evaluation], clock: Clock) -> None:
         """Compare both ways on some of the domains, if it is time to."""
         self._round += 1
         if self._round < self._next or len(d) < LEAST:
@@ -43,9 +43,9 @@ class Ladder:
         some = d.take(np.arange(len(d) - min(SAMPLE, len(d)), len(d)))
         gaps, seconds = [], []
         for thorough in (False, True):
-            start = time.monotonic()
+            start = clock.now()
             gaps.append(bound(some, thorough).gap)
-            seconds.append(time.monotonic() - start)
+            seconds.append(clock.now() - start)
         self.thorough = worth(gaps[0], gaps[1], some.gap) > seconds[1] / max(seconds[0], 1e-9)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
@@ -113,9 +112,9 @@ class InputSearch:
         while len(self.frontier):
             if budget.spent():
                 return None
-            d, start = self.frontier.pop(self._batch), time.monotonic()
+            d, start = self.frontier.pop(self._batch), budget.clock.now()
             try:
-                self._ladder.watch(d, self._workers)
+                self._ladder.watch(d, self._workers, budget.clock)
                 result = self._workers(d, self._ladder.thorough)
             except MemoryError:
                 if len(d) == 1:
@@ -126,7 +125,7 @@ class InputSearch:
             except OutOfTime:
                 self.frontier.push(d)
                 return None
-            seconds = time.monotonic() - start
+            seconds = budget.clock.now() - start
             if seconds > LONG:
                 self._batch = max(1, len(d) // 2)
             elif seconds < LONG / 4 and len(d) == self._batch:

@@ -11,7 +11,7 @@ from verifier.bounds.cone import cone, wanted
 from verifier.bounds.network import Network, Tick, magnitudes, nothing, prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.bounds.rows import Rows, make_rows
-from verifier.graph.graph import Affine, Graph
+from verifier.graph.graph import Graph
 from verifier.spec.clauses import Nest
 from verifier.spec.property import Property
 from verifier.values.arrays import Array, Place, to_numpy
@@ -146,7 +146,7 @@ def make_query(graph: Graph, prop: Property, place: Place, tick: Tick = nothing,
     active = np.flatnonzero((lower < upper).any(0))  # what only differs from box to box is known on each
     symbols = active if len(active) <= MOST_SYMBOLS else active[:0]
     double = Place(place.kind, "float64", place.device)
-    cost = sum(n.op.work(*graph.shapes_in(i)) for i, n in enumerate(graph.nodes) if isinstance(n.op, Affine))
+    cost = graph.work
 
     exact = prepare(graph, double, tick)
     fast = exact if place.dtype == "float64" else prepare(graph, place, tick)

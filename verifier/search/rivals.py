@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -95,12 +94,12 @@ class Rivals:
     def advance(self, budget: Budget) -> Outcome | None:
         """Go on until the question is decided, or (None) the budget is spent or there is nothing left to split."""
         while self.able and not budget.spent():
-            start, left = time.monotonic(), self._due - self._spent
+            start, left = budget.clock.now(), self._due - self._spent
             if left <= 0:
                 self._choose()
                 continue
-            done = self._lead.advance(Budget.seconds(min(left, budget.left())))
-            self._spent += time.monotonic() - start
+            done = self._lead.advance(budget.within(left))
+            self._spent += budget.clock.now() - start
             if done is not None:
                 return Outcome(done.verdict, done.witness, self.progress)
         return None

@@ -18,7 +18,7 @@ def climb(
     seeds: np.ndarray,
     entry: np.ndarray,
     steps: int,
-    late: Callable[[], bool] = lambda: False,
+    late: Callable[[float], bool] = lambda work: False,
 ) -> np.ndarray:
     """The best points `[P, n]` met on the way up from points x of the set (as computed: nothing is certain).
 
@@ -26,13 +26,13 @@ def climb(
         seeds: `[P, m]`, entry: `[P]`: what is climbed.
         steps: of which each is nine tenths as long as the one before; the first leads a quarter of the box.  In balls
             of the ℓ1 and the ℓ2 norm they are those of `attack.ball`.
-        late: whether the time is up; then what was met so far is returned.
+        late: whether the time is up when a step of so many multiply-adds is due; what was met so far is returned then.
     """
     low, high, n, rate = problem.low, problem.high, x.shape[1], 0.25
     best, value = x, np.full(len(x), -np.inf)
     lower, upper = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)
     for step in range(steps + 1):
-        if step and late():
+        if step and late(2.0 * len(x) * problem.soft.work):
             break
         y, pull = evaluate(problem.soft, np.concatenate([x, seeds], 1))
         here = picked(y, entry)

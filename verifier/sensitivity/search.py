@@ -8,7 +8,6 @@ bounds and checks nothing ends at the largest over all.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from verifier.bounds.lagrange import Region
 from verifier.bounds.network import Tick, nothing
 from verifier.bounds.renew import Known, renew, renew_common
 from verifier.graph.ops.product import Dot, Product
-from verifier.search.budget import Budget, OutOfTime
+from verifier.search.budget import Budget, Clock, OutOfTime
 from verifier.search.memory import one_memory_error
 from verifier.sensitivity import feasible
 from verifier.sensitivity.attack import climb
@@ -164,10 +163,10 @@ class Search:
             if parents is None:
                 self._count()
                 return not len(self.pool) and not len(self._waiting)
-            start = time.monotonic()
+            start = budget.clock.now()
             try:
                 with one_memory_error():
-                    self._bound(children(parents))
+                    self._bound(children(parents), budget.clock)
             except MemoryError:  # children that are in the pool already do no harm
                 self.pool.add(parents)
                 self._count()
@@ -179,7 +178,7 @@ class Search:
                 self.pool.add(parents)
                 self._count()
                 return False
-            seconds = time.monotonic() - start
+            seconds = budget.clock.now() - start
             if seconds > LONG:
                 self._batch = max(2, self._batch // 2)
             elif seconds < LONG / 4:
@@ -203,7 +202,7 @@ class Search:
         self.upper = np.minimum(self.upper, np.maximum(most, self.lower))
 
     @np.errstate(all="ignore")
-    def _bound(self, s: Parts) -> None:
+    def _bound(self, s: Parts, clock: Clock) -> None:
         """Bound parts; keep those that stay open, with what to split next."""
         P = self.problem
         self.bounded += len(s)
@@ -215,7 +214,7 @@ class Search:
             if not len(s):
                 return
         s = self._value(s)
-        self._sample(s)
+        self._sample(s, clock)
         self._keep(s)
 
     def _value(self, s: Parts, common: Known | None = None) -> Parts:
@@ -310,23 +309,23 @@ class Search:
                 g, climb(self.problem, x[at : at + self._most], self.problem.seeds[seed], entry, STEPS, self._late)
             )
 
-    def _late(self) -> bool:
+    def _late(self, work: float = 0.0) -> bool:
         """Whether all the time there is is up: then nobody looks for points any more (parts are never lost)."""
         try:
-            self._tick()
+            self._tick(work)
         except OutOfTime:
             return True
         return False
 
-    def _sample(self, s: Parts) -> None:
+    def _sample(self, s: Parts, clock: Clock) -> None:
         """Try the middles of parts, and from time to time what is uphill from the worst of them."""
         x = self._full(0.5 * s.low + 0.5 * s.high)
         self._try(s.goal, x)
-        now = time.monotonic()
+        now = clock.now()
         if now >= self._rest:
             worst = np.argsort(-s.bound)[:STARTS]
             self._climb(s.goal[worst], x[worst])
-            self._rest = time.monotonic() + (time.monotonic() - now) / SHARE
+            self._rest = clock.now() + (clock.now() - now) / SHARE
 
     def _try(self, goal: np.ndarray, x: np.ndarray) -> None:
         """Points `[P, n]` that may raise the lower bounds of `goal` `[P]`: certain ones do."""

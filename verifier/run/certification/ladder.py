@@ -8,7 +8,6 @@ from math import prod
 
 import numpy as np
 
-from verifier.graph.graph import Affine
 from verifier.run.certification import attack as attacks
 from verifier.run.certification.points import Batch, Point, Status
 from verifier.run.certification.rungs import Margins, crown, interval, linear
@@ -123,6 +122,6 @@ def _attacked(s: Setting, b: Batch, timeout: float) -> tuple[Batch, Points]:
 
 def _several(s: Setting) -> int:
     """How many images CROWN takes at once: many for small networks, where a call costs more than its arithmetic."""
-    work = sum(n.op.work(*s.graph.shapes_in(i)) for i, n in enumerate(s.graph.nodes) if isinstance(n.op, Affine))
+    work = s.graph.work
     neurons = sum(prod(s.graph.nodes[j].shape) for j in s.exact.sources)
     return int(min(WORK / max(1, 2 * neurons * work), NUMBERS / (s.widest * (s.classes - 1))))

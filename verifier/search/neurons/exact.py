@@ -21,6 +21,9 @@ from verifier.search.neurons.splits import Splits
 from verifier.search.neurons.tree import Tree, decisive
 from verifier.values.arrays import Place, to_numpy
 
+SIMPLEX = 100.0
+"""How often solving a linear program goes over its matrix, roughly."""
+
 
 def finish(tree: Tree, s: Splits, budget: Budget) -> tuple[bool, np.ndarray]:
     """Decide one part: whether it is refuted, and where its rows are least, `[1, k]`.
@@ -51,6 +54,7 @@ def finish(tree: Tree, s: Splits, budget: Budget) -> tuple[bool, np.ndarray]:
     h = -middle / size
     ends = [(-1.0, 1.0)] * len(E.radius) + [(None, None)]
     goal_ = np.r_[np.zeros(len(E.radius)), 1.0]
+    budget.clock.count(SIMPLEX * G.size)
     found = linprog(goal_, A_ub=G, b_ub=h, bounds=ends, method="highs", options=_limit(budget))
     if found.x is None or found.ineqlin.marginals is None:
         budget.check()

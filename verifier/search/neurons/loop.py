@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -158,7 +157,7 @@ class Grow:
         while self.stack:
             if budget.spent():
                 return None
-            parents, start = self._pop(self._batch), time.monotonic()
+            parents, start = self._pop(self._batch), budget.clock.now()
             before = sum(map(len, self.stack)) + 2 * len(parents), self.progress.stuck
             try:
                 with one_memory_error():
@@ -172,7 +171,7 @@ class Grow:
             except OutOfTime:
                 self.stack.append(parents)
                 return None
-            seconds = time.monotonic() - start
+            seconds = budget.clock.now() - start
             if seconds > LONG:
                 self._batch = max(1, len(parents) // 2)
             elif seconds < LONG / 4 and len(parents) == self._batch:
@@ -298,11 +297,12 @@ class Grow:
 
     def _probe(self, A: Array, bound: Array) -> None:
         """From time to time, walk downhill from where the worst parts' planes are least."""
-        now = time.monotonic()
+        clock = self.whole.clock
+        now = clock.now()
         if now >= self._rest:
             E, worst = self.tree.exact, namespace(bound).argsort(bound)[:PROBES]
             self._attempt(to_numpy(E.center - namespace(A).sign(A[worst]) * E.radius))
-            self._rest = time.monotonic() + (time.monotonic() - now) / PROBE
+            self._rest = clock.now() + (clock.now() - now) / PROBE
 
     def _attempt(self, x: np.ndarray) -> None:
         """Points `[P, k]`; an exception, so that no way back can lose a counterexample."""
