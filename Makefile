@@ -7,7 +7,7 @@ READY  := .venv/.ready
 test: export OMP_NUM_THREADS ?= 1
 test: export MKL_NUM_THREADS ?= 1
 
-.PHONY: setup test demo lint format docs examples check-examples suite bench clean
+.PHONY: setup test demo lint format docs examples check-examples suite bench frozen clean
 
 setup: $(READY)
 
@@ -50,6 +50,10 @@ check-examples: $(READY)
 	$(BIN)/python -m models.pendulum --check
 	$(BIN)/python -m specs.make --check
 	$(BIN)/python -m specs.make --prove
+
+# Compare what the search does with the committed table (a minute; see benchmarks/frozen.py); UPDATE=1 writes the table anew.
+frozen: $(READY)
+	@$(BIN)/python -m benchmarks.frozen $(if $(UPDATE),--update) $(ARGS)
 
 # Run the benchmark suite where it lies beside this folder; pass options with ARGS='--only acasxu'.
 suite: $(READY)

@@ -95,7 +95,7 @@ def test_a_gradient_search_looks_before_every_step(tmp_path: object) -> None:
     looks: list[int] = []
     list(
         search(
-            graph, prop, targets(prop, np.zeros(1, int), 4, np.random.default_rng(0)), 7, tick=lambda work: looks.append(1)
+            graph, prop, targets(prop, np.zeros(1, int), 4, np.random.default_rng(0)), 7, tick=lambda _: looks.append(1)
         )
     )
     assert len(looks) == 8

@@ -91,7 +91,7 @@ def search(
     x = t.x if prop.ball is None else into(prop.ball, t.x)
     for step in range(steps + 1):
         if tick is not None:
-            tick(2.0 * len(x) * graph.work)
+            tick(graph.effort(2 * len(x)))
         y, pull = evaluate(graph, x)
         m = margins(prop, t.ids, x, y)
         found = m.max(1) <= 0

@@ -60,7 +60,7 @@ def backward(
     """
     nodes, rows = net.graph.nodes, dict(start)
     b, error = constant, constant * 0 + weight[UNDERFLOW]
-    net.tick(len(b) * net.graph.works[max(rows)])
+    net.tick(net.graph.effort(len(b), max(rows)))
     for i in range(max(rows), -1, -1):
         if i not in rows or i == net.input:
             continue

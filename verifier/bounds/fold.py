@@ -26,6 +26,10 @@ from verifier.values.arrays import Array, Place, namespace, to_numpy
 from verifier.values.rounding import gamma, outward
 
 
+MOVED = 500
+"""Multiply-adds in the time that climbing, clipping and choosing take for one neuron of one part."""
+
+
 @dataclass(frozen=True, eq=False)
 class Linear:
     """P functions `X·x + H·h + c`, each known up to `error`.
@@ -101,8 +105,8 @@ class Folded:
 
     @property
     def work(self) -> int:
-        """Multiply-adds of walking one row back to the input, and its minimiser forth again."""
-        return 2 * len(self.z) * (len(self) + len(self.varying))
+        """Multiply-adds that stand for the time of a row's way back to the input, and its minimiser's forth again."""
+        return 2 * len(self.z) * (len(self) + len(self.varying) + MOVED)
 
     @property
     def plain(self) -> bool:

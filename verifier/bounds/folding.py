@@ -70,7 +70,7 @@ def fold(  # noqa: PLR0913
     for j, entries in plan.rows:
         for at in range(0, len(entries), step):
             some = entries[at : at + step]
-            tick(len(some) * net.graph.works[max(j, 0)])
+            tick(net.graph.effort(len(some), max(j, 0)))
             if j < 0:  # what padding puts in: zeros
                 parts.append(walk.zero(len(some)))
                 continue

@@ -118,7 +118,7 @@ def propagate(
         known: source -> bounds `[1, *shape]` that hold on every domain.
         tick: called between blocks of rows; whoever has run out of time raises there.
     """
-    net.tick(len(box.lower) * (len(box.symbols) + 2) * net.graph.work)
+    net.tick(net.graph.effort(len(box.lower) * (len(box.symbols) + 2)))
     down = _Down(net, box, sign, keep, critical, chunk, known, tick)
     for i, node in enumerate(net.graph.nodes):
         down.visit(i, node)

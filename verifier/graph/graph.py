@@ -15,6 +15,9 @@ from verifier.values.errors import ModelError
 if TYPE_CHECKING:  # rules of derivatives build graphs of operators
     from verifier.graph.chain import Chain, Rows
 
+TOUCHED, CALLED = 20, 3e5
+"""Multiply-adds in the time that a number takes in a node besides its own, and that a node takes with no numbers."""
+
 Shape = tuple[int, ...]
 Convert = Callable[[Array], Array]
 
@@ -254,14 +257,24 @@ class Graph:
 
     @cached_property
     def works(self) -> tuple[int, ...]:
-        """Multiply-adds of evaluating all affine nodes up to each node."""
-        nodes = enumerate(self.nodes)
-        return tuple(accumulate(n.op.work(*self.shapes_in(i)) if isinstance(n.op, Affine) else 0 for i, n in nodes))
+        """Multiply-adds of evaluating each node; none, where it is not affine."""
+        return tuple(
+            n.op.work(*self.shapes_in(i)) if isinstance(n.op, Affine) else 0 for i, n in enumerate(self.nodes)
+        )
 
     @property
     def work(self) -> int:
         """Multiply-adds of evaluating it once."""
-        return self.works[-1]
+        return sum(self.works)
+
+    @cached_property
+    def _behind(self) -> tuple[int, ...]:
+        """What one row costs on its way from each node back to the input."""
+        return tuple(accumulate(w + TOUCHED * n.size for w, n in zip(self.works, self.nodes, strict=True)))
+
+    def effort(self, rows: float, last: int = -1) -> float:
+        """Multiply-adds that stand for the time of walking rows (or points) over all nodes up to one of them."""
+        return rows * self._behind[last] + CALLED * (len(self.nodes) if last < 0 else last + 1)
 
     def shapes_in(self, i: int) -> tuple[Shape, ...]:
         """Shapes of the inputs of node `i`."""

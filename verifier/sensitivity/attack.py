@@ -32,7 +32,7 @@ def climb(
     best, value = x, np.full(len(x), -np.inf)
     lower, upper = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)
     for step in range(steps + 1):
-        if step and late(2.0 * len(x) * problem.soft.work):
+        if step and late(problem.soft.effort(2 * len(x))):
             break
         y, pull = evaluate(problem.soft, np.concatenate([x, seeds], 1))
         here = picked(y, entry)

@@ -21,8 +21,8 @@ from verifier.search.neurons.splits import Splits
 from verifier.search.neurons.tree import Tree, decisive
 from verifier.values.arrays import Place, to_numpy
 
-SIMPLEX = 100.0
-"""How often solving a linear program goes over its matrix, roughly."""
+SOLVED, SIMPLEX = 3e7, 100.0
+"""Multiply-adds in the time that any linear program takes, and how often solving one goes over its matrix, roughly."""
 
 
 def finish(tree: Tree, s: Splits, budget: Budget) -> tuple[bool, np.ndarray]:
@@ -54,7 +54,7 @@ def finish(tree: Tree, s: Splits, budget: Budget) -> tuple[bool, np.ndarray]:
     h = -middle / size
     ends = [(-1.0, 1.0)] * len(E.radius) + [(None, None)]
     goal_ = np.r_[np.zeros(len(E.radius)), 1.0]
-    budget.clock.count(SIMPLEX * G.size)
+    budget.clock.count(SOLVED + SIMPLEX * G.size)
     found = linprog(goal_, A_ub=G, b_ub=h, bounds=ends, method="highs", options=_limit(budget))
     if found.x is None or found.ineqlin.marginals is None:
         budget.check()
