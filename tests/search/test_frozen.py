@@ -57,7 +57,14 @@ def test_work_is_the_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(Clock, "now", now)
         for way in ("inputs", "neurons"):
-            seen.append((way, searched(way, lambda: network(7, (5, 16, 16, 2), "Relu"), lambda: prop)(Budget.seconds(0.2, Work()))))
+            seen.append(
+                (
+                    way,
+                    searched(way, lambda: network(7, (5, 16, 16, 2), "Relu"), lambda: prop)(
+                        Budget.seconds(0.2, Work())
+                    ),
+                )
+            )
     assert len(set(seen)) == 2 and all(r.bounded > 100 for _, r in seen)
 
 
