@@ -25,7 +25,6 @@ from verifier.bounds.network import Tick, nothing
 from verifier.values.arrays import Array, Place, namespace, to_numpy
 from verifier.values.rounding import gamma, outward
 
-
 MOVED = 500
 """Multiply-adds in the time that climbing, clipping and choosing take for one neuron of one part."""
 
