@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.report.browser import browser, visit
-from verifier.bench.store import Found, Row, Run, Store, pack
+from verifier.campaign.rows import Counterexample, Row, pack
+from verifier.campaign.store import Run, Store
 from verifier.report.content import collect
 from verifier.report.page import page
 
@@ -31,10 +32,10 @@ def make(db: Path, n: int) -> None:
     store = Store(db)
     settings = {"device": "cpu", "threads": 1, "memory_gb": 4.0, "fresh": False, "cap": None}
     machine = {"system": "Linux", "processor": "made up", "cores": 2, "memory_gb": 24.0}
-    mine = store.begin(Run(0, "verifier", "/made/up/instances.csv", "0+made", settings, machine, 0.0, n))
-    theirs = store.begin(Run(0, "other", "/made/up/other.csv", "", {}, {}, 1.0, n))
-    store.add_all([_row(mine, k, rng) for k in range(n)])
-    store.add_all([_row(theirs, k, rng, other=True) for k in range(n)])
+    mine = store.begin(Run(0, "bench", "verifier", "/made/up/instances.csv", "0+made", settings, machine, 0.0, n))
+    theirs = store.begin(Run(0, "bench", "other", "/made/up/other.csv", "", {}, {}, 1.0, n))
+    store.add(_row(mine, k, rng).kept() for k in range(n))
+    store.add(_row(theirs, k, rng, other=True).kept() for k in range(n))
     store.close()
 
 
@@ -57,13 +58,13 @@ def _row(run: int, k: int, rng: np.random.Generator, other: bool = False) -> Row
     return Row(run, *names, verdict, verdict, seconds, "found", 12, 0, None, 10**8, float(k), packed=packed, **told)
 
 
-def _found(rng: np.random.Generator) -> Found:
+def _found(rng: np.random.Generator) -> Counterexample:
     """A bright disc on black ground, moved by up to 0.1 a pixel, in the precision of the networks that are asked."""
     across, down = np.meshgrid(np.arange(28) - rng.uniform(9, 18), np.arange(28) - rng.uniform(9, 18))
     image = np.where(across**2 + down**2 < rng.uniform(9, 49), rng.uniform(0.5, 1, (28, 28)), 0).ravel()
     lower, upper = (np.clip(image + e, 0, 1).astype(np.float32).tolist() for e in (-0.1, 0.1))
     x = np.clip(image + rng.choice([-0.1, 0, 0.1], image.shape), 0, 1).astype(np.float32).tolist()
-    return Found(x, rng.normal(size=10).tolist(), lower, upper, [1, 28, 28], "")
+    return Counterexample(x, rng.normal(size=10).tolist(), lower, upper, [1, 28, 28], "")
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from verifier.bench.bench import Settings, State, bench
-from verifier.bench.store import Found, Row
+from verifier.campaign.bench import Settings, State, bench
+from verifier.campaign.rows import Counterexample, Row
 from verifier.report.content import collect
 from verifier.report.page import page
 
@@ -44,7 +44,7 @@ def numbers(name: str, values: np.ndarray) -> str:
     return "  ".join(f"{name}_{i} = {v:.6g}" for i, v in enumerate(values))
 
 
-def show(console: Console, name: str, says: str, pixels: np.ndarray | None, found: Found) -> None:
+def show(console: Console, name: str, says: str, pixels: np.ndarray | None, found: Counterexample) -> None:
     """Print a counterexample; for an image also before and after."""
     x, y = np.array(found.x), np.array(found.y)
     console.print(f"\nCounterexample to {name}: it is not so that {says}.")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.test_store import ROW
+from tests.campaign.test_store import ROW
 from tests.cli.files import MODEL, ROOT, SAT, UNSAT, start
-from verifier.bench.bench import State, _reserved
-from verifier.bench.store import rows, runs
+from verifier.campaign.bench import State
+from verifier.campaign.rows import rows
+from verifier.campaign.store import Store, runs
 from verifier.cli import bench
 from verifier.cli.app import run
 
@@ -148,7 +149,7 @@ def test_runs_are_listed_and_deleted(tmp_path: Path, capfd: pytest.CaptureFixtur
         assert run([*command, *words]) == 2
         out, err = capfd.readouterr()
         assert out == "" and err.count("\n") == 1 and said in err
-    with _reserved(db):
+    with Store(db):
         assert run([*command, "--delete", "2"]) == 2 and "another bench" in capfd.readouterr().err
     assert run(["bench", "--db", str(tmp_path / "gone"), "--list"]) == 2 and not (tmp_path / "gone").exists()
 

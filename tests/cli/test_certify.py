@@ -71,10 +71,10 @@ def test_radii(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert 0 <= proved <= 0.05 and proved < float(r["attacked_radius"] or 1)
 
 
-def known(db: Path) -> dict[int, tuple[Any, ...]]:
+def known(db: Path) -> dict[str, tuple[Any, ...]]:
     with closing(sqlite3.connect(db, timeout=10)) as c:
         try:
-            return {r[0]: r for r in c.execute("SELECT * FROM results")}
+            return {r[0]: r for r in c.execute("SELECT key, * FROM results")}
         except sqlite3.OperationalError as e:
             assert "no such table" in str(e)
             return {}
@@ -82,7 +82,7 @@ def known(db: Path) -> dict[int, tuple[Any, ...]]:
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     command = ["certify", "--model", FC, "--data", "digits", "--eps", "0.1", "--count", "60", "--timeout", "60"]
-    db, rng, before, kills = tmp_path / "r.sqlite", random.Random(3), dict[int, tuple[Any, ...]](), 0
+    db, rng, before, kills = tmp_path / "r.sqlite", random.Random(3), dict[str, tuple[Any, ...]](), 0
     began = time.monotonic()
     whole = start(*command, "--csv", str(tmp_path / "whole.csv"))
     whole.communicate(timeout=200)
@@ -102,7 +102,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
             break
     process = start(*command, "--db", str(db), "--csv", str(tmp_path / "t.csv"))
     _, err = process.communicate(timeout=200)
-    assert process.returncode == 0 and known(db).items() >= before.items() and kills >= 2
+    assert process.returncode == 0 and known(db).items() >= before.items() and kills >= 2 and len(known(db)) == 60
     same = [[(r["index"], r["predicted"], r["status"]) for r in rows(tmp_path / f)] for f in ("t.csv", "whole.csv")]
     assert same[0] == same[1] and len(same[0]) == 60
 
@@ -113,12 +113,12 @@ def test_jobs_end_with_their_parent(tmp_path: Path) -> None:
     children: list[int] = []
     for _ in range(600):
         with contextlib.suppress(OSError):  # threads come and go
-            tasks = Path(f"/proc/{process.pid}/task").iterdir()
-            children = [int(c) for t in tasks for c in (t / "children").read_text().split()]
-        if len(children) == 2 or process.poll() is not None:
+            servers = below(process.pid)
+            children = [*servers, *(c for s in servers for c in below(s))]
+        if len(children) == 3 or process.poll() is not None:
             break
         time.sleep(0.05)
-    assert len(children) == 2
+    assert len(children) == 3
     process.kill()
     process.communicate()
     for _ in range(200):
@@ -126,6 +126,11 @@ def test_jobs_end_with_their_parent(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("processes are left")
+
+
+def below(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(c) for t in tasks for c in (t / "children").read_text().split()]
 
 
 def alive(pid: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from models.export import difference
 from specs import demo, exact, make
-from verifier.bench import store
+from verifier.campaign.rows import rows as read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("digits_fc", "digits_conv", "pendulum")
@@ -89,7 +89,7 @@ def test_the_demo_shows_verdicts_a_counterexample_and_a_page(
     assert out.splitlines()[-1].endswith(f"for a browser: {tmp_path / 'report.html'}")
     page = (tmp_path / "report.html").read_text()
     assert all(q.name in page for q in make.questions())
-    rows = store.rows(tmp_path / "runs.sqlite", 1)
+    rows = read_rows(tmp_path / "runs.sqlite", 1)
     assert [r.verdict for r in rows] == [q.expected for q in make.questions()]
 
 

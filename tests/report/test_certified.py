@@ -13,6 +13,8 @@ from benchmarks.report import make
 from tests.cli.files import ROOT
 from tests.report.browser import browser, visit
 from tests.report.test_page import EVIL, read
+from verifier.campaign.certify import Certified
+from verifier.campaign.radii import Radius
 from verifier.cli.app import run
 from verifier.report import certified
 from verifier.report.certified import (
@@ -29,8 +31,6 @@ from verifier.report.certified import (
 from verifier.report.content import collect
 from verifier.report.figures import figures
 from verifier.run.certification.points import Point, Status
-from verifier.run.certification.radius import Radius
-from verifier.run.certify import Certified
 
 STATUSES = (Status.INTERVAL, Status.SEARCH, Status.ATTACKED, Status.UNKNOWN, Status.INCORRECT, Status.ERROR)
 

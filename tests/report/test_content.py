@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.test_store import ROW, RUN
-from verifier.bench.store import Run, Store
+from tests.campaign.test_store import ROW, RUN
+from verifier.campaign.store import Run, Store
 from verifier.report.content import collect, listed
 from verifier.values.errors import UserError
 
@@ -18,7 +18,7 @@ def fill(db: Path, *runs: Run, rows: int = 1) -> None:
     for k, run in enumerate(runs):
         number = store.begin(run)
         for i in range(rows):
-            store.add(replace(ROW, run=number, onnx=f"{run.source}_{i}.onnx", seconds=k + 1.0))
+            store.add([replace(ROW, run=number, onnx=f"{run.source}_{i}.onnx", seconds=k + 1.0).kept()])
     store.close()
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verifier.bench.store import Found
+from verifier.campaign.rows import Counterexample
 from verifier.report.counterexample import picture, table
 from verifier.values.images import SIDE, layout
 
 
-def found(shape: tuple[int, ...], x: np.ndarray | None = None, flat: bool = False) -> Found:
+def found(shape: tuple[int, ...], x: np.ndarray | None = None, flat: bool = False) -> Counterexample:
     n = int(np.prod(shape))
     x = np.full(n, 0.5) if x is None else x.ravel()
-    return Found(x.tolist(), [1.0, 2.0], [0.0] * n, [1.0] * n, [n] if flat else list(shape), "")
+    return Counterexample(x.tolist(), [1.0, 2.0], [0.0] * n, [1.0] * n, [n] if flat else list(shape), "")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_no_picture_without_a_finite_box() -> None:
     assert picture(found((5,))) is None
 
 
-def shown(f: Found) -> np.ndarray:
+def shown(f: Counterexample) -> np.ndarray:
     png = picture(f)
     assert png is not None
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
@@ -83,13 +83,13 @@ def test_large_pictures_lose_no_change(height: int, width: int) -> None:
 
 
 def test_a_few_inputs_are_all_in_the_table() -> None:
-    f = Found([0.1, 5.0], [1.0], [0.0, -np.inf], [1.0, np.inf], [2], "")
+    f = Counterexample([0.1, 5.0], [1.0], [0.0, -np.inf], [1.0, np.inf], [2], "")
     t = table(f)
     assert t["inputs"] == [["X_0", 0.0, 0.1, 1.0], ["X_1", None, 5.0, None]]
     assert (t["of"], t["moved"], t["outputs"], t["outputs_of"]) == (2, False, [1.0], 1)
     assert t["change"] == pytest.approx(0.4)
-    assert table(Found([0.1], [1.0], [], [], [], ""))["inputs"] == [["X_0", None, 0.1, None]]
-    assert table(Found([], [], [], [], [], "")) == {
+    assert table(Counterexample([0.1], [1.0], [], [], [], ""))["inputs"] == [["X_0", None, 0.1, None]]
+    assert table(Counterexample([], [], [], [], [], "")) == {
         "inputs": [], "of": 0, "moved": False, "change": None, "outputs": [], "outputs_of": 0,
         "constraints": [],
     }  # fmt: skip

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.report import make
-from tests.bench.test_store import ROW
-from verifier.bench.store import Row
+from tests.campaign.test_store import ROW
+from verifier.campaign.rows import Row
 from verifier.report.content import Content, Side, collect
 from verifier.report.figures import cactus, figures, png, scatter, svg
 

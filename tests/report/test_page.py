@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.report import make
-from tests.bench.test_store import ROW, RUN
-from verifier.bench.store import Found, Row, Store, pack
+from tests.campaign.test_store import ROW, RUN
+from verifier.campaign.rows import Counterexample, Row, pack
+from verifier.campaign.store import Store
 from verifier.report import page as module
 from verifier.report.content import collect
 from verifier.report.page import data, explained, page
@@ -23,11 +24,12 @@ def evil(db: Path) -> None:
     store = Store(db)
     run = store.begin(replace(RUN, source=EVIL, machine={"cpu": EVIL}, version="1"))
     other = store.begin(replace(RUN, tool="other" + EVIL, started=13.0))
-    found = Found([0.0], [1.0], [], [], [], "")
+    found = Counterexample([0.0], [1.0], [], [], [], "")
     for k, text in enumerate([EVIL, "a'\"`\\\u2028\u2029{{ 1/0 }}{% raw %}", "[('f','a b.onnx'),('g','c.onnx')]"]):
         row = replace(ROW, run=run, onnx=text, vnnlib=text + ".vnnlib", category=text, reason=text, strategy=text)
-        store.add(replace(row, facts={"inputs": text}, ended=float(k), verdict="sat", packed=pack(found)))
-        store.add(replace(ROW, run=other, onnx=text, vnnlib=text + ".vnnlib", category=text, packed=None))
+        mine = replace(row, facts={"inputs": text}, ended=float(k), verdict="sat", packed=pack(found))
+        theirs = replace(ROW, run=other, onnx=text, vnnlib=text + ".vnnlib", category=text, packed=None)
+        store.add([mine.kept(), theirs.kept()])
     store.close()
 
 
@@ -95,8 +97,8 @@ def test_why_an_instance_is_open() -> None:
 def test_wrong_answers_and_disagreements_are_marked(tmp_path: Path) -> None:
     store = Store(tmp_path / "r.sqlite")
     run, other = store.begin(RUN), store.begin(replace(RUN, tool="other", started=13.0))
-    store.add(replace(ROW, run=run, verdict="unsat", expected="sat"))
-    store.add(replace(ROW, run=other, verdict="sat"))
+    mine, theirs = replace(ROW, run=run, verdict="unsat", expected="sat"), replace(ROW, run=other, verdict="sat")
+    store.add([mine.kept(), theirs.kept()])
     store.close()
     content = collect(tmp_path / "r.sqlite")
     text = page(content)

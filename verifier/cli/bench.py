@@ -6,14 +6,13 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from verifier.bench import results
-from verifier.bench.bench import Settings, State, Watch, bench, delete
-from verifier.bench.store import Row, contradict, pairs
-from verifier.bench.summary import Family, families, strange
+from verifier.campaign import tables
+from verifier.campaign.bench import Settings, State, bench, delete
+from verifier.campaign.rows import Row, contradict, pairs
+from verifier.campaign.summary import Family, families, strange
+from verifier.cli.progress import campaign
 from verifier.cli.write import Answer
 from verifier.values.errors import Unwritten, UserError
 
@@ -33,12 +32,14 @@ def command(a: argparse.Namespace) -> None:
     settings = Settings(a.jobs, a.threads, a.memory, a.device, a.fresh, a.timeout)
     answer, seen = Answer(a.csv), dict[str, State]()
     try:
-        with _shown(a.quiet) as watch:
+        with campaign(a.quiet) as told:
 
             def note(state: State) -> None:
+                news = [(line(r), r.wrong or r.verdict in ("error", "memory")) for r in state.new]
+                if not seen and state.resumed:
+                    news = [(f"{state.resumed} of {state.total} are done already", False)]
                 seen["last"] = state
-                if watch is not None:
-                    watch(state)
+                told(len(state.rows), state.total, standing(state), news)
 
             state = bench(a.source, a.db, settings, a.only, a.compare, note)
     except Unwritten:
@@ -51,7 +52,7 @@ def command(a: argparse.Namespace) -> None:
     if a.compare is not None and not a.quiet and all(other is None for _, other in pairs(state.rows, state.others)):
         print(f"verifier: {strange(str(a.compare))}", file=sys.stderr)
     answer.say(summary(state, a.db, _columns()))
-    answer.write(a.csv, lambda: results.table(state.rows))
+    answer.write(a.csv, lambda: tables.table(state.rows))
     answer.done()
     if any(r.wrong for r in state.rows):
         raise SystemExit(1)
@@ -60,7 +61,7 @@ def command(a: argparse.Namespace) -> None:
 def _kept(a: argparse.Namespace) -> None:
     """List the runs of a file, or take some out."""
     from verifier.cli.report import numbers
-    from verifier.report.content import label, listed
+    from verifier.report.content import asked, label, listed
 
     if a.source is not None or (a.list and a.delete is not None):
         both = "--list and --delete" if a.source is None else f"{a.source} and {'--list' if a.list else '--delete'}"
@@ -73,60 +74,7 @@ def _kept(a: argparse.Namespace) -> None:
     if not some:
         raise UserError(f"--delete: give numbers of runs; `{how}` shows them")
     for run in delete(a.db, some):
-        print(f"deleted run {run.id}: {label([run])} on {run.source}")
-
-
-@contextmanager
-def _shown(quiet: bool) -> Iterator[Watch | None]:
-    """What standard error shows meanwhile: a bar on a terminal, a line an instance in a file, nothing when quiet."""
-    if quiet:
-        yield None
-    elif sys.stderr.isatty():
-        with _bar() as watch:
-            yield watch
-    else:
-        yield _Lines().note
-
-
-class _Lines:
-    """A line for every result."""
-
-    def __init__(self) -> None:
-        self._told: int | None = None
-
-    def note(self, state: State) -> None:
-        """Write what is new."""
-        if self._told is None:
-            self._told = state.resumed
-            if state.resumed:
-                print(f"verifier: {state.resumed} of {state.total} are done already", file=sys.stderr)
-        for row in state.rows[self._told :]:
-            print(f"verifier: {line(row)}", file=sys.stderr, flush=True)
-        self._told = len(state.rows)
-
-
-@contextmanager
-def _bar() -> Iterator[Watch]:
-    """A bar, drawn whenever the run is looked at: no thread of its own."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        told = 0
-
-        def note(state: State) -> None:
-            nonlocal told
-            for row in state.rows[max(told, state.resumed) :]:
-                if row.wrong or row.verdict in ("error", "memory"):
-                    progress.console.print(line(row), style="red", markup=False, highlight=False)
-            told = len(state.rows)
-            progress.update(task, total=state.total, completed=len(state.rows), description=standing(state))
-            progress.refresh()
-
-        yield note
+        print(f"deleted run {run.id}: {label([run])} on {asked(run)}")
 
 
 def standing(state: State) -> str:

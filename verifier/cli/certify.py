@@ -8,20 +8,21 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from verifier.campaign.certify import Certified, certify
+from verifier.campaign.images import Standing
+from verifier.campaign.radii import Radius, radii
 from verifier.cli.data import number, read
 from verifier.cli.inputs import network, restricts
+from verifier.cli.progress import campaign
 from verifier.cli.write import Answer
 from verifier.run.certification.points import NAMES, RUNGS, Point, Status
-from verifier.run.certification.radius import Radius, radii
-from verifier.run.certification.store import digest_data
-from verifier.run.certify import Certified, Standing, certify
+from verifier.run.certification.question import digest_data
 from verifier.values.errors import Unwritten, UserError
 
 
@@ -45,9 +46,9 @@ def command(a: argparse.Namespace) -> None:
                            "db": a.db, "jobs": a.jobs, "device": a.device}  # fmt: skip
     answer = Answer(a.csv, a.json)
     if a.radius:
-        with _shown(a.quiet) as told:
+        with campaign(a.quiet) as told:
             found = _kept(answer, lambda: radii(
-                model, x, y, eps, tolerance=a.tolerance, watch=lambda n, of: told(n, of, ""), **how
+                model, x, y, eps, tolerance=a.tolerance, watch=lambda s: told(s.done, s.total, ""), **how
             ))  # fmt: skip
         rows, title = radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}"
         answer.say(drawn(rows, title))
@@ -58,7 +59,7 @@ def command(a: argparse.Namespace) -> None:
             if answer.write(a.report, lambda: radius_page(found, eps, x, _about(a, len(found)), rows, _made(a, x, y))):
                 _say(a, f"the page is {a.report}")
         return answer.done()
-    with _shown(a.quiet) as told:
+    with campaign(a.quiet) as told:
         result = _kept(answer, lambda: certify(
             model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how
         ))  # fmt: skip
@@ -135,31 +136,6 @@ def beyond(count: int | None, span: str | None, wanted: Sequence[int], n: int) -
         return ""
     what = f"--count {count}" if span is None else f"--range {span}"
     return f"{what}: there are {n} images; {len(wanted)} are taken, {wanted[0]} to {wanted[-1]}"
-
-
-Told = Callable[[int, int, str], None]
-
-
-@contextmanager
-def _shown(quiet: bool) -> Iterator[Told]:
-    """Progress on standard error: a bar on a terminal, elsewhere a line now and then."""
-    if quiet:
-        yield lambda *_: None
-        return
-    if not sys.stderr.isatty():
-        from verifier.cli.progress import Watch
-
-        watch = Watch(False)
-        yield lambda done, total, text: watch.note(f"{done} of {total} images done  {text}".rstrip(), None)
-        watch.close()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, text: bar.update(task, total=total, completed=done, description=text)
 
 
 def standing(s: Standing) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from verifier.run.clock import since_start
@@ -84,3 +86,39 @@ def _cut(text: str, stream: TextIO) -> str:
         return text[: max(1, os.get_terminal_size(stream.fileno()).columns - 1)]
     except (OSError, ValueError):
         return text
+
+
+@contextmanager
+def campaign(quiet: bool) -> Iterator[Callable[..., None]]:
+    """What standard error shows of many questions: a bar on a terminal, lines in a file, nothing when quiet.
+
+    What is yielded is to be called with how many are done, of how many, and what is known so far in one line; where
+    questions are told one by one, with what is new: lines, and whether each is worth one of its own on a terminal.
+    """
+    if quiet:
+        yield lambda *_: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+
+            def draw(done: int, total: int, words: str, news: Sequence[tuple[str, bool]] = ()) -> None:
+                for line in (line for line, bad in news if bad):
+                    bar.console.print(line, style="red", markup=False, highlight=False)
+                bar.update(task, total=total, completed=done, description=words, refresh=True)
+
+            yield draw
+    else:
+        watch = Watch(False)
+
+        def write(done: int, total: int, words: str, news: Sequence[tuple[str, bool]] | None = None) -> None:
+            if news is None:
+                watch.note(f"{done} of {total} images done  {words}".rstrip(), None)
+            for line, _ in news or ():
+                print(f"verifier: {line}", file=sys.stderr, flush=True)
+
+        yield write
+        watch.close()

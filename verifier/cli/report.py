@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from verifier.bench.summary import strange
+from verifier.campaign.summary import strange
 from verifier.cli.progress import Watch
 from verifier.cli.write import check_folder, replace
 from verifier.report.content import Content, collect, listed

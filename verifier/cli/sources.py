@@ -74,7 +74,7 @@ def of_recipe(path: Path, a: argparse.Namespace) -> list[Path]:
 
 def of_instances(source: Path, _: argparse.Namespace) -> list[Path]:
     """The lists of a benchmark, and all that they name."""
-    from verifier.bench.instances import lists, read
+    from verifier.campaign.instances import lists, read
 
     with suppress(UserError):
         named = {Path(f) for i in read(source) for f in i.files}

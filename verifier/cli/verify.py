@@ -216,7 +216,7 @@ def _found(asked: dict[str, Any], result: Any) -> Any:
     """The counterexample as a page shows it."""
     if result is None or result.witness is None:
         return None
-    from verifier.bench.answer import found
+    from verifier.campaign.answer import found
 
     return found(result.witness, asked["spec"], result.stats.get("facts", {}))
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verifier.campaign.certify import Certified
+from verifier.campaign.radii import Radius
 from verifier.report.figures import COLOUR, LEAST, empty, legend, svg
 from verifier.report.render import digits, render
 from verifier.run.certification.points import NAMES, Status
-from verifier.run.certification.radius import Radius
-from verifier.run.certify import Certified
 from verifier.values.images import Layout, layout, png, uri
 
 if TYPE_CHECKING:

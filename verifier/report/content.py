@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from verifier.bench import results
-from verifier.bench.bench import TOOL
-from verifier.bench.store import Row, Run, contradict, pairs, rows, runs
+from verifier.campaign import tables
+from verifier.campaign.bench import KIND, TOOL
+from verifier.campaign.rows import Row, contradict, pairs, rows
+from verifier.campaign.store import Run, results, runs
 from verifier.values.errors import UserError
 
 
@@ -56,12 +58,12 @@ def collect(
         chosen: numbers of runs; None for all runs of the latest version of this tool under its latest settings.
         against: numbers of the runs beside them; none where it is empty; None for those of the latest other tool,
             version or settings that have an instance in common.
-        table: another tool's results in their place, see `results.read`.
+        table: another tool's results in their place, see `tables.read`.
 
     Raises:
         UserError: the file or the table cannot be read, or has no such run or no result.
     """
-    every = {r.id: r for r in runs(db)}
+    every = {r.id: r for r in runs(db) if r.kind == KIND}
     for number in [*(chosen or []), *(against or [])]:
         if number not in every:
             have = ", ".join(map(str, every)) or "none"
@@ -89,7 +91,15 @@ def listed(db: Path) -> list[str]:
     Raises:
         UserError: it cannot be read.
     """
-    return [f"{r.id:4d}  {label([r])}  {len(rows(db, r.id))} of {r.total} results  {r.source}" for r in runs(db)]
+    every = runs(db)
+    have = Counter(r.run for r in results(db, *(r.id for r in every)))
+    many = {r.id: f"{have[r.id]} of {r.total} results" if r.total else f"{have[r.id]} results" for r in every}
+    return [f"{r.id:4d}  {label([r])}  {many[r.id]}  {asked(r)}" for r in every]
+
+
+def asked(run: Run) -> str:
+    """What a run is about."""
+    return run.source if run.kind == KIND else f"eps {run.settings['eps']}, {run.settings['ball']}"
 
 
 def _beside(db: Path, every: dict[int, Run], mine: Side, against: list[int] | None) -> Side | None:
@@ -112,16 +122,17 @@ def _kinds(some: list[Run]) -> list[list[Run]]:
 
 
 def _side(db: Path, some: list[Run]) -> Side:
-    return Side(label(some), some, [row for run in some for row in rows(db, run.id)])
+    return Side(label(some), some, rows(db, *(run.id for run in some)))
 
 
 def _table(path: Path) -> Side:
-    return Side(path.stem, [], results.read(path))
+    return Side(path.stem, [], tables.read(path))
 
 
 def label(some: list[Run]) -> str:
     """What runs are called: tools, ours with its version; another's is a digest, which means nothing to a reader."""
-    return ", ".join(dict.fromkeys(f"{r.tool} {r.version}" if r.tool == TOOL else r.tool for r in some))
+    names = (f"{r.tool} {r.version or r.kind}" if r.tool == TOOL else r.tool for r in some)
+    return ", ".join(dict.fromkeys(names))
 
 
 def _numbered(side: Side) -> Side:

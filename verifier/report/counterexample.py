@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.bench.store import Found
+from verifier.campaign.rows import Counterexample
 from verifier.values.images import Layout, layout, png
 
 Array = NDArray[np.float64]
@@ -21,13 +21,13 @@ OUTPUTS = 24
 """So many outputs are shown."""
 
 
-def picture(found: Found) -> bytes | None:
+def picture(found: Counterexample) -> bytes | None:
     """A PNG: centre of the input box, counterexample, and difference, see `images.png`; None where `image` is."""
     shape = image(found)
     return None if shape is None else png(shape, _centre(found), np.array(found.x, dtype=float))
 
 
-def image(found: Found) -> Layout | None:
+def image(found: Counterexample) -> Layout | None:
     """How the input is an image of one or three channels; None where it is none, or no finite box is known."""
     n = len(found.x)
     if len(found.lower) != n or n == 0 or not np.isfinite([found.lower, found.upper]).all():
@@ -35,7 +35,7 @@ def image(found: Found) -> Layout | None:
     return layout(found.shape, n)
 
 
-def table(found: Found) -> dict[str, Any]:
+def table(found: Counterexample) -> dict[str, Any]:
     """Inputs and outputs, fit for JSON.
 
     `inputs`: for each shown its name, lower bound, value, upper bound (None where unknown or infinite); `of`: how many
@@ -66,7 +66,7 @@ def number(value: float) -> float | None:
     return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
-def _centre(found: Found) -> Array:
+def _centre(found: Counterexample) -> Array:
     lower, upper = np.array(found.lower, dtype=float), np.array(found.upper, dtype=float)
     with np.errstate(invalid="ignore"):  # infinite bounds have no centre
         return np.asarray(lower / 2 + upper / 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from verifier.bench.store import Row, contradict
+from verifier.campaign.rows import Row, contradict
 from verifier.report.content import Content
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from verifier.bench.store import Row, contradict
-from verifier.bench.summary import COUNTED, families
+from verifier.campaign.rows import Row, contradict
+from verifier.campaign.summary import COUNTED, families
 from verifier.report import counterexample
 from verifier.report.content import Content
 from verifier.report.figures import figures, svg

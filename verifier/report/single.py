@@ -7,14 +7,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from verifier.bench.bench import TOOL
-from verifier.bench.store import Found, Row, Run, pack, stem
+from verifier.campaign.bench import KIND, TOOL
+from verifier.campaign.rows import Counterexample, Row, pack, stem
+from verifier.campaign.store import Run
 from verifier.report.content import Content, Side, label
 from verifier.report.page import page
 from verifier.run.machine import machine, version
 
 
-def answer_page(asked: dict[str, Any], verdict: str, reason: str, stats: dict[str, Any], found: Found | None) -> str:
+def answer_page(
+    asked: dict[str, Any], verdict: str, reason: str, stats: dict[str, Any], found: Counterexample | None
+) -> str:
     """The page as HTML.
 
     Args:
@@ -32,7 +35,7 @@ def answer_page(asked: dict[str, Any], verdict: str, reason: str, stats: dict[st
         reason, ended=time.time(), packed=None if found is None else pack(found), memory=_memory(), **told,
     )  # fmt: skip
     settings = {k: v for k, v in asked.items() if k not in ("model", "spec") and v is not None}
-    run = Run(1, TOOL, os.getcwd(), version(), settings, machine(), time.time() - row.seconds, 1)
+    run = Run(1, KIND, TOOL, os.getcwd(), version(), settings, machine(), time.time() - row.seconds, 1)
     content = Content(Side(label([run]), [run], [row]), None, [(row, None)])
     files = [*(model.values() if isinstance(model, dict) else [model]), spec]
     title = f"{verdict}: {Path(spec).name} on {' and '.join(dict.fromkeys(stem(str(f)) for f in files[:-1]))}"

@@ -110,6 +110,6 @@ def certifying(standing: Any) -> str:
     return f"{standing.done:,} of {standing.total:,} images: {counts}"
 
 
-def bisecting(done: int, total: int) -> str:
+def bisecting(standing: Any) -> str:
     """Of `radii`."""
-    return f"radii of {done:,} of {total:,} images"
+    return f"radii of {standing.done:,} of {standing.total:,} images"

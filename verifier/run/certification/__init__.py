@@ -1,1 +1,1 @@
-"""The parts of `run.certify`: what batches of images go through, one image, the file of results, radii."""
+"""The parts of `campaign.certify`: what batches of images go through, and one image."""

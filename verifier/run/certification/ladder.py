@@ -8,12 +8,12 @@ from math import prod
 
 import numpy as np
 
+from verifier.executor.tasks import End, Executor, Task
 from verifier.run.certification import attack as attacks
 from verifier.run.certification.points import Batch, Point, Status
 from verifier.run.certification.rungs import Margins, crown, interval, linear
 from verifier.run.certification.setting import Setting
-from verifier.run.certification.single import single
-from verifier.run.certification.workers import Pool
+from verifier.run.certification.single import request
 from verifier.search.memory import one_memory_error
 
 NUMBERS = 2e6
@@ -22,35 +22,42 @@ WORK = 2e9
 """Multiply-adds that bounding all neurons of a block of images by walking back may cost."""
 FEW = 8
 """Fewer images at once spare next to nothing."""
+GRACE = 30.0
+"""Seconds beyond its timeout after which an image is ended: no step that ignores the clock is as long."""
 AT_ONCE = 1024
 """Images that are begun together, at most: what a kill may lose is their unwritten bounds."""
 
 Points = list[Point]
 
 
-def climb(s: Setting, b: Batch, timeout: float, pool: Pool | None = None) -> Iterator[Points]:
+def climb(s: Setting, b: Batch, timeout: float, executor: Executor) -> Iterator[Points]:
     """What becomes of images, as it becomes known: each exactly once.
 
     Args:
         timeout: seconds for one image beyond the cheap rungs.
-        pool: processes that take what these leave; None to do it here.
+        executor: takes what these leave, one by one; see `single.answering`.
     """
     rest = []
     for at in range(0, len(b), AT_ONCE):
         rest.append((yield from cheap(s, b.take(slice(at, at + AT_ONCE)), timeout)))
-    if pool is not None:
-        yield from ([p] for p in pool.run([(r, k) for r in rest for k in range(len(r))], timeout))
-        return
-    for left in rest:
-        for k in range(len(left)):
-            yield [one(s, left.take(slice(k, k + 1)), timeout)]
+    left = [(r, k) for r in rest for k in range(len(r))]
+    asked = ((n, request(r, k, timeout)) for n, (r, k) in enumerate(left))
+    for end in executor.run(Task(n, a, a["timeout"] + GRACE) for n, a in asked):
+        if end is not None:
+            r, k = left[end.id]
+            yield [_decided(r.take(slice(k, k + 1)), end, timeout)]
 
 
-def one(s: Setting, b: Batch, timeout: float) -> Point:
-    """What becomes of a batch of one image that the cheap rungs leave."""
-    start = time.perf_counter()
-    found = single(s, b, min(timeout, float(b.left[0])))
-    return b.after(time.perf_counter() - start).point(0, found.status, timeout, found.reason, found.witness)
+def _decided(b: Batch, end: End, timeout: float) -> Point:
+    """What became of a batch of one image, from how its task ended."""
+    b = b.after(end.seconds)
+    if "result" in end.told:
+        told = end.told["result"]
+        witness = None if told["witness"] is None else np.array(told["witness"], np.float64)
+        return b.point(0, Status(told["status"]), timeout, told["reason"], witness)
+    if end.how == "late":
+        return b.point(0, Status.UNKNOWN, timeout, "ended: it had overrun its time")
+    return b.point(0, Status.ERROR, timeout, f"its process ended with {end.how}" + (f": {end.log}" if end.log else ""))
 
 
 def cheap(s: Setting, b: Batch, timeout: float) -> Generator[Points, None, Batch]:

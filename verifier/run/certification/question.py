@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from verifier.graph.graph import Graph
 from verifier.run.certification.setting import Setting, setting
-from verifier.run.certification.store import digest_data, digest_graph
 from verifier.run.model import name_of
 from verifier.values import given
+from verifier.values.arrays import to_numpy
 from verifier.values.errors import PropertyError, UserError
 
 inf = float("inf")
@@ -104,3 +107,40 @@ def described(s: Setting, x: np.ndarray, y: np.ndarray) -> dict[str, str]:
     ends = [None if end is None else end.tolist() if len(end) < 9 else digest_data(end, y[:0]) for end in (s.lo, s.hi)]
     ball = f"norm {s.norm:g} in {ends[0]} .. {ends[1]}"
     return {"model": digest_graph(s.net.graph), "data": digest_data(x, y), "ball": ball}
+
+
+def digest_data(x: np.ndarray, y: np.ndarray) -> str:
+    """Of inputs `[N, n]` and classes `[N]`."""
+    h = hashlib.sha256(repr((x.shape, x.dtype.str)).encode())
+    h.update(np.ascontiguousarray(x).data)
+    h.update(np.ascontiguousarray(y, np.int64).data)
+    return h.hexdigest()
+
+
+def digest_graph(graph: Graph) -> str:
+    """Of what a network computes: operators, how they hang together, and all parameters."""
+    h = hashlib.sha256(repr((graph.inputs, graph.outputs)).encode())
+    for node in graph.nodes:
+        h.update(repr((node.inputs, node.shape)).encode())
+        _feed(h, node.op)
+    return h.hexdigest()
+
+
+def _feed(h: Any, value: Any) -> None:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        h.update(type(value).__name__.encode())
+        for field in dataclasses.fields(value):
+            _feed(h, getattr(value, field.name))
+    elif hasattr(value, "tocsr"):
+        for part in (value.data, value.indices, value.indptr):
+            _feed(h, part)
+    elif hasattr(value, "shape"):
+        array = np.ascontiguousarray(to_numpy(value))
+        h.update(repr((array.shape, array.dtype.str)).encode())
+        h.update(array.tobytes())
+    elif isinstance(value, (tuple, list)):
+        h.update(f"({len(value)}".encode())
+        for item in value:
+            _feed(h, item)
+    else:
+        h.update(repr(value).encode() + b"\0")

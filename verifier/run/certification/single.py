@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from verifier.bounds.fold import Folded
 from verifier.bounds.folding import fold, undecided
 from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.rows import Rows
-from verifier.run.certification.points import Batch, Status
+from verifier.executor.tasks import Answer, Send
+from verifier.run.certification.points import Batch, Status, batch
 from verifier.run.certification.rungs import BLOCK, Margins, crown, in_balls
-from verifier.run.certification.setting import Setting
+from verifier.run.certification.setting import Setting, setting
+from verifier.run.clock import keep_memory
 from verifier.run.verify import attack
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.candidates import Candidates
@@ -29,6 +32,31 @@ from verifier.values.verdict import Verdict
 
 RATES, NEURONS = Rates(20, alpha=0.5), Rates(4, alpha=0.5)
 """Of the climb for rows, and for the bounds of neurons."""
+
+
+def request(b: Batch, k: int, timeout: float) -> dict[str, Any]:
+    """The k-th image as a task, with so many seconds at most."""
+    seconds = min(timeout, float(b.left[k]), 1e9)
+    numbers = {"index": int(b.index[k]), "label": int(b.label[k]), "eps": float(b.eps[k])}
+    return {**numbers, "x": b.x[k].tolist(), "timeout": seconds}
+
+
+def answering(s: Setting) -> Answer:
+    """What answers such requests: with `status`, `reason` and `witness`."""
+
+    def answer(asked: dict[str, Any], send: Send) -> None:
+        b = batch(np.array([0]), np.array([asked["x"]]), np.array([asked["label"]]), asked["eps"])
+        found = single(s, replace(b, index=np.array([asked["index"]])), asked["timeout"])
+        witness = None if found.witness is None else found.witness.tolist()
+        send({"result": {"status": found.status, "reason": found.reason, "witness": witness}})
+
+    return answer
+
+
+def ready(how: dict[str, Any]) -> Answer:
+    """What a process does, see `executor.local.Work`; `how` are keyword arguments of `setting`."""
+    keep_memory()
+    return answering(setting(example=np.zeros(0), **how))
 
 
 @dataclass(frozen=True, eq=False)

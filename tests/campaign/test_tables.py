@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.test_store import ROW
-from verifier.bench.results import read, table
+from tests.campaign.test_store import ROW
+from verifier.campaign.tables import read, table
 from verifier.values.errors import UserError
 
 

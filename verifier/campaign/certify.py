@@ -6,35 +6,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from verifier.campaign.images import Standing, executor, kept
 from verifier.run.certification.ladder import climb
 from verifier.run.certification.points import RUNGS, Point, Status, batch
 from verifier.run.certification.question import become, check, chosen, described, posed
-from verifier.run.certification.store import Store
-from verifier.run.certification.workers import pool
 from verifier.run.notebook import certifying, shows
 from verifier.values import given
 from verifier.values.errors import Unwritten
-from verifier.values.log import note
 from verifier.values.shown import Shown, picture, table
 
 inf = float("inf")
 SHOWN, PICTURES = 10, 4
 """Images, and counterexamples as pictures, that a notebook shows."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a run has come: `done` images of `total`, `counts` by status, images that were `resumed`."""
-
-    done: int
-    total: int
-    counts: Counter[Status]
-    resumed: int
 
 
 Watch = Callable[[Standing], None]
@@ -159,38 +148,24 @@ def certify(  # noqa: PLR0913
     given.call("watch", watch)
     s, points, labels = posed(model, x, y, norm, lo, hi, device)
     check(s, points)
-    workers = pool(s, jobs, device)
-    wanted = chosen(indices, len(labels))
-    about = described(s, points, labels) | {"eps": repr(float(eps))}
-    with Store(db, about) as store:
-        todo = [i for i in wanted if not _settled(store, i, eps, timeout)]
-        resumed = len(wanted) - len(todo)
-        standing = Standing(resumed, len(wanted), _counts(store, set(wanted) - set(todo), eps), resumed)
-        if watch is not None:
-            watch(standing)
-        for some in climb(s, batch(np.array(todo, np.int64), points, labels, eps), timeout, workers):
-            store.add(some)
-            for p in some:
-                note("certify", "%r", p)
-            standing.counts.update(p.status for p in some)
-            standing = Standing(standing.done + len(some), len(wanted), standing.counts, resumed)
-            if watch is not None and some:
-                watch(standing)
-        found = [store.points[i, float(eps)] for i in wanted]
+    eps, wanted = float(eps), chosen(indices, len(labels))
+    about = described(s, points, labels) | {"eps": repr(eps)}
+    with executor(s, jobs, device) as each, kept(db, about, len(wanted)) as known:
+        before = [p for i in wanted if (p := known.points.get((i, eps))) is not None and p.settled(timeout)]
+        settled, counts, done = {p.index for p in before}, Counter(p.status for p in before), len(before)
+        todo = [i for i in wanted if i not in settled]
+        for some in chain([[]], climb(s, batch(np.array(todo, np.int64), points, labels, eps), timeout, each)):
+            known.add(some)
+            counts.update(p.status for p in some)
+            done += len(some)
+            if watch is not None:
+                watch(Standing(done, len(wanted), len(before), counts.copy()))
+        found = [known.points[i, eps] for i in wanted]
     classes = become(s, [(p.label, p.witness) for p in found])
     found = [replace(p, becomes=c) for p, c in zip(found, classes, strict=True)]
     near = {p.index: points[p.index] for p in found if p.witness is not None}
     shape = tuple(s.net.input_shapes[0])
-    result = Certified(found, float(eps), norm, time.monotonic() - began, resumed, shape, near)
-    if store.lost:
-        raise Unwritten(store.lost, result)
+    result = Certified(found, eps, norm, time.monotonic() - began, len(before), shape, near)
+    if known.lost:
+        raise Unwritten(known.lost, result)
     return result
-
-
-def _settled(store: Store, i: int, eps: float, timeout: float) -> bool:
-    known = store.points.get((i, float(eps)))
-    return known is not None and known.settled(timeout)
-
-
-def _counts(store: Store, images: set[int], eps: float) -> Counter[Status]:
-    return Counter(store.points[i, float(eps)].status for i in images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from verifier.bench.store import Row, contradict
+from verifier.campaign.rows import Row, contradict
 
 Pairs = list[tuple[Row, Row | None]]
 """Each result with another tool's on the same instance."""

@@ -14,11 +14,13 @@ from sklearn.datasets import load_digits
 
 import verifier
 from tests.cli.files import ROOT, dense, outputs
+from verifier.campaign.certify import Certified, certify
+from verifier.executor.local import Local
+from verifier.executor.tasks import Task
 from verifier.run.certification import attack, ladder, rungs, single
 from verifier.run.certification.points import RUNGS, Batch, Status, batch
 from verifier.run.certification.question import posed
 from verifier.run.certification.setting import Setting
-from verifier.run.certify import Certified, certify
 from verifier.search.outcome import Outcome
 
 FC, CONV = str(ROOT / "models/digits_fc.onnx"), str(ROOT / "models/digits_conv.onnx")
@@ -295,18 +297,15 @@ def test_several_jobs_find_the_same(digits: Any) -> None:
 
 
 def test_a_job_that_dies_costs_one_image(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from verifier.run.certification import workers
+    submit, dead = Local.submit, []
 
-    ask, dead = workers._Hand._ask, []
-
-    def asked(self: Any, b: Any) -> Any:
+    def submitted(self: Local, task: Task) -> None:
         if not dead:
-            dead.append(int(b.index[0]))
-            self._fresh().kill()
-            self._process.poll = lambda: None  # as if it had died in the middle
-        return ask(self, b)
+            dead.append(task.request["index"])
+            task = replace(task, memory=1000)
+        submit(self, task)
 
-    monkeypatch.setattr(workers._Hand, "_ask", asked)
+    monkeypatch.setattr(Local, "submit", submitted)
     r = certify(FC, *digits, 0.07, lo=0, hi=1, timeout=30, jobs=2)
     assert [p.index for p in r.points if p.status is Status.ERROR] == dead
 

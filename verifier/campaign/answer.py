@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
 from typing import Any
 
-from verifier.bench.store import Found, pack
-from verifier.run.clock import since_start
+from verifier.campaign.rows import Counterexample, pack
+from verifier.executor.tasks import Answer, Send
+from verifier.run.clock import keep_memory, since_start
 from verifier.values.errors import UserError, VerifierError
 
 GRACE = 0.15
@@ -16,7 +16,11 @@ GRACE = 0.15
 EVERY = 0.2
 """Seconds between two notes of progress."""
 
-Send = Callable[[dict[str, Any]], None]
+
+def ready(_: dict[str, Any]) -> Answer:
+    """What a process does, see `executor.local.Work`."""
+    keep_memory()
+    return answer
 
 
 def answer(request: dict[str, Any], send: Send) -> None:
@@ -71,7 +75,7 @@ def _failure(verdict: str, reason: str) -> dict[str, Any]:
     return {"verdict": verdict, "reason": " ".join(reason.split())}
 
 
-def found(witness: Any, spec: str, facts: dict[str, Any]) -> Found:
+def found(witness: Any, spec: str, facts: dict[str, Any]) -> Counterexample:
     """The counterexample with the box it lies in; the property is read again, the answer has been told."""
     from verifier.run.violated import constraints
     from verifier.spec.query2 import Query2
@@ -86,4 +90,5 @@ def found(witness: Any, spec: str, facts: dict[str, Any]) -> Found:
     variables = {t.name: t.values.tolist() for t in witness.tensors}
     shape = list(facts.get("input_shape", []))
     x, y = witness.flat.tolist(), witness.y.tolist()
-    return Found(x, y, lower.tolist(), upper.tolist(), shape, witness.text(), variables, constraints(question, witness))
+    ends, told = (lower.tolist(), upper.tolist()), constraints(question, witness)
+    return Counterexample(x, y, *ends, shape, witness.text(), variables, told)

@@ -8,7 +8,7 @@ import math
 import re
 from pathlib import Path
 
-from verifier.bench.store import Row
+from verifier.campaign.rows import Row
 from verifier.values.errors import UserError, why
 
 _COLUMNS = {

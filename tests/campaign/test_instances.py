@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from verifier.bench.instances import read
+from verifier.campaign.instances import read
 from verifier.values.errors import UserError
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from verifier.bench.store import Found, Row, Run, Store, contradict, pack, pairs, rows, runs, stem
+from verifier.campaign.rows import Counterexample, Row, contradict, pack, pairs, row, rows, stem
+from verifier.campaign.store import Run, Store, runs
 from verifier.values.errors import UserError
 
-RUN = Run(0, "verifier", "/x/instances.csv", "1+ab", {"device": "cpu", "cap": None}, {"cores": 2}, 12.5, 3)
-FOUND = Found([0.1, -2.0], [3.0], [0.0, -2.0], [1.0, 2.0], [1, 2], "((X_0 0.1)\n(X_1 -2.0)\n(Y_0 3.0))", {"X": [0.1]})
+RUN = Run(0, "bench", "verifier", "/x/instances.csv", "1+ab", {"device": "cpu", "cap": None}, {"cores": 2}, 12.5, 3)
+TEXT = "((X_0 0.1)\n(X_1 -2.0)\n(Y_0 3.0))"
+FOUND = Counterexample([0.1, -2.0], [3.0], [0.0, -2.0], [1.0, 2.0], [1, 2], TEXT, {"X": [0.1]})
 ROW = Row(
     1, "cat", "onnx/a.onnx.gz", "vnnlib/p.vnnlib", 60.0, "sat", "unsat", 1.25, "why", 7, 2, 0.5, 10**8, 99.0, "digest",
     "on the processor", {"inputs": 2}, {"load": 0.1}, [{"disjunct": 0, "gap": None, "open": 2}], pack(FOUND),
@@ -25,9 +27,9 @@ ROW = Row(
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     store = Store(tmp_path / "r.sqlite")
     number = store.begin(RUN)
-    store.add(replace(ROW, run=number))
+    store.add([replace(ROW, run=number).kept()])
     assert runs(tmp_path / "r.sqlite") == [replace(RUN, id=number)]
-    assert rows(tmp_path / "r.sqlite", number) == store.rows(number) == [replace(ROW, run=number)]
+    assert rows(tmp_path / "r.sqlite", number) == [row(r) for r in store.results(number)] == [replace(ROW, run=number)]
     assert rows(tmp_path / "r.sqlite", number)[0].found == FOUND
     assert rows(tmp_path / "r.sqlite", number + 1) == []
     store.close()
@@ -38,10 +40,10 @@ def test_one_row_a_run_and_instance(tmp_path: Path) -> None:
     first, again = store.begin(RUN), store.begin(replace(RUN, total=4, started=13.0))
     others = [store.begin(replace(RUN, version="2")), store.begin(replace(RUN, settings={"device": "cuda"}))]
     assert first == again and len({first, *others}) == 3
-    store.add(replace(ROW, run=first))
-    store.add(replace(ROW, run=first, seconds=2.0, ended=100.0))
-    store.add(replace(ROW, run=first, timeout=30.0, ended=98.0))
-    assert [(r.timeout, r.seconds) for r in store.rows(first)] == [(30.0, 1.25), (60.0, 2.0)]
+    store.add([replace(ROW, run=first).kept()])
+    store.add([replace(ROW, run=first, seconds=2.0, ended=100.0).kept()])
+    store.add([replace(ROW, run=first, timeout=30.0, ended=98.0).kept()])
+    assert [(r.timeout, r.seconds) for r in store.results(first)] == [(30.0, 1.25), (60.0, 2.0)]
     assert [(r.total, r.started) for r in runs(store.path)][0] == (4, 12.5)
     store.close()
 
@@ -49,16 +51,16 @@ def test_one_row_a_run_and_instance(tmp_path: Path) -> None:
 def test_infinity_is_refused_not_stored(tmp_path: Path) -> None:
     store = Store(tmp_path / "r.sqlite")
     with pytest.raises(ValueError, match="JSON"):
-        store.add(replace(ROW, parts=[{"gap": float("inf")}]))
-    assert store.rows(1) == []
+        store.add([replace(ROW, parts=[{"gap": float("inf")}]).kept()])
+    assert store.results(1) == []
     store.close()
 
 
 def test_many_or_none(tmp_path: Path) -> None:
     store = Store(tmp_path / "r.sqlite")
     with pytest.raises(ValueError, match="JSON"):
-        store.add_all([ROW, replace(ROW, onnx="b.onnx", facts={"x": float("nan")})])
-    assert store.rows(1) == []
+        store.add(r.kept() for r in [ROW, replace(ROW, onnx="b.onnx", facts={"x": float("nan")})])
+    assert store.results(1) == []
     store.close()
 
 
@@ -88,7 +90,7 @@ def test_a_reader_beside_the_writer(tmp_path: Path) -> None:
     store = Store(tmp_path / "r.sqlite")
     number = store.begin(RUN)
     for k in range(3):
-        store.add(replace(ROW, run=number, onnx=f"{k}.onnx"))
+        store.add([replace(ROW, run=number, onnx=f"{k}.onnx").kept()])
         assert len(rows(tmp_path / "r.sqlite", number)) == k + 1
     store.close()
 
@@ -121,7 +123,7 @@ def test_a_file_in_a_folder_that_nobody_may_write_to(killed: bool) -> None:
         folder.mkdir()
         store = Store(Path(name) / "r.sqlite")
         number = store.begin(RUN)
-        store.add(replace(ROW, run=number))
+        store.add([replace(ROW, run=number).kept()])
         if not killed:
             store.close()
         for file in Path(name).glob("r.sqlite*"):
@@ -154,7 +156,7 @@ def test_a_file_in_a_folder_that_nobody_may_write_to(killed: bool) -> None:
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "r.sqlite")
-    store.add(replace(ROW, run=store.begin(RUN)))
+    store.add([replace(ROW, run=store.begin(RUN)).kept()])
     store.close()
     before = (tmp_path / "r.sqlite").read_bytes()
     assert len(rows(tmp_path / "r.sqlite", runs(tmp_path / "r.sqlite")[0].id)) == 1

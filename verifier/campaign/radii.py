@@ -10,23 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from verifier.campaign.images import Standing, executor, kept
 from verifier.run.certification.ladder import climb
 from verifier.run.certification.points import Batch, Point, Status
 from verifier.run.certification.question import become, check, chosen, described, posed
 from verifier.run.certification.setting import Setting
-from verifier.run.certification.store import Store
-from verifier.run.certification.workers import pool
 from verifier.run.notebook import bisecting, shows
 from verifier.values import given
 from verifier.values.errors import Unwritten
-from verifier.values.log import note
 from verifier.values.shown import Shown
 
 inf = float("inf")
 MOST_HALVINGS = 1100.0
 """No interval of doubles can be halved more often."""
-Watch = Callable[[int, int], None]
-"""Called with how many images are done, of how many."""
+Watch = Callable[[Standing], None]
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +79,7 @@ def radii(  # noqa: PLR0913
 ) -> list[Radius]:
     """The largest certified radius of each image, by bisection between what is proved and what is not.
 
-    All images are bisected side by side, each trial like one image of `run.certify.certify`.  A radius is reported only
+    All images are bisected side by side, each trial like one image of `certify`.  A radius is reported only
     if a trial at just that radius proved it; one that runs out of time counts as neither proved nor attacked, and the
     bisection goes on below it.
 
@@ -94,7 +91,7 @@ def radii(  # noqa: PLR0913
         watch: told how it goes.
 
     Raises:
-        UserError, Unwritten: as of `run.certify.certify`.
+        UserError, Unwritten: as of `certify`.
     """
     most, norm = given.number("most", most, above=0), given.norm("norm", norm)
     near = most / 100 or most if tolerance is None else given.number("tolerance", tolerance, above=0)
@@ -103,29 +100,29 @@ def radii(  # noqa: PLR0913
     given.call("watch", watch)
     s, points, labels = posed(model, x, y, norm, lo, hi, device)
     check(s, points)
-    workers, wanted = pool(s, jobs, device), chosen(indices, len(labels))
-    with Store(db, described(s, points, labels) | {"eps": f"up to {most!r}"}) as store:
+    wanted = chosen(indices, len(labels))
+    about = described(s, points, labels) | {"eps": f"up to {most!r}"}
+    with executor(s, jobs, device) as each, kept(db, about, len(wanted)) as known:
         trials: dict[int, list[Point]] = {i: [] for i in wanted}
-        for p in store.points.values():
+        for p in known.points.values():
             if p.index in trials and p.settled(timeout):
                 trials[p.index].append(p)
         while True:
             tries = {i: e for i in wanted if (e := _next(s, points[i], trials[i], most, near)) is not None}
             if watch is not None:
-                watch(len(wanted) - len(tries), len(wanted))
+                watch(Standing(len(wanted) - len(tries), len(wanted)))
             if not tries:
                 break
             left = {i: _share(trials[i], tries[i], timeout, near) for i in tries}
-            for some in climb(s, _batch(tries, left, points, labels), timeout, workers):
-                store.add(some)
+            for some in climb(s, _batch(tries, left, points, labels), timeout, each):
+                known.add(some)
                 for p in some:
-                    note("radii", "%r", p)
                     trials[p.index].append(p)
         found = [_radius(s, points[i], trials[i], most, near) for i in wanted]
     classes = become(s, [(r.label, r.witness) for r in found])
     found = [replace(r, becomes=c) for r, c in zip(found, classes, strict=True)]
-    if store.lost:
-        raise Unwritten(store.lost, found)
+    if known.lost:
+        raise Unwritten(known.lost, found)
     return found
 
 

@@ -17,18 +17,20 @@ from typing import Any
 
 import pytest
 
-from tests.bench.test_pool import gone, wait
-from tests.bench.test_store import RUN
+from tests.campaign.test_store import RUN
 from tests.cli.files import MODEL, ROOT, SAT, UNSAT, hard
-from verifier.bench.bench import Settings, State, _judged, bench
-from verifier.bench.instances import Instance
-from verifier.bench.store import Row, Store, rows, runs
+from tests.executor.test_local import gone, wait
+from verifier.campaign.bench import Settings, State, _judged, bench
+from verifier.campaign.instances import Instance
+from verifier.campaign.rows import Row, rows
+from verifier.campaign.store import Store, runs
+from verifier.executor.tasks import End
 from verifier.values.errors import UserError
 
 DRIVER = """
 import sys
 from pathlib import Path
-import verifier.bench.bench as b
+import verifier.campaign.bench as b
 b.version = lambda: "fixed"  # the source may change while this test runs
 told = [0]
 
@@ -118,7 +120,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 INSTANCE = Instance("c", "a", "p", 10.0, "sat", "/a", "/p")
-END: dict[str, Any] = {"id": 0, "how": "exit", "seconds": 1.0, "memory": 10**8, "log": ""}
+END: dict[str, Any] = {"how": "exit", "seconds": 1.0, "memory": 10**8, "log": ""}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,9 @@ END: dict[str, Any] = {"id": 0, "how": "exit", "seconds": 1.0, "memory": 10**8, 
     ],
 )
 def test_what_an_end_means(end: dict[str, Any], verdict: str, words: str) -> None:
-    row = _judged(3, INSTANCE, {**END, **end}, {"f": "d"}, 1e9)
+    told = {k: v for k, v in end.items() if k not in END}
+    about = {**END, **{k: v for k, v in end.items() if k in END}}
+    row = _judged(3, INSTANCE, End(0, **about, told=told), {"f": "d"}, 1e9)
     assert row.verdict == verdict and words in row.reason and row.run == 3 and row.files == {"f": "d"}
     if "progress" in end:
         assert (row.domains, row.open, row.gap) == (5, 2, 0.5)
@@ -232,7 +236,7 @@ def test_the_store_is_the_one_of_the_run(tmp_path: Path) -> None:
     """A run of other settings in the same file does not count."""
     store = Store(tmp_path / "r.sqlite")
     number = store.begin(RUN)
-    store.add(Row(number, "c", MODEL, UNSAT, 20.0, "", "timeout", 20.0))
+    store.add([Row(number, "c", MODEL, UNSAT, 20.0, "", "timeout", 20.0).kept()])
     store.close()
     state = bench(write(tmp_path, f"{MODEL},{UNSAT},20"), tmp_path / "r.sqlite")
     assert state.resumed == 0 and state.rows[0].verdict == "unsat"

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
+import base64
 import hashlib
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from verifier.bench import results
-from verifier.bench.instances import Instance, read
-from verifier.bench.pool import Pool
-from verifier.bench.server import Job
-from verifier.bench.store import Row, Run, Store, runs
+from verifier.campaign import tables
+from verifier.campaign.instances import Instance, read
+from verifier.campaign.rows import Row, row
+from verifier.campaign.store import Run, Store, runs
+from verifier.executor.local import Local, Work
+from verifier.executor.tasks import End, Task
 from verifier.run.machine import at_hand, machine, memory, version
-from verifier.values.errors import Unwritten, UserError
+from verifier.values.errors import UserError
 from verifier.values.log import note
 
-TOOL = "verifier"
+KIND, TOOL = "bench", "verifier"
 KILL = 0.5
 """Seconds after the timeout at which a process that has not answered is killed."""
 SHARE = 0.85
@@ -74,6 +72,7 @@ class State:
     Attributes:
         run: its number in the file of results.
         rows: what is answered, the latest last; resumed: how many of them were there at the start.
+        new: those that have come since it was told last.
         left: instances without a result.
         others: another tool's results.
         jobs: how many at once.
@@ -85,6 +84,7 @@ class State:
     left: list[Instance]
     others: list[Row]
     jobs: int
+    new: list[Row] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -134,16 +134,17 @@ def bench(
     """
     settings = settings.complete()
     instances = read(source, only, settings.cap)
-    others = [] if beside is None else results.read(beside)
-    with _reserved(db), _opened(db) as store:
+    others = [] if beside is None else tables.read(beside)
+    with Store(db) as store:
         digests = _digests(instances, store)
-        run = store.begin(_described(source, settings, len(instances)))
+        number = store.begin(_described(source, settings, len(instances)))
         if beside is not None:
             _copy(store, beside, others)
         asked = {i.key: i for i in instances}
-        done = [r for r in store.rows(run) if r.key in asked and _digest(asked[r.key], digests[r.key]) == r.digest]
+        known = [row(r) for r in store.results(number)]
+        done = [r for r in known if r.key in asked and _digest(asked[r.key], digests[r.key]) == r.digest]
         left = [i for key, i in asked.items() if key not in {r.key for r in done}]
-        state = State(run, done, len(done), left, others, settings.jobs)
+        state = State(number, done, len(done), left, others, settings.jobs)
         if watch is not None:
             watch(state)
         if left:
@@ -162,72 +163,69 @@ def delete(db: Path, some: list[int]) -> list[Run]:
         if number not in every:
             have = ", ".join(map(str, every)) or "none"
             raise UserError(f"{db}: has no run {number}; its runs are {have} (`verifier bench --db {db} --list`)")
-    with _reserved(db), _opened(db) as store:
+    with Store(db) as store:
         store.delete(some)
     return [every[number] for number in dict.fromkeys(some)]
 
 
 def _work(state: State, store: Store, settings: Settings, digests: Digests, watch: Watch | None) -> None:
     waiting = dict(enumerate(state.left))
-    with Pool(settings.jobs) as pool:
-        for end in pool.run([_job(k, i, settings) for k, i in waiting.items()]):
+    warm = "" if settings.fresh else "verifier.campaign.rehearsal:warm"
+    work = Work("verifier.campaign.answer:ready", threads=settings.threads, warm=warm)
+    with Local(settings.jobs, work) as executor:
+        for end in executor.run([_task(k, i, settings) for k, i in waiting.items()]):
+            state.new = []
             if end is not None:
-                instance = waiting.pop(end["id"])
-                row = _judged(state.run, instance, end, digests[instance.key], settings.memory_gb * 1e9)
-                note("bench", "%s: %s in %.2f s: %s", " ".join(row.name), row.verdict, row.seconds, row.reason)
-                state.rows.append(row)  # also where the file has no room for it
+                instance = waiting.pop(end.id)
+                r = _judged(state.run, instance, end, digests[instance.key], settings.memory_gb * 1e9)
+                note("bench", "%s: %s in %.2f s: %s", " ".join(r.name), r.verdict, r.seconds, r.reason)
+                state.new = [r]
+                state.rows.append(r)  # also where the file has no room for it
                 state.left = list(waiting.values())
-                store.add(row)
+                store.add([r.kept()])
             if watch is not None:
                 watch(state)
 
 
-def _job(number: int, i: Instance, s: Settings) -> Job:
+def _task(number: int, i: Instance, s: Settings) -> Task:
     request = {"model": i.model, "spec": i.spec, "timeout": i.timeout, "device": s.device}
-    return Job(number, request, s.threads, s.fresh, i.timeout + KILL, int(s.memory_gb * 1e9))
+    return Task(number, request, i.timeout + KILL, int(s.memory_gb * 1e9))
 
 
-def _judged(run: int, i: Instance, end: dict[str, Any], files: dict[str, str], limit: float) -> Row:
+def _judged(run: int, i: Instance, end: End, files: dict[str, str], limit: float) -> Row:
     """A row of the file, from how a process ended."""
-    told, noted, how = end.get("result"), end.get("progress", {}), end["how"]
-    facts = {
-        **end.get("chosen", {}),
-        "domains": noted.get("domains"),
-        "open": noted.get("open"),
-        "gap": noted.get("gap"),
-    }
+    told, noted = end.told.get("result"), end.told.get("progress", {})
+    facts = {**end.told.get("chosen", {}), **{name: noted.get(name) for name in ("domains", "open", "gap")}}
     if told is not None:
         verdict, reason = told["verdict"], told["reason"]
         facts |= {k: v for k, v in told.items() if k not in ("verdict", "reason")}
-        if verdict in ("sat", "unsat") and end["seconds"] > i.timeout:
-            verdict, reason = "timeout", f"{verdict} after {end['seconds']:.2f} s, too late: {reason}"
-    elif how == "late":
+        if verdict in ("sat", "unsat") and end.seconds > i.timeout:
+            verdict, reason = "timeout", f"{verdict} after {end.seconds:.2f} s, too late: {reason}"
+    elif end.how == "late":
         verdict, reason = "timeout", "did not answer in time and was killed"
-    elif how == "memory" or end["memory"] > 0.8 * limit:
+    elif end.how == "memory" or end.memory > 0.8 * limit:
         verdict, reason = "memory", "ended at its limit of memory; allow more with --memory, or run fewer at once"
     else:
-        verdict, reason = "error", f"its process ended on its own: {how}" + (f": {end['log']}" if end["log"] else "")
-    packed = None
-    if verdict == "sat" and "found" in end:
-        import base64
-
-        packed = base64.b64decode(end["found"])
+        verdict, reason = "error", f"its process ended on its own: {end.how}" + (f": {end.log}" if end.log else "")
+    packed = base64.b64decode(end.told["found"]) if verdict == "sat" and "found" in end.told else None
     return Row(
-        run, i.category, i.onnx, i.vnnlib, i.timeout, i.expected, verdict, end["seconds"], reason,
-        memory=end["memory"], ended=time.time(), digest=_digest(i, files), packed=packed, files=files, **facts,
+        run, i.category, i.onnx, i.vnnlib, i.timeout, i.expected, verdict, end.seconds, reason,
+        memory=end.memory, ended=time.time(), digest=_digest(i, files), packed=packed, files=files, **facts,
     )  # fmt: skip
 
 
 def _copy(store: Store, path: Path, rows: list[Row]) -> None:
     """Another tool's results as a run; the same file again is the same run."""
     content = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    run = store.begin(Run(0, path.stem, str(path.absolute()), content, {}, {}, path.stat().st_mtime, len(rows)))
-    store.add_all([replace(r, run=run) for r in rows])
+    number = store.begin(
+        Run(0, KIND, path.stem, str(path.absolute()), content, {}, {}, path.stat().st_mtime, len(rows))
+    )
+    store.add(replace(r, run=number).kept() for r in rows)
 
 
 def _described(source: Path, settings: Settings, total: int) -> Run:
     asked = {name: value for name, value in asdict(settings).items() if name != "jobs"}
-    return Run(0, TOOL, str(source.absolute()), version(), asked, machine(), time.time(), total)
+    return Run(0, KIND, TOOL, str(source.absolute()), version(), asked, machine(), time.time(), total)
 
 
 def _digests(instances: list[Instance], store: Store) -> Digests:
@@ -253,31 +251,3 @@ def _digests(instances: list[Instance], store: Store) -> Digests:
 def _digest(i: Instance, files: dict[str, str]) -> str:
     """Of an instance: of its files' content and its timeout."""
     return hashlib.sha256(repr([i.timeout, *(files.get(p, "") for p in i.files)]).encode()).hexdigest()
-
-
-@contextmanager
-def _opened(db: Path) -> Iterator[Store]:
-    store = Store(db)
-    try:
-        yield store
-    except sqlite3.Error as e:
-        raise Unwritten(f"{db}: cannot be written ({e}); see to it, the same command goes on") from None
-    finally:
-        store.close()
-
-
-@contextmanager
-def _reserved(db: Path) -> Iterator[None]:
-    """The file for this process alone; the system gives it back when the process ends, however it ends."""
-    try:
-        handle = os.open(db, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as e:
-        raise UserError(f"{db}: cannot be written ({e.strerror}); choose another place") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{db}: another bench is writing to it; wait, or choose another file") from None
-        yield
-    finally:
-        os.close(handle)

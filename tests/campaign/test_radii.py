@@ -13,9 +13,11 @@ from sklearn.datasets import load_digits
 
 import verifier
 from tests.cli.files import ROOT, dense
-from verifier.run.certification import ladder, workers
+from verifier.campaign import radii
+from verifier.campaign.radii import distance
+from verifier.executor.tasks import Here
+from verifier.run.certification import ladder, single
 from verifier.run.certification.points import Status
-from verifier.run.certification.radius import distance
 from verifier.run.certification.single import Decided
 
 FC = str(ROOT / "models/digits_fc.onnx")
@@ -61,7 +63,7 @@ def test_a_linear_classifier_is_measured_exactly(tmp_path: Path) -> None:
 def test_bisection_goes_on_where_it_stopped(digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     how: dict[str, Any] = {"lo": 0, "hi": 1, "timeout": 20, "indices": [19, 20, 22]}
     plain = verifier.radii(FC, *digits, 0.1, **how)
-    add, left = ladder.one, [2]
+    add, left = single.single, [2]
 
     def stopped(*given: Any) -> Any:
         left[0] -= 1
@@ -70,7 +72,7 @@ def test_bisection_goes_on_where_it_stopped(digits: Any, tmp_path: Path, monkeyp
         return add(*given)
 
     with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
-        m.setattr(ladder, "one", stopped)
+        m.setattr(single, "single", stopped)
         verifier.radii(FC, *digits, 0.1, db=tmp_path / "r", **how)
     again = verifier.radii(FC, *digits, 0.1, db=tmp_path / "r", **how)
     assert [(r.proved, r.by, r.attacked, r.trials) for r in again] == [
@@ -130,15 +132,15 @@ def test_the_timeout_is_of_an_image_not_of_a_trial(jobs: int, digits: Any, monke
             time.sleep(min(timeout, 0.3))
             return Decided(Status.UNKNOWN, "out of time")
 
-        monkeypatch.setattr(ladder, "single", slow)
+        monkeypatch.setattr(single, "single", slow)
     else:
 
-        def asked(self: Any, b: Any) -> tuple[Status, str, None]:
-            given.append((int(b.index[0]), min(self._timeout, float(b.left[0]))))
-            time.sleep(0.3 if given[-1][1] > 0.3 else given[-1][1])
-            return Status.UNKNOWN, "out of time", None
+        def answer(asked: Any, send: Any) -> None:
+            given.append((asked["index"], asked["timeout"]))
+            time.sleep(min(asked["timeout"], 0.3))
+            send({"result": {"status": Status.UNKNOWN, "reason": "out of time", "witness": None}})
 
-        monkeypatch.setattr(workers._Hand, "_ask", asked)
+        monkeypatch.setattr(radii, "executor", lambda *_: Here(answer))
     found = verifier.radii(FC, x, y, 0.06, lo=0, hi=1, timeout=1.0, indices=range(18, 24), jobs=jobs)
     assert len({i for i, _ in given}) >= 2
     for r in found:

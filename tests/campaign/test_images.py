@@ -13,10 +13,12 @@ from sklearn.datasets import load_digits
 
 import verifier
 from tests.cli.files import ROOT, dense
+from verifier.campaign.certify import Certified, certify
+from verifier.campaign.images import Kept
+from verifier.campaign.store import Store
 from verifier.run.certification import ladder
 from verifier.run.certification.points import Point, Status
-from verifier.run.certification.store import Store, digest_graph
-from verifier.run.certify import Certified, certify
+from verifier.run.certification.question import digest_graph
 
 FC, CONV = str(ROOT / "models/digits_fc.onnx"), str(ROOT / "models/digits_conv.onnx")
 inf = float("inf")
@@ -111,17 +113,19 @@ def test_files_that_are_none(digits: Any, tmp_path: Path) -> None:
         with pytest.raises(verifier.UserError, match="cannot be used") as e:
             certify(FC, x, y, 0.01, db=tmp_path / name)
         assert name in str(e.value) and "\n" not in str(e.value)
-    with Store(tmp_path / "used", {}), pytest.raises(verifier.UserError, match="another process"):
+    with Store(tmp_path / "used"), pytest.raises(verifier.UserError, match="another process"):
         certify(FC, x, y, 0.01, db=tmp_path / "used")
 
 
 def test_half_written_rows_are_not_there(tmp_path: Path) -> None:
     point = Point(3, 1, 1, 0.1, Status.CROWN, 0.5, 10.0)
-    with Store(tmp_path / "r", {"model": "m"}) as store:
-        store.add([point])
-        store.add([replace(point, index=4), replace(point, index=2**70)])
-        assert "cannot be written" in store.lost
-        store.add([replace(point, index=5)])
-        assert [i for i, _ in store.points] == [3, 4, 2**70, 5]  # an answer wants them all the same
-    with Store(tmp_path / "r", {"model": "m"}) as store:
-        assert [vars(p) for p in store.points.values()] == [vars(point)]
+    with Store(tmp_path / "r") as store:
+        known = Kept(store, 1)
+        known.add([point])
+        store._c.execute("PRAGMA max_page_count = 1")  # no room for another page
+        known.add([replace(point, index=4), replace(point, index=2**70, reason="x" * 10**5)])
+        assert "cannot be written" in known.lost
+        known.add([replace(point, index=5)])
+        assert [i for i, _ in known.points] == [3, 4, 2**70, 5]  # an answer wants them all the same
+    with Store(tmp_path / "r") as store:
+        assert [vars(p) for p in Kept(store, 1).points.values()] == [vars(point)]
