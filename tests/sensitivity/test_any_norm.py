@@ -144,10 +144,10 @@ def test_the_product_of_norms_holds(p: float) -> None:
     """What is known without looking at the set: between those of the norms that have a formula."""
     graph = chain(np.random.default_rng(5), (4, 6, 5, 3))
     box = verifier.Box([-1] * 4, [1] * 4)
-    bound = product_bound(ask(graph, box, (p, inf), None, None, "net", 1e-4, False))
+    bound = product_bound(ask(graph, box, (p, inf), None, None, "net", 1e-4, False), Budget())
     J = jacobian(graph).evaluate(inside(box, 300, np.random.default_rng(0)))[0]
     assert dual(J, p).max() <= bound < inf
-    ends = [product_bound(ask(graph, box, (q, inf), None, None, "net", 1e-4, False)) for q in (1.0, 2.0, inf)]
+    ends = [product_bound(ask(graph, box, (q, inf), None, None, "net", 1e-4, False), Budget()) for q in (1.0, 2.0, inf)]
     assert bound <= max(ends) * (1 + 1e-12)
     found = verifier.lipschitz(Net(graph, "float64"), box, (p, inf), timeout=0)
     assert found.upper == bound and "product" in found.why

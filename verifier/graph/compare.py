@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise
+from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise, Tick, nothing
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import WHOLE, Fit, limits
 from verifier.graph.ops.gate import Gate
@@ -145,7 +145,13 @@ class _Ours:
 
 
 @np.errstate(all="ignore")  # what is not defined is compared, not complained of
-def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = None, drawn: bool = True) -> None:
+def check(
+    model: Any,
+    graph: Graph | None = None,
+    sample: np.ndarray | None = None,
+    drawn: bool = True,
+    tick: Tick = nothing,
+) -> None:
     """Compare a graph (the model's unless given) with onnxruntime on random inputs and on some that are asked about.
 
     What may differ is rounding: its first-order bound is carried through the graph next to the values.  Large networks
@@ -160,6 +166,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
         graph: see above.
         sample: `[P, n]` points of the input set, the most telling first, for a model with one input.
         drawn: whether to compare at random points; without, outputs that are no numbers are none of its business.
+        tick: called before every node that is evaluated.
 
     Raises:
         UnsoundBound: if they differ by more.
@@ -171,7 +178,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
     x, expected, asked = _points(model, sample, work < _SMALL, drawn)
     if not len(expected):
         return None
-    ours = _ours(model, graph, x, asked)
+    ours = _ours(model, graph, x, asked, tick=tick)
     if drawn and not np.isfinite(ours.values[: len(expected) - asked]).all():
         x, expected, ours = _telling(model, graph, x, expected, asked)
         if not np.isfinite(ours.values[: len(expected) - asked]).all(1).any():  # no bound would be finite either
@@ -183,7 +190,7 @@ def check(model: Any, graph: Graph | None = None, sample: np.ndarray | None = No
         raise UnsoundBound(f"{name}: {ours.values.shape[1]} outputs, where the original has {expected.shape[1]}")
     off = ours.off(expected)
     if not ours.counts(expected).any():  # none of these points says anything
-        return check(model, graph) if drawn and sample is not None else None
+        return check(model, graph, tick=tick) if drawn and sample is not None else None
     if not off.any() or _explained(model, ours, x, expected):
         return None
     second = model.unoptimised() if hasattr(model, "unoptimised") else None
@@ -257,7 +264,7 @@ def _decide(model: Any, x: list[np.ndarray]) -> None:
         a[:, ~np.isnan(fixed)] = fixed[~np.isnan(fixed)]
 
 
-def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, asked: int) -> np.ndarray:
+def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, asked: int, tick: Tick) -> np.ndarray:
     """How much rounding usually does `[P]`, with a wide margin: what it does to our own graph in the model's type.
 
     The bound on rounding says nothing in deep networks, where it grows with every layer.  Where numbers jump there is
@@ -268,7 +275,7 @@ def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, as
     with np.errstate(all="ignore"):
         shapes = [graph.nodes[i].shape for i in graph.inputs]
         given = (a.astype(np.float32).reshape(len(a), *s) for a, s in zip(x, shapes, strict=True))
-        coarse = graph.cast(Place("numpy", "float32").array).evaluate(*given)
+        coarse = graph.cast(Place("numpy", "float32").array).evaluate(*given, tick=tick)
     joined = np.concatenate([np.asarray(a, np.float64).reshape(len(a), -1) for a in coarse], 1)
     ends = (slice(len(values) - asked), slice(len(values) - asked, None))
     kinds = [getattr(n.op, "kind", "share") for n in graph.nodes if isinstance(n.op, (Curve, Share))]
@@ -318,7 +325,9 @@ def _telling(
     return x, expected, _ours(model, graph, x, asked)
 
 
-def _ours(model: Any, graph: Graph, x: list[np.ndarray], asked: int, precision: str = "") -> _Ours:
+def _ours(
+    model: Any, graph: Graph, x: list[np.ndarray], asked: int, precision: str = "", tick: Tick = nothing
+) -> _Ours:
     """Our graph on points `[P, n]`, the last `asked` of them those that are asked about; rounding as of `precision`."""
     precision = precision or getattr(model, "precision", "") or model.input_dtype
     u, tiny, most = (table[precision] for table in (UNIT, TINY, _MOST))
@@ -330,9 +339,10 @@ def _ours(model: Any, graph: Graph, x: list[np.ndarray], asked: int, precision: 
     for i, node in enumerate(graph.nodes):
         if i in graph.inputs:
             continue
+        tick()
         v, e = [values[j] for j in node.inputs], [errors[j] for j in node.inputs]
         values[i] = node.op.evaluate(*v)
         errors[i] = after(graph, i, v, e, values[i], u, tiny)
     reach = [np.abs(v).reshape(len(v), -1).max(1, initial=0.0) for v in values]
     out, error = (np.concatenate([a[i].reshape(len(a[i]), -1) for i in graph.outputs], 1) for a in (values, errors))
-    return _Ours(out, error, _usual(model, graph, x, out, asked), ~(np.max(reach, 0) < most), asked)
+    return _Ours(out, error, _usual(model, graph, x, out, asked, tick), ~(np.max(reach, 0) < most), asked)

@@ -20,6 +20,12 @@ TOUCHED, CALLED = 20, 3e5
 
 Shape = tuple[int, ...]
 Convert = Callable[[Array], Array]
+Tick = Callable[[], None]
+"""Called between steps of what may take long; whoever has run out of time raises there."""
+
+
+def nothing() -> None:
+    """A tick of those who have time."""
 
 
 class Operator(ABC):
@@ -233,11 +239,12 @@ class Graph:
                 values[i] = node.op.evaluate(*(values[j] for j in node.inputs))
         return values
 
-    def evaluate(self, *x: Array) -> tuple[Array, ...]:
-        """The outputs `[B, *output shape]` for inputs `[B, *input shape]`."""
+    def evaluate(self, *x: Array, tick: Tick = nothing) -> tuple[Array, ...]:
+        """The outputs `[B, *output shape]` for inputs `[B, *input shape]`; `tick` is called before every node."""
         last = {j: i for i, node in enumerate(self.nodes) for j in node.inputs}
         values: dict[int, Array] = dict(zip(self.inputs, x, strict=True))
         for i, node in enumerate(self.nodes):
+            tick()
             if i not in values:
                 values[i] = node.op.evaluate(*(values[j] for j in node.inputs))
             for j in set(node.inputs):  # free what nobody needs any more

@@ -110,7 +110,7 @@ def everywhere(
     """
     n, K = graph.nodes[graph.inputs[0]].size, len(rows)
     p, q = norm[0], inf if K == 1 else norm[1]
-    known = {"the product of norms": product_between(combined(graph, rows), (p, q))}
+    known = {"the product of norms": product_between(combined(graph, rows), (p, q), budget)}
     highs = np.full(K, inf)
     s = Standing(rows, (p, q), tolerance, start, known, highs, np.zeros(K), np.zeros(n))
     if watch:
@@ -119,7 +119,7 @@ def everywhere(
     s.lower, s.lows, s.point = _met(Asked(graph, box, None, box, rows, (p, q), tolerance, False, counted), budget)
     for i in range(K if K <= SINGLE else 0):
         if not budget.spent():
-            highs[i] = product_between(combined(graph, rows[i : i + 1]), (p, inf))
+            highs[i] = product_between(combined(graph, rows[i : i + 1]), (p, inf), budget)
     try:
         if budget.spent():
             raise ModelError("out of time")
@@ -146,6 +146,8 @@ def _met(question: Asked, budget: Budget) -> tuple[float, np.ndarray, np.ndarray
     n = len(question.box.lower)
     best, each, point = 0.0, np.zeros(len(question.rows)), np.zeros(n)
     for i, reach in enumerate(REACHES):
+        if budget.spent():
+            break
         own = budget.within(budget.left() / (2 * (len(REACHES) - i)))
         box = Box(np.full(n, -reach), np.full(n, reach))
         asked = replace(question, box=box, inner=box)

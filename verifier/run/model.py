@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from verifier.graph import from_onnx
-from verifier.graph.graph import Graph
+from verifier.graph.graph import Graph, Tick, nothing
 from verifier.graph.mixed import COMPUTED
 from verifier.graph.opened import in_memory
 from verifier.graph.passes.maxima import maxima_to_relu
@@ -143,23 +143,24 @@ def one_input_one_output(model: Network) -> None:
             )
 
 
-def boundable(model: Network, sample: np.ndarray | None = None) -> Graph:
+def boundable(model: Network, sample: np.ndarray | None = None, tick: Tick = nothing) -> Graph:
     """The network's graph on numpy in double precision, simplified and checked against the original.
 
     Args:
         sample: points of the input set to compare on (see `run.sample`), besides random ones.
+        tick: called between steps, and before every node that is evaluated for the comparison.
 
     Raises:
         ModelError: several inputs or outputs.
         UnsoundBound: when the simplified graph computes something else.
     """
     one_input_one_output(model)
-    graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array)))
+    graph = maxima_to_relu(simplify(model.graph.cast(Place("numpy", "float64").array), tick))
     if sample is not None and sample.shape[1] != graph.nodes[graph.inputs[0]].size:
         sample = None  # a set that does not fit is refused by who asks
     drawn = isinstance(model, from_onnx.Model) or hasattr(model, "parts")  # others are compared as they are loaded
     if sample is not None or drawn:
-        from_onnx.check(model, graph, sample, drawn)
+        from_onnx.check(model, graph, sample, drawn, tick)
     return graph
 
 

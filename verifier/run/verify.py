@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 MOST_TARGETS = 4096
 """Disjuncts that one gradient search goes for at once."""
+READING = 0.5
+"""Seconds for comparing a model with the original where the timeout leaves less: bad input is refused whatever it is."""
 LATE = "out of time before the search began"
 ANYWHERE = 256
 """Points tried where a property has no literals: all it asks for is outputs that are finite."""
@@ -129,7 +131,10 @@ def verify(
         return Result(Verdict.UNSAT, None, "the property contradicts itself: no input satisfies it", clock.stats())
     if budget.spent():
         return Result(Verdict.TIMEOUT, None, LATE, clock.stats())
-    graph = boundable(net, sample.of_property(question))
+    try:
+        graph = boundable(net, sample.of_property(question), budget.at_least(READING).check)
+    except OutOfTime:
+        return Result(Verdict.TIMEOUT, None, LATE, clock.stats())
     graph = settled(graph, question.lower.min(0), question.upper.max(0))
     clock.mark("import")
     plan = strategy.choose(graph, question.n_disjuncts, device)

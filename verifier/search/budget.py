@@ -75,6 +75,10 @@ class Budget:
         """From now on `s` seconds, but no longer than this budget."""
         return self if s >= self.left() else Budget.seconds(s, self.clock)
 
+    def at_least(self, s: float) -> Budget:
+        """The same, or `s` seconds from now on where that is more."""
+        return self if self.left() >= s else Budget.seconds(s, self.clock)
+
     def left(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
         return self.deadline - self.clock.now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verifier.graph.graph import Graph
+from verifier.graph.graph import Graph, Tick, nothing
 from verifier.graph.passes.convolutions import conv_to_dense
 from verifier.graph.passes.dense import absorb_moves, merge_dense
 from verifier.graph.passes.dots import dots
@@ -29,11 +29,12 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def simplify(graph: Graph) -> Graph:
+def simplify(graph: Graph, tick: Tick = nothing) -> Graph:
     """The same function with fewer and cheaper operators; parameters must be numpy arrays.
 
-    Inputs and outputs keep their order and shapes.
+    Inputs and outputs keep their order and shapes.  Between rewrites `tick` is called.
     """
     for rewrite in PASSES:
+        tick()
         graph = rewrite(graph)
     return graph

@@ -17,7 +17,8 @@ from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
 from verifier.relax.shapes import kinks, pieces
-from verifier.sensitivity.baselines.spectral import affine_norm_above, ones_at, separate, up
+from verifier.search.budget import Budget
+from verifier.sensitivity.baselines.spectral import FOREVER, affine_norm_above, ones_at, separate, up
 from verifier.values.arrays import Array, Place, to_numpy
 from verifier.values.rounding import gamma
 
@@ -42,13 +43,14 @@ _BUMPS = ("gelu", "gelu_tanh", "silu", "mish")
 """Slopes run from 0 far left to 1 far right, with extremes where the curve's bend changes."""
 
 
-def product_of_norms(graph: Graph, p: float) -> float:
+def product_of_norms(graph: Graph, p: float, budget: Budget = FOREVER) -> float:
     """A constant L with `‖f(x) − f(x')‖_p <= L·‖x − x'‖_p` for all inputs, rounded up; infinity where none is known.
 
     Several inputs, or outputs, count as one long vector.
 
     Args:
         p: 1, 2 or infinity.
+        budget: where it is used up the constant is infinity; towards its end what takes long is left out.
 
     Raises:
         ValueError: another norm.
@@ -58,10 +60,12 @@ def product_of_norms(graph: Graph, p: float) -> float:
     graph = graph.cast(Place("numpy", "float64").array)
     L: list[float] = []
     for i, node in enumerate(graph.nodes):
+        if budget.spent():
+            return inf
         if i in graph.inputs:
             L.append(1.0)
         else:
-            L.append(_constant(node.op, p, tuple(L[j] for j in node.inputs), graph.shapes_in(i)))
+            L.append(_constant(node.op, p, tuple(L[j] for j in node.inputs), graph.shapes_in(i), budget))
     return _joined(p, tuple(L[i] for i in graph.outputs))
 
 
@@ -72,14 +76,14 @@ def _joined(p: float, L: tuple[float, ...]) -> float:
     return up(sum(L), len(L)) if p == 1 else up(hypot(*L), len(L) + 4)
 
 
-def _constant(op: Operator, p: float, L: tuple[float, ...], shapes: tuple[Shape, ...]) -> float:
+def _constant(op: Operator, p: float, L: tuple[float, ...], shapes: tuple[Shape, ...], budget: Budget) -> float:
     """The constant of a node from those of its operands."""
     if not max(L, default=0.0) < inf:
         return inf  # also before a layer of zeros: what is unbounded may have no value
     if isinstance(op, Concat):
         return _joined(p, L)
     if isinstance(op, Affine):
-        return _affine(op, p, L, shapes)
+        return _affine(op, p, L, shapes, budget)
     if isinstance(op, Elementwise):
         a, b = (float(v) for v in slope_range(op, -inf, inf))
         return up(L[0] * max(abs(a), abs(b)))
@@ -90,13 +94,13 @@ def _constant(op: Operator, p: float, L: tuple[float, ...], shapes: tuple[Shape,
     return inf
 
 
-def _affine(op: Affine, p: float, L: tuple[float, ...], shapes: tuple[Shape, ...]) -> float:
+def _affine(op: Affine, p: float, L: tuple[float, ...], shapes: tuple[Shape, ...], budget: Budget) -> float:
     """`‖Σ_i W_i d_i‖ <= Σ_i ‖W_i‖·L_i`; for p = ∞ row by row, `max_k Σ_i ‖row k of W_i‖₁·L_i`.
 
     ‖W‖∞ is the largest row sum of |W|, ‖W‖₁ the largest column sum.
     """
     if p == 2:
-        parts = [affine_norm_above(op, i, *shapes) * L[i] for i in range(len(L))]
+        parts = [affine_norm_above(op, i, *shapes, budget=budget) * L[i] for i in range(len(L))]
         return up(sum(parts), len(L) + 1)
     plain, record = separate(op)
     terms = op.terms(*shapes) + len(L)

@@ -17,6 +17,7 @@ positive definite if a Cholesky decomposition, less than that and than the decom
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,9 +27,10 @@ from typing import Any
 import numpy as np
 
 from verifier.graph.graph import Graph
+from verifier.search.budget import Budget
 from verifier.sensitivity.baselines import Bounds, Layer, chain, flat_bounds
 from verifier.sensitivity.baselines.products import slope_range
-from verifier.sensitivity.baselines.spectral import frobenius_above, norm_above, up
+from verifier.sensitivity.baselines.spectral import FOREVER, frobenius_above, norm_above, up
 from verifier.values.rounding import gamma, tiny
 
 SMALL = 40
@@ -38,6 +40,13 @@ WIDER = (1e-11, 1e-9, 1e-7, 1e-5)
 """How much larger than the least ρ for given multipliers, as computed, those are that are tried."""
 MIXED = (0.0, *(10.0**-k for k in range(11, -1, -1)))
 """Shares of the strictly feasible start that are tried, one after the other, to make a proposal feasible."""
+
+
+IMPORT, ENTRY, MORE = 2.0, 2e-6, 1e6
+"""Seconds that importing the solvers takes, and handing one an entry of the problem's matrices; beyond how many entries
+that grows with their number (measured for 1e5 to 3e6: 2e-6 to 4e-6, twice that is counted)."""
+SOLVING = 0.7
+"""What share of the time the solver may take; the rest makes what it has found hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +93,13 @@ def lipsdp(
         rows: `[K, m]`: of rows·f instead of f.
         bounds: one (lower, upper) a layer of activations.
         solver: one of cvxpy's; if None "CLARABEL" for a few dozen neurons, "SCS" for more (100: some seconds).
-        seconds: for the solver; where it is stopped, what it has found is made to hold.
+        seconds: in all; where the solver is stopped, what it has found is made to hold, and where setting it up alone
+            would take too long, what was to be its start.
 
     Raises:
         ModelError: the network is no chain, or too large; bounds do not fit it.
     """
+    budget = Budget.seconds(seconds)
     layers = chain(graph) if isinstance(graph, Graph) else list(graph)
     q = _quadratic(layers, rows, bounds)
     if q is None:
@@ -101,7 +112,8 @@ def lipsdp(
     small = _reduced(q, layers[0].W)
     start = _start(small)
     solver = solver or ("CLARABEL" if small.F.shape[1] <= SMALL else "SCS")
-    _, rho = certified(q, _solved(small, start, solver, seconds), start)
+    left = budget.left() - _seconds(small)
+    _, rho = certified(q, _solved(small, start, solver, SOLVING * left), start, budget)
     return up(up(sqrt(rho)) * one) if rho < inf else inf
 
 
@@ -211,19 +223,25 @@ def _cholesky(N: np.ndarray) -> np.ndarray | None:
     return L if np.isfinite(L).all() else None
 
 
+def _seconds(q: Quadratic) -> float:
+    """About how long setting up a solver takes, on the slow side: nothing in it looks at the clock."""
+    entries = 0.5 * float((np.count_nonzero(q.Z, 1).astype(np.float64) ** 2).sum())
+    return (0.0 if "cvxpy" in sys.modules else IMPORT) + ENTRY * entries * (1 + entries / MORE)
+
+
 def _solved(q: Quadratic, start: tuple[np.ndarray, float], solver: str, seconds: float) -> tuple[np.ndarray, float]:
     """What one of cvxpy's solvers says: T and ρ; not a number where it says nothing.
 
     Variables are in units of the start and N is scaled to the diagonal 1 there: solvers of the first order need that.
     """
-    import cvxpy as cp
-
     unit, most = start
     nothing = np.full(len(unit), np.nan), inf
     d = 1 / np.sqrt(np.maximum(np.diag(q.matrix(*start)), 1e-300))
     Z, F = np.sqrt(unit)[:, None] * q.Z * d, q.F * d
     if not (np.isfinite(Z).all() and np.isfinite(F).all() and seconds > 0):  # SCS takes a limit of 0 for none
         return nothing
+    import cvxpy as cp  # slow: only where something is solved
+
     t, r = cp.Variable(len(unit), nonneg=True), cp.Variable(nonneg=True)
     own = cp.hstack([r * (most * d[: q.n] ** 2), cp.multiply(unit * d[q.n :] ** 2, t)])
     N = cp.diag(own) - Z.T @ cp.diag(t) @ Z - F.T @ F
@@ -241,17 +259,19 @@ def _solved(q: Quadratic, start: tuple[np.ndarray, float], solver: str, seconds:
 
 
 def certified(
-    q: Quadratic, proposal: tuple[np.ndarray, float], start: tuple[np.ndarray, float]
+    q: Quadratic, proposal: tuple[np.ndarray, float], start: tuple[np.ndarray, float], budget: Budget = FOREVER
 ) -> tuple[np.ndarray, float]:
     """Multipliers near the proposed ones, and a ρ, for which N is positive definite in exact arithmetic; or infinity.
 
     Feasible points are a convex set, so a little of a point well inside is mixed in.  The least ρ for these multipliers
-    is tried, and the mixed one; of all shares the best counts.
+    is tried, and the mixed one; of all shares the best counts, as far as there is time.
     """
     T, rho = proposal
     best = start[0], inf
     if np.isfinite(T).all() and isfinite(rho):
         for share in MIXED:
+            if budget.spent():
+                break
             mixed = (1 - share) * np.maximum(T, 0.0) + share * start[0]
             least = _needed(q.matrix(mixed, 0.0), np.arange(q.n))
             for value in (*(least * (1 + w) for w in WIDER), (1 - share) * max(rho, 0.0) + share * start[1]):

@@ -18,6 +18,7 @@ from verifier.graph.ops.adjoint import Adjoint, Tangent
 from verifier.graph.ops.affine import Add, Dense, Scale, Sum
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.moves import Move
+from verifier.search.budget import Budget
 from verifier.sensitivity.spectral import middle
 from verifier.values.arrays import to_numpy
 from verifier.values.rounding import gamma, tiny
@@ -27,7 +28,10 @@ ENTRIES = 4_000_000
 FLOOR = 1e-8
 """The least entry of a positive vector whose largest is 1."""
 STEPS = 30
+PER_PRODUCT = 3e-10
+"""Seconds that a multiply-add of a decomposition into eigenvalues takes, with all that follows: twice the measured."""
 
+FOREVER = Budget()
 _TINY = tiny("float64")
 Linear = Callable[[np.ndarray], np.ndarray]
 
@@ -72,8 +76,18 @@ def frobenius_above(A: np.ndarray, error: np.ndarray | float = 0.0) -> float:
     return up(up(sqrt(float(((size / top) ** 2).sum())), A.size + 4) * top, 2) if top else 0.0
 
 
-def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps: int) -> float:
+def seconds(m: int, n: int) -> float:
+    """About how long `norm_above` takes for a matrix `[m, n]`, on the slow side: nothing in it looks at the clock."""
+    k = min(m, n)
+    return PER_PRODUCT * k * k * (m + n)
+
+
+def _collatz(
+    forward: Linear, backward: Linear, shape: Shape, terms: int, steps: int, budget: Budget = FOREVER
+) -> float:
     """At least the norm of a map without negative coefficients; it and its transpose sum at most `terms` products.
+
+    Out of time it says what it has found, or infinity.
 
     Sound because `‖R‖₂² = ρ(RᵀR) <= max_i (RᵀR v)_i / v_i` for every positive v (Collatz, Wielandt).  Power iteration
     looks for the v that makes it an equality; the first, of ones, gives at most ‖R‖₁‖R‖∞.
@@ -81,6 +95,8 @@ def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps:
     v, best = np.ones(shape), inf
     with np.errstate(all="ignore"):
         for _ in range(max(1, steps)):
+            if budget.spent():
+                break
             y = forward(v)
             if not y.any():  # no coefficient is other than zero: the first v is ones
                 return 0.0
@@ -95,8 +111,10 @@ def _collatz(forward: Linear, backward: Linear, shape: Shape, terms: int, steps:
     return up(sqrt(up(up(best, 2 * terms + 2) + underflow)), 2)
 
 
-def affine_norm_above(op: Affine, which: int, *shapes: Shape) -> float:
+def affine_norm_above(op: Affine, which: int, *shapes: Shape, budget: Budget = FOREVER) -> float:
     """At least the norm ℓ2→ℓ2 of an affine operator in one of its inputs, the others held fixed.
+
+    What takes longer than there is time is left out, which loosens it.
 
     The least of what can be had: the matrix, where it is small enough to be formed; `sqrt(‖W‖₁‖W‖∞)` (exact for moves,
     scales and sums) and better vectors than ones (`_collatz`), of the magnitudes; and for a convolution
@@ -112,10 +130,10 @@ def affine_norm_above(op: Affine, which: int, *shapes: Shape) -> float:
     best = _schur(sizes, which, shapes, terms)
     if not isinstance(op, (Move, Scale, Sum, Add)):
         size = op.W.shape if isinstance(op, Dense) else (prod(op.shape(*shapes)), prod(shapes[which]))
-        if size[0] * size[1] <= ENTRIES:
+        if size[0] * size[1] <= ENTRIES and seconds(*size) <= budget.left():
             best = min(best, norm_above(_matrix(plain, which, shapes)))
         else:
-            best = min(best, _magnitudes(sizes, which, shapes, terms), _patches(plain))
+            best = min(best, _magnitudes(sizes, which, shapes, terms, budget), _patches(plain, budget))
     return up(best + off)
 
 
@@ -158,7 +176,7 @@ def _matrix(op: Affine, which: int, shapes: tuple[Shape, ...]) -> np.ndarray:
     return op.linear(*x).reshape(n, m)
 
 
-def _magnitudes(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int) -> float:
+def _magnitudes(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int, budget: Budget) -> float:
     """`_collatz` of an operator of magnitudes."""
 
     def forward(v: np.ndarray) -> np.ndarray:
@@ -169,10 +187,10 @@ def _magnitudes(sizes: Affine, which: int, shapes: tuple[Shape, ...], terms: int
     def backward(y: np.ndarray) -> np.ndarray:
         return sizes.adjoint(y, *shapes)[which]
 
-    return _collatz(forward, backward, (1, *shapes[which]), terms, STEPS)
+    return _collatz(forward, backward, (1, *shapes[which]), terms, STEPS, budget)
 
 
-def _patches(op: Affine) -> float:
+def _patches(op: Affine, budget: Budget = FOREVER) -> float:
     """The kernel's norm times the square root of how many taps can read one number; infinity if this is no Conv.
 
     Position o reads number i by tap t where `o·stride + t·dilation = i + pad`: every `stride / gcd`-th tap, if any.
@@ -180,5 +198,7 @@ def _patches(op: Affine) -> float:
     if not isinstance(op, Conv):
         return inf
     W = op.W.reshape(op.groups, -1, prod(op.W.shape[1:]))
+    if len(W) * seconds(*W.shape[1:]) > budget.left():
+        return inf
     taps = prod(-(-k // (t // gcd(t, d))) for k, t, d in zip(op.W.shape[2:], op.stride, op.dilation, strict=True))
     return up(max(norm_above(group) for group in W) * sqrt(taps), 2)
