@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 MOST_TARGETS = 4096
 """Disjuncts that one gradient search goes for at once."""
 READING = 0.5
-"""Seconds for comparing a model with the original where the timeout leaves less: bad input is refused whatever it is."""
+"""Seconds for comparing a model with the original where the timeout leaves less: bad input is refused all the same."""
 LATE = "out of time before the search began"
 ANYWHERE = 256
 """Points tried where a property has no literals: all it asks for is outputs that are finite."""
