@@ -140,7 +140,7 @@ class Call:
         """Append a node named after this one."""
         shape = op.shape(*(self.builder.nodes[j].shape for j in inputs))
         if prod(shape) > LARGEST:
-            raise ValueError(f"{self.op} makes a tensor of {prod(shape)} entries")
+            raise ValueError(f"{self.op} makes a tensor of {prod(shape):,} entries; at most {LARGEST:,} are supported")
         return self.builder.add(op, inputs, self.name)
 
     def reshape(self, x: int, shape: Sequence[int]) -> int:
@@ -155,7 +155,7 @@ class Call:
     def take(self, x: int, index: np.ndarray) -> int:
         """The entries of flattened `x` at `index`, in the shape of `index`; zero where it is -1."""
         if index.size > LARGEST:
-            raise ValueError(f"{self.op} makes a tensor of {index.size} entries")
+            raise ValueError(f"{self.op} makes a tensor of {index.size:,} entries; at most {LARGEST:,} are supported")
         if index.size == prod(self.shape(x)) and np.array_equal(index.reshape(-1), np.arange(index.size)):
             return self.reshape(x, index.shape)
         return self.add(Take(np.ascontiguousarray(index).reshape(-1), index.shape), x)

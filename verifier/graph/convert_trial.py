@@ -62,7 +62,9 @@ def _matrix(call: Call, shape: Shape, given: dict[int, np.ndarray]) -> tuple[Any
     results = tried_each(call, np.zeros(shape, kind), given)
     nothing = call.finite(next(results).astype(np.float64), call.name)
     if nothing.size > LARGEST // 16:
-        raise ValueError(f"{call.op} makes a tensor of {nothing.size} entries")
+        raise ValueError(
+            f"{call.op} makes a tensor of {nothing.size:,} entries; at most {LARGEST // 16:,} are supported"
+        )
     return _columns(results, nothing.reshape(-1), n), nothing
 
 

@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from verifier.graph.advice import AGAIN, HINT, WRONG, known
 from verifier.graph.answers import simplified
 from verifier.graph.convert import LARGEST
 from verifier.graph.graph import Convert, Node, Operator, Shape
 from verifier.graph.importer import Importer
 from verifier.graph.kinds import named
 from verifier.graph.opened import in_memory, opened, parse
-from verifier.graph.ops.table import FOLDED, converter
 from verifier.graph.restrict import inputs, restricted, typed, varies
 from verifier.graph.tidy import converted, names_read
-from verifier.graph.unroll import stands_for_others
 from verifier.values.arrays import Array
 from verifier.values.errors import ModelError
 
@@ -35,14 +34,9 @@ _SUBGRAPHS = ("If", "Loop", "Scan", "SequenceMap")
 _NUMBERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 """TensorProto types of whole numbers and truth values."""
 VARY = "only floating-point inputs (float16, float32, float64) vary"
+OTHERWISE = "the operator is read where it is used otherwise (docs/operators.md): export it so"
+MEND = "the model contradicts itself, and no runtime runs it: export it again"
 NOTHING = "a node that is not supported stands in this network: nothing can be computed or bounded of it"
-_WRONG = (
-    ("is not computed by any node", "the model is incomplete, and no runtime runs it: export it again"),
-    ("which do not fit", "the model contradicts itself, and no runtime runs it: export it again"),
-    ("holds NaN values", "these weights are no numbers: train the network again, or export an earlier state"),
-)
-"""What a refusal says where the model is wrong, and what to do about it."""
-_HINT = "; run `verifier info`"
 
 
 @dataclass(frozen=True)
@@ -183,7 +177,7 @@ class _Doctor(Importer):
             return
         if names_read(node) & self._unknown:
             self.unseen += 1
-            if not _known(node):
+            if not known(node):
                 self._note(node, "this operator is not supported")
             self._unknown.update(o for o in node.output if o)
             return
@@ -247,28 +241,23 @@ def operator(node: Any) -> str:
     return node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}"
 
 
-def _known(node: Any) -> bool:
-    plain = converter(node.domain, node.op_type) is not None or node.op_type in FOLDED
-    return plain or stands_for_others(node)
-
-
 def _why(text: str) -> str:
     """A refusal without what stands beside it: file, node, and where to look."""
-    text = text.partition(_HINT)[0]
+    text = text.partition(HINT)[0].partition(AGAIN)[0]
     head, found, rest = text.partition("): ")
     return rest if found and "node '" in head else text
 
 
 def _repair(why: str) -> str:
     """What to do where the model itself is wrong, however its operators are read; nothing where it may be right."""
-    return next((advice for said, advice in _WRONG if said in why), "")
+    return next((advice for said, advice in WRONG if said in why), "")
 
 
 def _advice(node: Any, cut: str | None) -> str:
     """What to do about a node; `cut`: a tensor before it, where the network could end."""
-    if node.domain == "com.microsoft" and not _known(node):
+    if node.domain == "com.microsoft" and not known(node):
         return f"docs/operators.md lists what is read of that domain: export the model without others{_ending(cut)}"
-    if node.domain not in STANDARD and not _known(node):
+    if node.domain not in STANDARD and not known(node):
         return (
             f"'{node.domain}' is no domain that is read: export the model without operators of one's own{_ending(cut)}"
         )
@@ -278,8 +267,8 @@ def _advice(node: Any, cut: str | None) -> str:
         return f"how much it computes hangs on values: leave it out of the network{_ending(cut)}"
     if node.op_type in _SUBGRAPHS:
         return f"export the model with conditions and counts that are constant{_ending(cut)}"
-    if _known(node):
-        return f"the operator is read where it is used otherwise (docs/operators.md): export it so{_ending(cut)}"
+    if known(node):
+        return f"{OTHERWISE}{_ending(cut)}"
     return f"export it as operators that are read (`verifier info` lists them){_ending(cut)}"
 
 
@@ -290,7 +279,7 @@ def _ending(cut: str | None) -> str:
 def _whole(path: Any, e: ModelError) -> Problem:
     """A problem of the whole model."""
     text = str(e).removeprefix(f"{path}: ")
-    return Problem("model", "", "", "", "", text.partition(_HINT)[0], "")  # a node that it names is all that tells
+    return Problem("model", "", "", "", "", text.partition(HINT)[0], "")  # a node that it names is all that tells
 
 
 def _by_operators(graph: Any) -> list[Problem]:
@@ -299,7 +288,7 @@ def _by_operators(graph: Any) -> list[Problem]:
     for node in graph.node:
         if node.op_type in ("Shape", "Size") or all(n in constant for n in node.input):
             constant.update(node.output)
-        elif not _known(node):
+        elif not known(node):
             name = next((o for o in node.output if o), node.name)
             why = "this operator is not supported"
             found.append(Problem("node", name, node.name, operator(node), "", why, _advice(node, None)))

@@ -22,7 +22,7 @@ def fold(call: Call, node: Any, opset_imports: Any) -> list[np.ndarray]:
         return _by_onnxruntime(call, node, opset_imports)
     y = np.asarray(y)
     if y.size > LARGEST:
-        raise ValueError(f"{call.op} makes a tensor of {y.size} entries")
+        raise ValueError(f"{call.op} makes a tensor of {y.size:,} entries; at most {LARGEST:,} are supported")
     return [y]
 
 
@@ -41,7 +41,7 @@ def _constant(call: Call) -> np.ndarray | None:
 def _constant_of_shape(call: Call) -> np.ndarray:
     shape = call.integers(0) or ()
     if prod(shape) > LARGEST:
-        raise ValueError(f"ConstantOfShape makes a tensor of {prod(shape)} entries")
+        raise ValueError(f"{call.op} makes a tensor of {prod(shape):,} entries; at most {LARGEST:,} are supported")
     if "value" not in call.attributes:
         return np.zeros(shape, np.float32)
     from onnx import numpy_helper

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from verifier.graph.advice import contradicts
+from verifier.graph.advice import newer as beyond
 from verifier.graph.answers import simplified
 from verifier.graph.compare import check as check  # part of what this module offers
 from verifier.graph.decided import Front
 from verifier.graph.graph import Graph, Shape
 from verifier.graph.importer import tensors
-from verifier.graph.mixed import Reference, imported
+from verifier.graph.mixed import Reference, imported, runs
 from verifier.graph.opened import opened, proto_of
 from verifier.graph.repeated import REMARK, has_masks, repeated
 from verifier.graph.restrict import restricted
@@ -200,7 +202,7 @@ def _refused(path: Path | str, does: str, e: Exception) -> Exception:
     reason = one_line(e)
     if memory_is_out(e):
         return MemoryError(f"onnxruntime has no memory for {path}: {reason}")
-    return ModelError(f"{path}: onnxruntime {does} this model: {reason}")
+    return ModelError(f"{path}: onnxruntime {does} this model: {reason}{beyond(reason)}")
 
 
 def _threads() -> int:
@@ -239,7 +241,10 @@ def load(
     if also or remarks:
         kept = _expose(path, proto, also)
     newer = converted(path, proto)
-    read, reference = imported(path, newer, kept, decided, parted)
+    try:
+        read, reference = imported(path, newer, kept, decided, parted)
+    except ModelError as e:
+        raise contradicts(newer, e, lambda: runs(kept, once=True)) from None
     if reference is not None:
         remarks = (*remarks, reference.remark)
     model = Model(

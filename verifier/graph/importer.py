@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verifier.graph import undefined
+from verifier.graph.advice import AGAIN, HINT, fits_not
 from verifier.graph.convert import LARGEST, Call, Value
 from verifier.graph.decided import Decided, Front
 from verifier.graph.fitting import fitted
@@ -28,10 +29,11 @@ from verifier.values.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto types
 _BFLOAT16 = 16
+OTHERS = "there is nothing to ask; export the network without it, or choose others: --output NAME"
+"""What to do about an output."""
 _BY_SIZE = ("float16", "float32", "float64")
 _MEETING = ("Add", "Concat", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Sub")
 """Operators that take real numbers which inputs decide as nodes just as well."""
-_HINT = "run `verifier info` for the list of what is supported"
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ class Importer:
             raise ModelError(f"{self.path}: input '{v.name}' {_open(v)}")
         shape = tuple(d or 1 for d in dims)
         if prod(shape) > LARGEST:
-            raise ModelError(f"{self.path}: input '{v.name}' has {prod(shape)} entries")
+            size = f"{prod(shape):,} entries; at most {LARGEST:,} are supported: export the network for smaller inputs"
+            raise ModelError(f"{self.path}: input '{v.name}' has {size}")
         return shape, _DTYPES[tensor.elem_type], bool(dims) and dims[0] == 0
 
     def _output(self, name: str) -> int:
@@ -195,11 +198,11 @@ class Importer:
         if isinstance(value, int):
             return value
         if value.dtype.kind not in "fiub" or not self.builder.nodes:
-            raise ModelError(f"{self.path}: output '{name}' does not depend on the input")
+            raise ModelError(f"{self.path}: output '{name}' does not depend on the input: {OTHERS}")
         wide = np.asarray(value, np.float64)
         if not np.isfinite(wide).all() or (value.dtype.kind in "iu" and (wide.astype(value.dtype) != value).any()):
             raise ModelError(
-                f"{self.path}: output '{name}' does not depend on the input, and not all of it are numbers"
+                f"{self.path}: output '{name}' does not depend on the input, and not all of it are numbers: {OTHERS}"
             )
         return self._known(name, value)
 
@@ -209,7 +212,7 @@ class Importer:
         where = f"{self.path}: node '{name}' ({node.op_type})"
         missing = next((n for n in node.input if n and n not in self.values and n not in self.lists), None)
         if missing is not None:
-            raise ModelError(f"{where}: tensor '{missing}' is not computed by any node")
+            raise ModelError(f"{where}: tensor '{missing}' is not computed by any node{AGAIN}")
         try:
             rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
             if rule is None or not rule(self, node):
@@ -217,7 +220,7 @@ class Importer:
         except ModelError:
             raise
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError) as e:
-            raise ModelError(f"{where}: {one_line(e)}; {_HINT}") from None
+            raise ModelError(f"{where}: {fits_not(e, node.op_type, one_line(e))}{HINT}") from None
 
     def _plain(self, node: Any, name: str, where: str) -> None:
         """As `_convert`, of a node whose inputs are tensors."""
@@ -250,7 +253,7 @@ class Importer:
             if self._function(node):
                 return
             domain = f" of domain '{node.domain}'" if node.domain else ""
-            raise ModelError(f"{where}: this operator{domain} is not supported; {INSTEAD.get(node.domain, _HINT)}")
+            raise ModelError(f"{where}: this operator{domain} is not supported{INSTEAD.get(node.domain, HINT)}")
         else:
             self.decided.look(call, node, self.proto.opset_import)
             if self.decided.parted and call.op in _MEETING:

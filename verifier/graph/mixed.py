@@ -24,6 +24,9 @@ _DOUBLE = 11
 _WIDENED = (1, 10, 16)
 """TensorProto types that doubles stand for: float32, float16, bfloat16."""
 _SHORT = (10, 16)
+_NUMPY = {"tensor(double)": "float64", "tensor(float16)": "float16", "tensor(int64)": "int64",
+          "tensor(int32)": "int32", "tensor(bool)": "bool"}  # fmt: skip
+"""Types of inputs, as onnxruntime calls them; float32 is the usual one."""
 
 
 def imported(
@@ -44,7 +47,7 @@ def imported(
         if not reader.clash:
             raise
         failed = e
-    if not reader.clash or _runs(source):
+    if not reader.clash or runs(source):
         if failed is not None:
             raise failed
         return read, None
@@ -65,15 +68,23 @@ def _session(source: Any) -> Any:
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _runs(source: bytes | str) -> bool:
-    """Whether onnxruntime takes a model as it is."""
+def runs(source: bytes | str, once: bool = False) -> bool:
+    """Whether onnxruntime takes a model as it is; `once`: and computes something of zeros, a batch of one."""
     try:
-        _session(source)
+        session = _session(source)
+        if once:
+            given = ((i.name, [_size(d) for d in i.shape], _NUMPY.get(i.type, "float32")) for i in session.get_inputs())
+            session.run(None, {name: np.zeros(shape, kind) for name, shape, kind in given})
     except Exception as e:  # onnxruntime has no common type of error
         if memory_is_out(e):
             raise MemoryError(f"onnxruntime has no memory: {e}") from None
         return False
     return True
+
+
+def _size(dim: Any) -> int:
+    """Of a dimension as onnxruntime declares it: 1 where it is open."""
+    return dim if isinstance(dim, int) and dim > 0 else 1
 
 
 def widened(path: Path | str, proto: Any) -> Any:

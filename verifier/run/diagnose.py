@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from verifier.graph.advice import AGAIN
 from verifier.graph.contents import Contents, contents
-from verifier.graph.diagnose import Problem, examine
+from verifier.graph.diagnose import MEND, OTHERWISE, Problem, examine
 from verifier.graph.from_onnx import Model
 from verifier.graph.graph import Affine, Elementwise, Graph, Input, Node
 from verifier.graph.opened import in_memory
@@ -96,6 +97,9 @@ def diagnose(
     except ModelError as e:
         chosen = [outputs] if isinstance(outputs, str) else outputs
         seen = examine(source, fixed, chosen)
+        if str(e).endswith(AGAIN):
+            told = (replace(p, advice=MEND) if p.advice.startswith(OTHERWISE) else p for p in seen.problems)
+            seen = replace(seen, problems=tuple(told))
         problems = seen.problems or (Problem("model", "", "", "", "", str(e), ""),)
         return Diagnosis(False, found, problems, seen.unseen, parts(seen.nodes), (), str(e))
     return Diagnosis(True, found, (), 0, parts(graph.nodes), (*remarks(net), *_batches(net)), "", net, graph)

@@ -34,6 +34,8 @@ MOST = 20_000
 """Entries of the Jacobian up to which functionals are bounded one by one beside a search that is not over them."""
 TURN = 0.2
 """Seconds between looks at the clock, and calls of a watch."""
+LEAST = 0.5
+"""Seconds that the product of spectral norms gets where the timeout leaves less."""
 SEMIDEFINITE = 300
 """Neurons up to which the semidefinite bound is tried where the search has not ended soon."""
 
@@ -276,7 +278,7 @@ def product_between(graph: Graph, norm: tuple[float, float], budget: Budget) -> 
     spectral = 2 in norm or p not in (1, inf)
     of = {r: product_of_norms(graph, r) for r in (1.0, inf)}
     if spectral:
-        of[2.0] = product_of_norms(graph, 2.0, budget)
+        of[2.0] = product_of_norms(graph, 2.0, budget.at_least(LEAST))
     found = [L * lengthened(m, q, r) * lengthened(n, r, p) * (1 + 1e-15) for r, L in of.items()]
     return min([*found, *([between(of, p)] if q == inf and spectral else [])])
 
