@@ -21,7 +21,7 @@ WRONG = (
     ("holds NaN values", "these weights are no numbers: train the network again, or export an earlier state"),
 )
 """What a refusal says where the model is wrong, and what to do about it."""
-_OURS = ("is not constant", "depend", "are supported")
+_OURS = ("is not constant", "depend", "is not supported", "are supported")
 """What is said of models that are right, and of more than is read."""
 _NEWER = (
     (re.compile(r"support for domain ai\.onnx is till opset (\d+)"), "export it with operator set {} or an older one"),
