@@ -292,3 +292,25 @@ def test_one_input_is_decided_completely(how: str) -> None:
         question = output_property(*ends, [[(np.array([1.0]), d)]], "least")
         result = verifier.verify(net, question, timeout=20)
         assert str(result.verdict) == said, (d, result.reason)
+
+
+@pytest.mark.parametrize(("n", "size"), [(16, 75.0), (784, 1.0)])
+def test_long_sums_before_a_code_leave_it_open(n: int, size: float) -> None:
+    """What is rounded errs by all that is added up, not by what it comes to: where that cancels, codes are others."""
+    chain = [node("QuantizeLinear", "x,s,z", "q"), node("DequantizeLinear", "q,s,z", "d"), node("MatMul", "d,W", "h")]
+    chain += [node("QuantizeLinear", "h,t,o", "r"), node("DequantizeLinear", "r,e,o", "y")]
+    tried = 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        W = rng.normal(size=(n, 100)) * size
+        W[1::2] = rng.normal(size=(n // 2, 100)) * 4 / n**0.5 - W[0::2]
+        s, t, W = f(rng.uniform(0.5, 2) / 255), f(0.03), W.astype(np.float32)
+        net = verifier.load(model(chain, (1, n), s=s, z=UINT8(0), t=t, o=UINT8(128), e=f(1.0), W=W))
+        x = np.repeat(rng.integers(0, 200, (600, n // 2)), 2, axis=1) * float(s)
+        real, y = np.clip(np.rint(x @ W.astype(float) / float(t)), -128, 127), net.run(x.astype(np.float32))
+        for k in np.flatnonzero((real != y).any(1))[:4]:
+            low, high = verifier.bound(net, verifier.Box(x[k] - 0.3 * s, x[k] + 0.3 * s), method="crown")
+            assert (low - 1e-5 <= np.minimum(y, real)[k]).all() and (np.maximum(y, real)[k] <= high + 1e-5).all()
+            assert n > 100 or (high - low < 0.1).mean() > 0.5
+            tried += 1
+    assert tried >= 2

@@ -15,6 +15,7 @@ from verifier.bounds.rows import Rows
 from verifier.graph.graph import Affine, Graph
 from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.moves import Move, Take
+from verifier.graph.ops.near import Near
 from verifier.graph.ops.product import Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -241,7 +242,7 @@ class _Plan:
         if table.width(node.op) > 1:
             same, size = same.all(-1), size.sum(-1)
         size = size.reshape(-1) + np.maximum(abs(t_l), abs(t_u))
-        near = ROUNDING if isinstance(node.op, Fit) else AFFINE
+        near = np.inf if isinstance(node.op, Near) else ROUNDING if isinstance(node.op, Fit) else AFFINE
         decided = same.reshape(-1) & (t_u - t_l <= near * size + NOTHING) & np.isfinite(size)
         mask = decided.reshape(node.shape)[..., None] if s_l.ndim > len(node.shape) else decided.reshape(node.shape)
         middle = np.where(decided, 0.5 * t_l + 0.5 * t_u, 0.0)

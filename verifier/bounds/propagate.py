@@ -21,6 +21,7 @@ from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Move
+from verifier.graph.ops.near import Near
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.relax import difference, gate, table
@@ -154,7 +155,7 @@ class _Down:
         self.broken: Array | None = None
         # A gate takes what is zero at an end for decided, and counts on rounding that no end is (see `relax.gate`).
         kinds = {type(n.op) for n in net.graph.nodes}
-        self._stepped = not kinds.isdisjoint((Step, Fit)) and Gate not in kinds
+        self._stepped = not kinds.isdisjoint((Step, Fit, Near)) and Gate not in kinds
         self._weight: dict[int, Array] = {UNDERFLOW: 0.0}
 
     def visit(self, i: int, node: Node) -> None:

@@ -12,6 +12,7 @@ from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise, 
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import WHOLE, Fit, limits
 from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.near import Near
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -64,6 +65,8 @@ def moved(op: Operator, x: Array, e: Array, y: Array, u: float) -> Array:
     far = _far(op, x, e, y)
     if isinstance(op, Fit):
         return _held(op, x, e, y)
+    if isinstance(op, Near):
+        return e + op.coding(xp.abs(y))
     if isinstance(op, Step) and op.kind == "zero":
         return xp.where(xp.abs(x) <= e, x * 0 + 1, x * 0)
     rest = isinstance(op, Step) and op.kind == "rest"
@@ -270,7 +273,7 @@ def _usual(model: Any, graph: Graph, x: list[np.ndarray], values: np.ndarray, as
     The bound on rounding says nothing in deep networks, where it grows with every layer.  Where numbers jump there is
     no usual amount.  It is one number for the last `asked` points, and another for those before.
     """
-    if model.input_dtype != "float32" or any(isinstance(n.op, (Step, Fit)) for n in graph.nodes):
+    if model.input_dtype != "float32" or any(isinstance(n.op, (Step, Fit, Near)) for n in graph.nodes):
         return np.full(len(values), np.inf)
     with np.errstate(all="ignore"):
         shapes = [graph.nodes[i].shape for i in graph.inputs]

@@ -18,8 +18,7 @@ from verifier.graph.convert_affine import scale, total
 from verifier.graph.graph import Affine, Builder
 from verifier.graph.ops.affine import Add
 from verifier.graph.ops.curves import Curve
-from verifier.graph.ops.fit import Fit
-from verifier.graph.ops.moves import Concat, Move, Reshape, Take
+from verifier.graph.ops.moves import Concat, Reshape, Take
 from verifier.graph.ops.pool import MaxOf
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
@@ -28,25 +27,6 @@ _LEVELS = 255.0
 """Steps between the codes of the least and the largest number."""
 _LONGEST = 32
 """Nodes between a coded tensor and what undoes its coding."""
-_FAR = 64.0
-"""Float32 rounds a number of this size by less than kernels err where they make a code of sums of codes and scales."""
-
-
-def continuous(call: Call, x: int) -> bool:
-    """Whether x is the network's input, moved: halves are met there at single points, not on whole regions."""
-    nodes = call.builder.nodes
-    while isinstance(nodes[x].op, Move) and len(nodes[x].inputs) == 1:
-        (x,) = nodes[x].inputs
-    return not nodes[x].inputs
-
-
-def computed(call: Call, y: int) -> int:
-    """y up to what kernels err by, which compute it in float32.
-
-    Of codes it is on a lattice, and where scales are commensurable, as those of means are, it is a half, or within a
-    rounding of one, on whole regions of inputs: there onnxruntime's code is the one or the other.
-    """
-    return scale(call, call.add(Fit("float32", "rounds"), scale(call, y, None, np.array(_FAR))), None, np.array(-_FAR))
 
 
 def dynamic_quantize_linear(call: Call) -> tuple[int, int, int]:

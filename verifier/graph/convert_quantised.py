@@ -14,8 +14,6 @@ from verifier.graph import convert_products as products
 from verifier.graph.convert import Call, Converter, Value
 from verifier.graph.convert_affine import add, global_average_pool, is_exact_inverse, scale, total
 from verifier.graph.convert_dynamic import (
-    computed,
-    continuous,
     dynamic_quantize_linear,
     dynamic_quantize_matmul,
     known_whole,
@@ -27,6 +25,7 @@ from verifier.graph.convert_norms import softmax
 from verifier.graph.convert_windows import average_pool, conv
 from verifier.graph.fitting import held, reach
 from verifier.graph.graph import Operator, Shape
+from verifier.graph.kernels import computed, continuous
 from verifier.graph.kinds import named
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.curves import Curve
@@ -101,8 +100,8 @@ def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
         return coded
     inverse = 1.0 / code.s
     y = scale(call, x, inverse, None, rounded=not is_exact_inverse(code.s))
-    y = y if continuous(call, x) else computed(call, y)
     zero = np.unique(code.zero)
+    y = y if continuous(call, x) else computed(call, y, float(max(high - zero.min(), zero.max() - low)))
     if call.op in _LAST and (zero % 2 != 0).any():
         return call.add(Step("round", 0.0, float(low), float(high)), scale(call, y, None, code.zero))
     if len(zero) == 1:

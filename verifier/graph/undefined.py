@@ -16,6 +16,7 @@ from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.moves import Move
+from verifier.graph.ops.near import Near
 
 
 def undefined(builder: Builder, wanted: Iterable[int]) -> dict[int, np.ndarray]:
@@ -46,7 +47,7 @@ def _passed(builder: Builder, i: int, found: dict[int, np.ndarray]) -> np.ndarra
     parts = [found.get(j, np.zeros(builder.nodes[j].shape, bool)) for j in node.inputs]
     if isinstance(node.op, Move):
         return np.asarray(node.op.evaluate(*(p[None].astype(np.float64) for p in parts)))[0] > 0
-    if isinstance(node.op, (Scale, Fit, Curve)):  # entry by entry, and of what is no number they make none
+    if isinstance(node.op, (Scale, Fit, Near, Curve)):  # entry by entry, and of what is no number they make none
         return np.broadcast_to(parts[0], node.shape)
     source = next(builder.nodes[j].name for j in node.inputs if j in found)
     raise ValueError(f"'{node.name}' is computed of '{source}', a softmax of nothing but minus infinity")

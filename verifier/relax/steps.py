@@ -206,6 +206,11 @@ def _rise(f: Step, lower: Array, upper: Array) -> Array:
 
 
 def image(f: Step, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """Least and largest value between `lower` and `upper`, rounded outward."""
-    zero = lower * 0
-    return least(f, 1, zero, lower, upper)[0], -least(f, -1, zero, lower, upper)[0]
+    """Least and largest value between `lower` and `upper`, rounded outward; ends of staircases may be infinite."""
+    xp, zero = namespace(lower), lower * 0
+    low, high = least(f, 1, zero, lower, upper)[0], -least(f, -1, zero, lower, upper)[0]
+    if not f.stairs:
+        return low, high
+    first, last = steps_between(f, lower, upper)
+    finite = xp.isfinite(lower) & xp.isfinite(upper)
+    return xp.where(finite, low, first), xp.where(finite, high, last)

@@ -10,11 +10,12 @@ from verifier.graph.graph import Operator, Rowwise
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.gate import Gate
+from verifier.graph.ops.near import Near
 from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
-from verifier.relax import curves, difference, fit, gate, norm, product, relu, share, steps
+from verifier.relax import curves, difference, fit, gate, near, norm, product, relu, share, steps
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values.arrays import Array
@@ -42,6 +43,7 @@ FAMILIES: dict[type[Operator], Family] = {
     Curve: Family(curves.lines, curves.parallel, curves.image),
     Step: Family(steps.lines, steps.parallel, steps.image),
     Fit: Family(fit.lines, fit.lines, fit.image),
+    Near: Family(near.lines, near.lines, near.image),
     Product: Family(
         lambda op, l, u: product.product_lines(l, u),
         lambda op, l, u: product.product_lines(l, u),

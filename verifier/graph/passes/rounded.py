@@ -20,6 +20,7 @@ from verifier.graph.ops.affine import Add, Dense, Scale
 from verifier.graph.ops.conv import Conv
 from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.moves import Concat, Reshape, Take, Transpose
+from verifier.graph.ops.near import Near
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import MANY, Step
 from verifier.graph.passes.differences import dense, less, rectified, same_kind, without_bias
@@ -84,7 +85,7 @@ class _Walk:
             return self._rounded(j, node, pairs[0])
         if isinstance(op, Scale):
             return self._rescaled(op, node, pairs[0])
-        if isinstance(op, Fit) and not op.exact:
+        if isinstance(op, Near) or (isinstance(op, Fit) and not op.exact):
             return self._computed(j, node, pairs[0])
         if isinstance(op, Relu) and op.leak == 0.0:
             return self._rectified(node, pairs[0])
@@ -128,7 +129,7 @@ class _Walk:
         return _Pair(pair.w, s, self._total([pair.d, self._apply(gap, self._at[1][node.inputs[0]])]))
 
     def _computed(self, j: int, node: Node, pair: _Pair) -> _Pair:
-        """Of u as a type rounds it, v: `s·v − w = d + s·(v − u)`."""
+        """Of u as a type rounds it, or as a kernel computes it, v: `s·v − w = d + s·(v − u)`."""
         off = self._build.add(Add((1, -1)), (self._at[1][j], self._at[1][node.inputs[0]]), node.name)
         return _Pair(pair.w, pair.s, self._total([pair.d, self._build.add(Scale(np.array(pair.s)), (off,), node.name)]))
 

@@ -127,8 +127,8 @@ def setting(
     for name, end in (("lo", lo), ("hi", hi)):
         ends.append(None if end is None else given.spread(name, end, n, "the input", finite=False))
     low, high = ends
-    if low is not None and high is not None:  # no ball reaches beyond
-        whole = settled(whole, np.broadcast_to(low, n), np.broadcast_to(high, n))
+    reach = (np.full(n, s * np.inf) if end is None else np.broadcast_to(end, n) for s, end in ((-1, low), (1, high)))
+    whole = settled(whole, *reach)  # no ball reaches beyond
     graph = peeled(whole, builders.robustness(np.zeros(n), 0.0, 0, K))
     plan = strategy.choose(graph, K - 1, device)
     exact = prepare(graph, Place(plan.place.kind, "float64", plan.place.device))

@@ -1,0 +1,25 @@
+"""Linear bounds of a number that is known up to what kernels err by."""
+
+from __future__ import annotations
+
+from verifier.graph.ops.near import Near
+from verifier.relax.lines import Lines
+from verifier.values.arrays import Array, namespace
+
+
+def lines(f: Near, lower: Array, upper: Array) -> Lines:
+    """Lines of slope one.
+
+    Sound because: `|f(z) − z| <= off`, and nothing is computed here that rounds.  Where `off` is not known, they are
+    infinitely far away.
+    """
+    xp = namespace(lower)
+    zero = xp.where(lower == lower, lower * 0, 0.0) if f.off is None else lower * 0
+    off = zero + (xp.inf if f.off is None else f.off)
+    return Lines(zero + 1, -off, zero + 1, off)
+
+
+def image(f: Near, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """An interval that holds every value."""
+    off = namespace(lower).inf if f.off is None else f.off
+    return lower - off, upper + off
