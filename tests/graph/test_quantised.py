@@ -294,6 +294,24 @@ def test_one_input_is_decided_completely(how: str) -> None:
         assert str(result.verdict) == said, (d, result.reason)
 
 
+@pytest.mark.parametrize("coarse", [0.5, 40.0])
+def test_quantised_as_they_come_where_all_numbers_are_zero(coarse: float) -> None:
+    """Behind a coarse quantiser numbers may all be zero: the scale is one there, as in onnxruntime, and not zero."""
+    nodes = [node("QuantizeLinear", "x,s,z", "q"), node("DequantizeLinear", "q,s,z", "d")]
+    for op, last in (("DynamicQuantizeMatMul", "d,W,u"), ("DynamicQuantizeLinear", "d")):
+        behind = [node(op, last, "y")] if "Mat" in op else [node(op, last, "r,p,c"), node("Cast", "p", "y", to=1)]
+        given = {"s": f(coarse), "z": UINT8(100), "W": np.array([[1, -2], [3, 4]], INT8), "u": f(0.01)}
+        net = verifier.load(model([*nodes, *behind], (1, 2), **given))
+        check(net)
+        x = np.array([[0.1, 0.2], [-0.1, 0.0], [0.9, 0.0], [50.0, -10.0]])
+        y = net.run(x)
+        assert np.isfinite(y).all() and abs(net.graph.evaluate(x[:, None])[0].reshape(y.shape) - y).max() < 1e-5
+        assert ("Mat" in op) or (y[:2] == 1).all()
+        low, high = verifier.bound(net, verifier.Box([0.55 * coarse, 0.0], [1.2 * coarse, 0.0]), method="crown")
+        y = net.run(np.linspace(0.56, 1.19, 20)[:, None] * [[coarse, 0.0]])
+        assert (low <= y + 1e-5).all() and (y <= high + 1e-5).all() and (high - low < 0.3 * coarse).all()
+
+
 @pytest.mark.parametrize(("n", "size"), [(16, 75.0), (784, 1.0)])
 def test_long_sums_before_a_code_leave_it_open(n: int, size: float) -> None:
     """What is rounded errs by all that is added up, not by what it comes to: where that cancels, codes are others."""

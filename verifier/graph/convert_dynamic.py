@@ -34,12 +34,14 @@ def dynamic_quantize_linear(call: Call) -> tuple[int, int, int]:
 
     No code has to be cut to 0 … 255, but for one: where the zero point lies exactly between two numbers and is rounded
     up, so is the largest code, to 256.  There the staircase `nearest` may take the number below.
+    Where all numbers are zero, the scale is one.
     """
     x = call.activation(0)
     n = prod(call.shape(x))
     highest = call.add(Relu(), _largest(call, x, n))
     lowest = call.add(Relu(), _largest(call, scale(call, x, np.array(-1.0), None), n))  # of the negatives
     s = scale(call, total(call, [(1, highest), (1, lowest)]), np.array(1.0 / _LEVELS), None, rounded=True)
+    s = total(call, [(1, s), (1, call.add(Step("zero"), s))])
     inverse = call.add(Curve("power", (-1.0,)), s)
     zero = call.add(Step("round", 0.0, 0.0, _LEVELS), products.product(call, lowest, inverse))
     steps = call.add(Step("nearest", 0.0, -_LEVELS, _LEVELS), products.product(call, x, inverse))
