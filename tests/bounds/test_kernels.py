@@ -17,6 +17,7 @@ from verifier.graph.ops.near import Near
 from verifier.graph.ops.product import Product, Share
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
+from verifier.relax import near
 from verifier.values.arrays import Place
 
 N = 24
@@ -73,8 +74,8 @@ def test_arithmetic_in_float32_stays_within(name: str, width: float) -> None:
     center = RNG.uniform(-1, 1, N)
     lower, upper = center - width, center + width
     found = known_off(graph, lower, upper, None) if width == np.inf else settled(graph, lower, upper)
-    near = found.nodes[found.outputs[0]].op
-    assert isinstance(near, Near) and near.off is not None
+    made_ = found.nodes[found.outputs[0]].op
+    assert isinstance(made_, Near) and made_.off is not None
     reach = min(width, 2.0)
     x = RNG.uniform(center - reach, center + reach, (200, N))
     fine = graph.evaluate(x)[0]
@@ -85,13 +86,29 @@ def test_arithmetic_in_float32_stays_within(name: str, width: float) -> None:
         if i > 2:
             values[i] = node.op.evaluate(*(values[j] for j in node.inputs))
     apart = abs(values[len(coarse) - 1].astype(float) - fine).reshape(200, -1)
-    assert (apart <= near.off.reshape(-1)).all()
+    assert (apart <= made_.off.reshape(-1)).all()
     if width == 0.05:
-        assert apart.max() > 0 and (name == "normalised" or near.off.max() < 1e-2 * (1 + abs(fine).max()))
+        assert apart.max() > 0 and (name == "normalised" or made_.off.max() < 1e-2 * (1 + abs(fine).max()))
 
 
 def test_nothing_is_known_of_what_is_not_settled() -> None:
     graph = made(dense)
-    near = graph.nodes[graph.outputs[0]].op
-    assert isinstance(near, Near) and near.off is None
+    made_ = graph.nodes[graph.outputs[0]].op
+    assert isinstance(made_, Near) and made_.off is None
     assert settled(made(dense), np.zeros(N), np.ones(N)) is not graph
+
+
+def test_lines_hold_what_is_as_far_off_as_can_be() -> None:
+    off = RNG.random(N)
+    lower = RNG.normal(size=(3, N))
+    upper = lower + RNG.random((3, N))
+    op = Near(1, 1.0, off)
+    found, (low, high) = near.lines(op, lower, upper), near.image(op, lower, upper)
+    assert found.t_l is not None
+    for z in (lower, upper):
+        assert (found.s_l * z + found.t_l <= z - off + 1e-15).all() and (
+            z + off - 1e-15 <= found.s_u * z + found.t_u
+        ).all()
+        assert (low <= z - off).all() and (z + off <= high).all()
+    unknown = near.lines(Near(1, 1.0), lower, upper)
+    assert unknown.t_l is not None and (unknown.t_l == -np.inf).all() and (unknown.t_u == np.inf).all()
