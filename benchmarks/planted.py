@@ -3,7 +3,8 @@
     python -m benchmarks.planted --seed 1 --count 2000 [--jobs 2] [--only Cast,Mul] [--timeout 1] [--out DIR]
 
 A network is an operator with random attributes (the models that the law of operators is drawn from) between two random
-affine layers, in single or double precision.  A point is planted in a random box, and the property is made to hold
+affine layers, in single or double precision; or (`--only lattice`) several that jump, one behind the other, with the
+point on a jump (see `lattices`).  A point is planted in a random box, and the property is made to hold
 there, as onnxruntime computes it, with a margin that rounding does not reach.  No search for counterexamples runs and
 no candidate is tried, so an `unsat` is an error of the bounds or of what is read; most questions end with their time.
 What went wrong is written to DIR, model and property, with the seed that makes it again.
@@ -32,6 +33,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import verifier
+from benchmarks import lattices
 from tests.laws.onnx_cases import CASES
 from tests.laws.onnx_models import Case
 from verifier.run import cells
@@ -76,6 +78,8 @@ ALL = {
     "island attention": _attention,
 }
 """What questions are about: every operator, and some things that take several."""
+LATTICE = "lattice"
+"""Questions that are made another way: see `lattices`."""
 
 
 @dataclass(frozen=True)
@@ -264,18 +268,7 @@ def sweep(op: str, first: int, count: int, timeout: float, out: Path | None) -> 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        @seed(first)
-        @settings(
-            max_examples=count,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(data=st.data())
-        def one(data: Any) -> None:
-            number = next(numbers)
-            q = planted(ALL[op](data.draw), np.random.default_rng([first, number]))
+        def put(number: int, q: Planted | None) -> None:
             if q is None:
                 return
             verdict, reason = ask(q, timeout, folder)
@@ -288,7 +281,25 @@ def sweep(op: str, first: int, count: int, timeout: float, out: Path | None) -> 
                     for file in folder.iterdir():
                         shutil.copy(file, kept)
 
-        one()
+        @seed(first)
+        @settings(
+            max_examples=count,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(data=st.data())
+        def one(data: Any) -> None:
+            number = next(numbers)
+            put(number, planted(ALL[op](data.draw), np.random.default_rng([first, number])))
+
+        if op == LATTICE:
+            for number in range(count):
+                made = lattices.question(np.random.default_rng([first, number]))
+                put(number, None if made is None else Planted(*made))
+        else:
+            one()
     return op, counts, said
 
 
@@ -302,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=0.3, help="seconds a question")
     parser.add_argument("--out", type=Path, default=Path("planted-failures"))
     given_ = parser.parse_args(arguments)
-    ops = sorted(set(given_.only.split(",")) if given_.only else ALL)
+    ops = sorted(set(given_.only.split(",")) if given_.only else [*ALL, LATTICE])
     each = max(1, -(-given_.count // len(ops)))
     totals: dict[str, Counter[str]] = defaultdict(Counter)
     lines: list[str] = []
