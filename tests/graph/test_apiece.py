@@ -28,6 +28,12 @@ BODIES: dict[str, list[Any]] = {
         helper.make_node("GroupNormalization", ["g", "ones", "zeros"], ["n"], num_groups=2),
         helper.make_node("Reshape", ["n", "flat"], ["r"]),
     ],
+    "DFT": [
+        helper.make_node("Reshape", ["h", "four"], ["g"]),
+        helper.make_node("DFT", ["g", "three", "two"], ["n"], inverse=1),
+        helper.make_node("Reshape", ["n", "six"], ["m"]),
+        helper.make_node("Pad", ["m", "more"], ["r"]),
+    ],
 }
 
 
@@ -35,7 +41,8 @@ def double(body: str) -> onnx.ModelProto:
     """A double model of two matrices with something between them."""
     stored = {
         "W": W, "V": V, "shape": np.array([1, 4, 2]), "flat": np.array([1, 8]), "ones": np.ones(4) * 1.1,
-        "zeros": np.zeros(4),
+        "zeros": np.zeros(4), "four": np.array([1, 1, 4, 2]), "three": np.array(3), "two": np.array(2),
+        "six": np.array([1, 6]), "more": np.array([0, 0, 0, 2]),
     }  # fmt: skip
     nodes = [helper.make_node("MatMul", ["x", "W"], ["h"]), *BODIES[body]]
     nodes.append(helper.make_node("MatMul", ["r", "V"], ["y"]))
@@ -118,4 +125,5 @@ def _mixed(other: Any, net: Any) -> Any:
     """The graph of one model, opened, and the runs of another one."""
     names = ["h", "r"]
     opened, original = load(other.source, names), load(net.source, names)
-    return type("Mixed", (), {"graph": opened.graph, "output_shapes": opened.output_shapes, "run": original.run})()
+    kept = {k: getattr(opened, k) for k in ("graph", "output_names", "output_shapes")}
+    return type("Mixed", (), {**kept, "run": original.run})()

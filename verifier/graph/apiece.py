@@ -17,6 +17,8 @@ from verifier.graph.graph import Affine
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError
 
+_SHORT = frozenset(("DFT", "STFT"))
+"""Affine operators whose kernels multiply by constants of their own in single precision (one over the length)."""
 _SAME = {"float32": 1e-4, "float64": 1e-4, "float16": 1e-2}
 """How far a model's own outputs may move, relative to the largest, where all others are handed out, too."""
 
@@ -25,8 +27,9 @@ _SAME = {"float32": 1e-4, "float64": 1e-4, "float16": 1e-2}
 def agrees(model: Any, x: list[np.ndarray]) -> bool:
     """Whether every operator of a model is as it was read, up to rounding in the model's type.
 
-    In a model of doubles it may be that of single precision for operators that are not affine; the kernels of those
-    that are compute in double precision, and weights that were read with too few bits are no rounding.
+    In a model of doubles it may be that of single precision for operators that are not affine, and for those whose
+    weights are the kernel's own; the kernels of others that are affine compute in double precision, and weights that
+    were read with too few bits are no rounding.
 
     Args:
         model: a `Model`, or several joined into one.
@@ -49,6 +52,8 @@ def agrees(model: Any, x: list[np.ndarray]) -> bool:
     own = model.precision or model.input_dtype
     kinds = own, "float32" if own == "float64" else own
     graph = opened.graph.cast(Place("numpy", "float64").array)
+    own_weights = _own(model)
+    short = {i for i, name in zip(opened.graph.outputs, opened.output_names, strict=True) if name in own_weights}
     ends = np.cumsum([0, *(prod(s) for s in opened.output_shapes)])
     known = {i: found[:, ends[k] : ends[k + 1]] for k, i in enumerate(graph.outputs)}
     values: list[np.ndarray] = [np.zeros(0)] * len(graph.nodes)
@@ -67,6 +72,7 @@ def agrees(model: Any, x: list[np.ndarray]) -> bool:
             for kind in kinds
         }
         bent[i] = not isinstance(node.op, Affine) or any(bent[j] for j in node.inputs)
+        bent[i] = bent[i] or i in short
         if i in known:
             there = known[i].reshape(y.shape)
             counts = np.isfinite(y) & np.isfinite(there)
@@ -76,6 +82,14 @@ def agrees(model: Any, x: list[np.ndarray]) -> bool:
             values[i], bent[i] = np.where(counts, there, y), False  # the next one begins with that
             errors[i] = {kind: np.zeros(y.shape) for kind in errors[i]}
     return True
+
+
+def _own(model: Any) -> set[str]:
+    """Results of operators whose weights are their kernels' own."""
+    from verifier.graph.opened import opened  # only here, like the whole module
+
+    _, proto, _, _ = opened(model.source)
+    return {name for node in proto.graph.node if node.op_type in _SHORT for name in node.output}
 
 
 def _opened(model: Any) -> Any:
