@@ -28,6 +28,7 @@ SLICE = (
     "Resize",
     "Softmax",
     "Where",
+    planted.LATTICE,
 )
 
 

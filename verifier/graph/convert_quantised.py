@@ -25,7 +25,7 @@ from verifier.graph.convert_norms import softmax
 from verifier.graph.convert_windows import average_pool, conv
 from verifier.graph.fitting import held, reach
 from verifier.graph.graph import Operator, Shape
-from verifier.graph.kernels import computed, continuous
+from verifier.graph.kernels import LAST, computed, continuous
 from verifier.graph.kinds import named
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.curves import Curve
@@ -38,10 +38,6 @@ _LONGEST = 32
 """Moves that are looked through."""
 _SHORT = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 """Types that nothing is computed in: the least and the largest number."""
-
-
-_LAST = frozenset(("QLinearAdd", "QLinearAveragePool", "QLinearMul"))
-"""Operators whose kernels add the zero point before they round; all others round first."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def _quantised(call: Call, x: int, code: _Code, kind: str) -> int:
     y = scale(call, x, inverse, None, rounded=not is_exact_inverse(code.s))
     zero = np.unique(code.zero)
     y = y if continuous(call, x) else computed(call, y, float(max(high - zero.min(), zero.max() - low)))
-    if call.op in _LAST and (zero % 2 != 0).any():
+    if call.op in LAST and (zero % 2 != 0).any():
         return call.add(Step("round", 0.0, float(low), float(high)), scale(call, y, None, code.zero))
     if len(zero) == 1:
         y = call.add(Step("round", 0.0, low - float(zero[0]), high - float(zero[0])), y)

@@ -7,6 +7,7 @@ up (`values.rounding`), and a chain of such sums by the `gamma` of all roundings
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,19 @@ from verifier.graph.ops.product import Dot, Product
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.graph.weights import entries
+from verifier.values.rounding import gamma
 
 _ALSO = 2
 """Roundings of an operator besides those of its sum: of weights and of a bias, where they are codes times scales."""
 _WHOLE = 2.0**24
 """Up to here float32 has all whole numbers."""
+LAST = frozenset(("QLinearAdd", "QLinearAveragePool", "QLinearMul"))
+"""Operators whose kernels add the zero point before they round; all others round first."""
+_EXPANDED = 3.0
+"""Kernels of these may multiply codes and zero points by scales apart from each other, and subtract then: of all codes
+and zero points that comes to at most three times what their differences come to."""
+_UP = 1 + 1e-6
+"""More than what these sums round themselves."""
 _IN_WHOLE = frozenset(("QGemm", "QLinearConv", "QLinearMatMul"))
 """Operators whose kernels add up whole numbers as such, in 32 bits."""
 
@@ -45,34 +54,46 @@ def computed(call: Call, y: int, far: float) -> int:
     """y up to what kernels err by, which compute it in float32; codes up to `far` are made of it.
 
     Of codes it is on a lattice, and where scales are commensurable, as those of means are, it is a half, or within a
-    rounding of one, on whole regions of inputs: there onnxruntime's code is the one or the other.
+    rounding of one, on whole regions of inputs: there onnxruntime's code is the one or the other.  How far it may be
+    off is told at once where only codes, whose range is known, are multiplied and added up; else where there is a box.
     """
-    return call.add(Near(_Roundings(call.builder, call.op in _IN_WHOLE).behind(y), far), y)
+    way = _Way(call.builder, y, call.op in _IN_WHOLE)
+    size = way.size[y] * (_EXPANDED if call.op in LAST else 1.0)
+    near = Near(way.count[y], far)
+    off = (gamma(near.terms + 1, "float32") * size + near.coding(size)) * _UP
+    return call.add(near if not np.isfinite(off).all() else replace(near, off=off), y)
 
 
-class _Roundings:
-    """Of a builder's nodes: which hold whole numbers that kernels have exactly, and how often others were rounded."""
+class _Way:
+    """From exact numbers to a node of a builder.
 
-    def __init__(self, builder: Builder, whole: bool) -> None:
+    Attributes:
+        exact: whether a node holds whole numbers that kernels have exactly, or an input of the network.
+        count: roundings behind an entry on the longest way.
+        size: `[*shape]` magnitudes behind the entries, all codes being as large as they can; infinite if not known.
+    """
+
+    def __init__(self, builder: Builder, y: int, whole: bool) -> None:
         self._builder, self._whole = builder, whole
-
-    def behind(self, y: int) -> int:
-        """Roundings behind an entry of node y, on the longest way."""
-        nodes, stack, needed = self._builder.nodes, [y], set[int]()
+        nodes, stack, needed = builder.nodes, [y], set[int]()
         while stack:
             i = stack.pop()
             if i not in needed:
                 needed.add(i)
                 if not _made_anew(nodes[i].op):
                     stack += nodes[i].inputs
-        exact, count = dict[int, bool](), dict[int, int]()
+        self.exact: dict[int, bool] = {}
+        self.count: dict[int, int] = {}
+        self.size: dict[int, np.ndarray] = {}
         for i in sorted(needed):
-            exact[i] = self._exact(i, exact)
-            before = [count.get(j, 0) for j in nodes[i].inputs]
-            count[i] = 0 if exact[i] or not nodes[i].inputs else self._more(i, before)
-        return count[y]
+            self.exact[i] = self._exact(i)
+            still = self.exact[i] or not nodes[i].inputs or _made_anew(nodes[i].op)
+            self.count[i] = 0 if still else self._counted(i, [self.count[j] for j in nodes[i].inputs])
+            with np.errstate(all="ignore"):
+                size = self._reached(i) if still else self._sized(i, [self.size[j] for j in nodes[i].inputs])
+            self.size[i] = np.where(np.isnan(size), np.inf, size)
 
-    def _more(self, i: int, before: list[int]) -> int:
+    def _counted(self, i: int, before: list[int]) -> int:
         node = self._builder.nodes[i]
         if isinstance(node.op, Scale):
             given = (node.op.s is not None) + (node.op.t is not None)
@@ -86,11 +107,28 @@ class _Roundings:
             return 2 * before[0] + self._builder.nodes[node.inputs[0]].shape[-1] + _ALSO
         return max(before) + 4 * _ALSO
 
-    def _exact(self, i: int, known: dict[int, bool]) -> bool:
+    def _reached(self, i: int) -> np.ndarray:
+        return np.full(self._builder.nodes[i].shape, max(map(abs, reach(self._builder, i))))
+
+    def _sized(self, i: int, before: list[np.ndarray]) -> np.ndarray:
+        op = self._builder.nodes[i].op
+        if isinstance(op, Affine):
+            plain = replace(op, magnitude=None) if isinstance(op, (Scale, Dense, Conv)) else op
+            return np.asarray(plain.absolute().evaluate(*(a[None] for a in before))[0])
+        if isinstance(op, (Product, Dot)):
+            k = 1 if isinstance(op, Product) else before[0].shape[-1] // 2
+            return np.asarray((before[0][..., :k] * before[0][..., k:]).sum(-1))
+        if isinstance(op, MaxOf):
+            return np.broadcast_to(before[0].max(), self._builder.nodes[i].shape)
+        if isinstance(op, Relu):
+            return before[0] * max(1.0, abs(op.leak))
+        return before[0] if isinstance(op, (Near, Step)) else np.full(self._builder.nodes[i].shape, np.inf)
+
+    def _exact(self, i: int) -> bool:
         node = self._builder.nodes[i]
         if _made_anew(node.op):
             return isinstance(node.op, Step) and node.op.whole
-        if not node.inputs or not all(known.get(j, False) for j in node.inputs) or not _of_whole(node.op):
+        if not node.inputs or not all(self.exact.get(j, False) for j in node.inputs) or not _of_whole(node.op):
             return False
         low, high = reach(self._builder, i)
         return self._whole or max(-low, high) <= _WHOLE

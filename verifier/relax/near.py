@@ -15,11 +15,16 @@ def lines(f: Near, lower: Array, upper: Array) -> Lines:
     """
     xp = namespace(lower)
     zero = xp.where(lower == lower, lower * 0, 0.0) if f.off is None else lower * 0
-    off = zero + (xp.inf if f.off is None else f.off)
+    off = zero + _off(f, lower)
     return Lines(zero + 1, -off, zero + 1, off)
 
 
 def image(f: Near, lower: Array, upper: Array) -> tuple[Array, Array]:
     """An interval that holds every value."""
-    off = namespace(lower).inf if f.off is None else f.off
+    off = _off(f, lower)
     return lower - off, upper + off
+
+
+def _off(f: Near, like: Array) -> Array | float:
+    """What it is off by; reshapes may have been put before it since it was told."""
+    return namespace(like).inf if f.off is None else f.off.reshape(like.shape[1:])

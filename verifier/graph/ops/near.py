@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from verifier.graph.graph import Convert, Elementwise
-from verifier.values.arrays import Array
+from verifier.values.arrays import Array, namespace
 from verifier.values.errors import ModelError
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class Near(Elementwise):
 
     def coding(self, size: Array) -> Array:
         """How far off the last step may be, from a number of such a magnitude to one that is rounded to a code."""
-        near = size * (size < self.far) + self.far * (size >= self.far)
-        return (_ROUNDINGS * near + self.far + _CLOSE) * UNIT
+        return (_ROUNDINGS * namespace(size).minimum(size, self.far) + self.far + _CLOSE) * UNIT
 
     def cast(self, convert: Convert) -> Near:
         """Convert what it is off by."""
