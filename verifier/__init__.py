@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Ball": "verifier.values.box",
+    "Ball": "verifier.values.ball",
     "Box": "verifier.values.box",
     "Monotone": "verifier.run.monotone",
     "OutputBounds": "verifier.run.bound",

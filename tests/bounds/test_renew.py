@@ -23,7 +23,8 @@ from verifier.graph.ops.relu import Relu
 from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.sensitivity.problem import Problem, pose
-from verifier.values.box import Ball, Box
+from verifier.values.ball import Ball
+from verifier.values.box import Box
 from verifier.values.rounding import gamma
 
 Rng = np.random.Generator

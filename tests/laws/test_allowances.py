@@ -17,7 +17,7 @@ from verifier.search.evaluate import evaluate
 from verifier.search.query import make_query
 from verifier.values import ball
 from verifier.values.arrays import Place
-from verifier.values.box import Ball
+from verifier.values.ball import Ball
 
 from . import cases
 

@@ -13,7 +13,6 @@ import pytest
 import verifier
 from tests.cli.files import dense, outputs
 from verifier.attack.ball import towards
-from verifier.bounds.ball import least
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
 from verifier.search.loop import InputSearch
@@ -21,8 +20,7 @@ from verifier.search.query import make_query
 from verifier.spec.builders import robustness
 from verifier.spec.witness import satisfies
 from verifier.values.arrays import Place, to_numpy
-from verifier.values.ball import clip, holds, into, rounded
-from verifier.values.box import Ball
+from verifier.values.ball import Ball, clip, holds, into, rounded
 
 norms = pytest.mark.parametrize("norm", [1, 2])
 PLACES = [Place(kind, dtype) for kind in ("numpy", "torch") for dtype in ("float32", "float64")]
@@ -131,7 +129,7 @@ def test_linear_functions(norm: int, place: Place) -> None:
         A = (rng.normal(size=(30, n)) * 10.0 ** rng.integers(-30, 8, (30, 1))).astype(place.dtype)
         A[0] = 0
         b = (rng.normal(size=30) * abs(A).max(1)).astype(place.dtype)
-        bound = to_numpy(least(place.array(A), place.array(b), ball)).astype(np.float64)
+        bound = to_numpy(ball.concretise(place.array(A), place.array(b), None, None)).astype(np.float64)
         x = points(rng, ball, 200)
         dual = np.inf if norm == 1 else 2
         for k in range(30):

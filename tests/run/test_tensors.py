@@ -159,7 +159,6 @@ def test_sets_are_joined_exactly(net: Any) -> None:
         ([[0, 0]], "a list of 1, but three has the inputs a [1, 2], b [1, 3]"),
         ({"a": [0, 0, 0], "b": 0}, "'a' has 3 entries"),
         ({"a": verifier.Box([0], [1]), "b": 0}, "'a' of shape [1, 2]: the set has 1 entries; give 2"),
-        ({"a": verifier.Ball([0, 0], 1, 2), "b": (0, 1)}, "ball of norm 2, and 'b' varies"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(net: Any, sets: Any, words: str) -> None:

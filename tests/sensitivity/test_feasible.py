@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,24 +11,34 @@ from verifier.sensitivity import feasible
 from verifier.sensitivity.feasible import Round
 
 Rng = np.random.Generator
-SHAPES = ("box", "ball 1", "ball 2")
+SHAPES = ("box", "ball 1", "ball 2", "balls")
 
 
-def a_set(rng: Rng, shape: str, k: int) -> tuple[np.ndarray, np.ndarray, Round | None, np.ndarray]:
-    """A box, what it is cut to, and points of both.  The ball is about some of the inputs only."""
+def a_set(rng: Rng, shape: str, k: int) -> tuple[np.ndarray, np.ndarray, feasible.Balls, np.ndarray]:
+    """A box, what it is cut to, and points of both.  A ball is about some of the inputs only, of two each its own."""
     center = rng.normal(size=k)
     if shape == "box":
         radius = rng.uniform(0.1, 2.0, k) * (rng.random(k) < 0.9)
         u = rng.uniform(-1, 1, (200, k))
         u[::3] = np.rint(u[::3])
-        return center - radius, center + radius, None, np.clip(center + radius * u, center - radius, center + radius)
+        return center - radius, center + radius, (), np.clip(center + radius * u, center - radius, center + radius)
+    if shape == "balls":
+        own = np.arange(k) < (k + 1) // 2
+        halves = [
+            (np.flatnonzero(part), a_set(rng, f"ball {n}", int(part.sum())))
+            for n, part in ((1, own), (2, ~own))
+            if part.any()
+        ]
+        low, high = (np.concatenate([s[i] for _, s in halves]) for i in (0, 1))
+        balls = tuple(replace(b, at=at[b.at]) for at, s in halves for b in s[2])
+        return low, high, balls, np.concatenate([s[3] for _, s in halves], 1)
     at, norm, eps = np.arange(max(1, k - 1)), float(shape[-1]), float(rng.uniform(0.2, 2.0))
     low, high = center - eps, center + eps
     d = rng.normal(size=(200, len(at))) * (rng.random((200, len(at))) < 0.7)
     d = d / np.maximum(np.linalg.norm(d, norm, axis=1, keepdims=True), 1e-9) * rng.random((200, 1)) ** 0.3
     x = center + eps * rng.uniform(-1, 1, (200, k))
     x[:, at] = center[at] + eps * (1 - 1e-9) * d
-    return low, high, Round(at, center[at], eps, norm), x
+    return low, high, (Round(at, center[at], eps, norm),), x
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -75,7 +87,7 @@ def test_empty_sets_are_found(shape: str, seed: int) -> None:
 def test_what_only_the_ball_rules_out(norm: int) -> None:
     """A corner of the box is not in the ball, and half-spaces on inputs that the ball is not about count as well."""
     k, low, high = 4, np.full(4, -1.0), np.full(4, 1.0)
-    ball = Round(np.arange(3), np.zeros(3), 1.0, norm)
+    ball = (Round(np.arange(3), np.zeros(3), 1.0, norm),)
     A, far = np.array([[[-1.0, -1.0, -1.0, 0.0]]]), {1: 1.0, 2: 3.0**0.5}[norm]
     use = np.ones((1, 1), bool)
     for beyond, gone in ((1.01 * far, True), (0.99 * far, False)):

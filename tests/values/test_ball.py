@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verifier.values.ball import clip, holds
-from verifier.values.box import Ball
+from verifier.values.ball import Ball, clip, holds
 
 AWAY = {1.0: [0.25, -0.5, 0.25, 0.0], 2.0: [0.0, 3 / 4, -1.0, 0.0], np.inf: [0.5, -1.0, 1.0, 0.0]}
 EPS = {1.0: 1.0, 2.0: 1.25, np.inf: 1.0}

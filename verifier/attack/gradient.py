@@ -15,7 +15,6 @@ from verifier.attack.ball import towards
 from verifier.graph.graph import Affine, Elementwise, Graph, Operator, Rowwise
 from verifier.graph.ops.pool import MaxOf
 from verifier.spec.property import Property
-from verifier.values.ball import into
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def search(
         rate: length of the first step, as a share of the box's sides; each further one is a fifth shorter.
         tick: called before every step with the multiply-adds of it; whoever has run out of time raises there.
     """
-    x = t.x if prop.ball is None else into(prop.ball, t.x)
+    x = t.x if prop.ball is None else prop.ball.project(t.x)
     for step in range(steps + 1):
         if tick is not None:
             tick(graph.effort(2 * len(x)))

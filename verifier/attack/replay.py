@@ -9,7 +9,6 @@ import numpy as np
 
 from verifier.spec.property import Property
 from verifier.spec.witness import Witness, admissible, satisfies, satisfying
-from verifier.values import ball
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -45,7 +44,7 @@ class Replay:
             return None
         lower, upper, boxes = lower[kept], upper[kept], boxes[kept]
         with np.errstate(over="ignore"):
-            near = x[kept] if self.prop.ball is None else ball.rounded(self.prop.ball, x[kept], self.dtype)
+            near = x[kept] if self.prop.ball is None else self.prop.ball.rounded(x[kept], self.dtype)
             point = np.clip(near.astype(self.dtype).astype(np.float64), lower, upper)
         for i, _ in satisfying(self.prop, point, self.run(point), boxes):
             one, box = point[i : i + 1], boxes[i : i + 1]

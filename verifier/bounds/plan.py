@@ -14,7 +14,7 @@ from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Take
 from verifier.graph.ops.product import Dot, Product
 from verifier.values.arrays import Array, to_numpy
-from verifier.values.box import Ball
+from verifier.values.sets import InputSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Plan:
         narrow: layers of which only the value is read, not the sign beside it (gates).
         common: parts that depend on the first n inputs alone, and the layers that read nothing else; none where a
             product is among these.
-        ball: what the box is cut to, if anything; then, per part: which of its columns the ball is about, its centre.
+        ball: what the box is cut to, if anything; then, per part: which columns it is about, and what it is there.
     """
 
     F: Folded
@@ -57,8 +57,8 @@ class Plan:
     X: dict[tuple[int, int], Array]
     narrow: tuple[bool, ...]
     common: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-    ball: Ball | None = None
-    round: dict[int, tuple[Array, np.ndarray]] = field(default_factory=dict)
+    ball: InputSet | None = None
+    round: dict[int, tuple[Array, InputSet | None]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -68,7 +68,7 @@ class Plan:
         return (len(F.layers) + 2) * (3 * widest + 20)
 
 
-def plan(F: Folded, ball: Ball | None = None, n: int = 0) -> Plan:
+def plan(F: Folded, ball: InputSet | None = None, n: int = 0) -> Plan:
     """How the rows of a folded network (with layers) hang together; `ball` is about the first n of its inputs."""
     H, rows_H, place = to_numpy(F.z.H), to_numpy(F.rows.H), F.place
     narrow = tuple(isinstance(f.op, Gate) for f in F.layers)
@@ -109,7 +109,7 @@ def plan(F: Folded, ball: Ball | None = None, n: int = 0) -> Plan:
         inputs = F.varying if kept is None else F.varying[to_numpy(kept)]
         inside = np.flatnonzero(inputs < n)
         assert ball is not None
-        about[p] = place.array(inside), ball.center[inputs[inside]]
+        about[p] = place.array(inside), ball.only(inputs[inside]) if len(inside) else None
     common = _common(F, reads, behind, own, n)
     return Plan(F, tuple(reads), blocks, behind, columns, X, narrow, common, ball, about)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import prod
 
 from verifier.bounds.backward import backward
-from verifier.bounds.ball import Balls, least
 from verifier.bounds.forward import (
     Form,
     concretize,
@@ -29,8 +28,9 @@ from verifier.relax.lines import Lines
 from verifier.relax.share import Planes
 from verifier.values import sparse
 from verifier.values.arrays import Array, counting, namespace
-from verifier.values.box import Ball
+from verifier.values.hoelder import Balls
 from verifier.values.rounding import dtype_of, gamma, unit
+from verifier.values.sets import InputSet
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Boxes:
     """B boxes over the n inputs: `lower`, `upper` `[B, n]`, `center`, `radius` enclosing them.
 
     `symbols` is `[k]`: the inputs that get a symbol in forward forms; what else varies is kept as an interval.
-    `ball`: of the ℓ1 or ℓ2 norm, what all of them are cut to (or each to its own); rows walked back are bounded in it,
+    `ball`: what all of them are cut to (or each to its own); rows walked back are bounded in it,
     too.
     """
 
@@ -47,10 +47,10 @@ class Boxes:
     center: Array
     radius: Array
     symbols: Array
-    ball: Ball | Balls | None = None
+    ball: InputSet | Balls | None = None
 
 
-def boxes(lower: Array, upper: Array, symbols: Array, dtype: str, ball: Ball | Balls | None = None) -> Boxes:
+def boxes(lower: Array, upper: Array, symbols: Array, dtype: str, ball: InputSet | Balls | None = None) -> Boxes:
     """Centers and radii, the radius rounded up so that `center ± radius` encloses the box."""
     xp = namespace(lower)
     center = lower * 0.5 + upper * 0.5
@@ -392,6 +392,6 @@ def lower_bounds(
     value = xp.einsum("pn,pn->p", planes.A, box.center[twice]) + planes.b
     value = value - xp.einsum("pn,pn->p", xp.abs(planes.A), box.radius[twice])
     if box.ball is not None:
-        ball = box.ball.of(twice) if isinstance(box.ball, Balls) else box.ball
-        value = xp.maximum(value, least(planes.A, planes.b, ball))
+        own = box.ball.of(twice)
+        value = xp.maximum(value, own.concretise(planes.A, planes.b, box.center[twice], box.radius[twice]))
     return value - planes.error - error

@@ -10,10 +10,9 @@ All in double precision: rounding is bounded once a batch, for all rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from verifier.bounds.ball import least
 from verifier.bounds.lagrange import Region
 from verifier.bounds.network import Tick, nothing
 from verifier.bounds.plan import Plan
@@ -211,18 +210,17 @@ class _State:
 
     def least(self, p: int, A: Array) -> Array:
         """The least of `A·x` on each region: `[B, R]`."""
-        (center, radius), xp, ball = self.box(p), namespace(A), self.plan.ball
+        (center, radius), xp = self.box(p), namespace(A)
         in_box = (A @ center[:, :, None])[..., 0] - (xp.abs(A) @ radius[:, :, None])[..., 0]
-        if ball is None:
+        if self.plan.ball is None:
             return in_box
-        at, middle = self.plan.round[p]
-        if not len(at):
+        at, own = self.plan.round[p]
+        if own is None:
             return in_box
         A_s = A * 1
         A_s[..., at] = 0
         rest = (A_s @ center[:, :, None])[..., 0] - (xp.abs(A_s) @ radius[:, :, None])[..., 0]
-        in_ball = least(A[..., at].reshape(-1, len(at)), rest.reshape(-1), replace(ball, center=middle))
-        return xp.fmax(in_box, in_ball.reshape(rest.shape))
+        return xp.fmax(in_box, own.concretise(A[..., at], rest, center[:, None, at], radius[:, None, at]))
 
     def interval(self, p: int, c: Array) -> tuple[Array, Array]:
         """Rows of a part by interval arithmetic over what their units can be: `[B, R]` twice."""

@@ -12,7 +12,8 @@ from verifier.cli.networks import models
 from verifier.cli.write import Answer
 from verifier.run.bound import bound
 from verifier.run.pose import pose
-from verifier.values.box import Ball, Box
+from verifier.run.sets import Set
+from verifier.values.box import Box
 from verifier.values.errors import PropertyError, UserError
 
 
@@ -31,7 +32,7 @@ def command(a: argparse.Namespace) -> None:
     answer.done()
 
 
-def _about(a: argparse.Namespace) -> tuple[Any, list[str], Box | Ball]:
+def _about(a: argparse.Namespace) -> tuple[Any, list[str], Set]:
     """The network, its outputs' names where a property gives them, and the set."""
     if a.spec is None:
         if not described(a):

@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from verifier.run.model import Network, load, remarks
+from verifier.run.sets import Set
 from verifier.run.tensors import input_set, tensors
 from verifier.values import stored
-from verifier.values.box import Ball, Box
+from verifier.values.ball import Ball
+from verifier.values.box import Box
 from verifier.values.errors import PropertyError, UserError, why
 
 INF = float("inf")
-TEXTS, NUMBERS = ("input", "lower", "upper"), ("eps", "lo", "hi")
-GIVEN = (*TEXTS, *NUMBERS, "ball")
+TEXTS, NUMBERS = ("input", "lower", "upper"), ("eps", "lo", "hi", "ball")
+GIVEN = (*TEXTS, *NUMBERS)
 """What may describe a set."""
 
 
@@ -39,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Options:
-    """What was said of inputs: centres and ends as text, radii and ranges as numbers; which can only be fixed."""
+    """What was said of inputs: centres and ends as text, radii, ranges, norms as numbers; which can only be fixed."""
 
     input: Said
     lower: Said
@@ -47,6 +49,7 @@ class Options:
     eps: Said
     lo: Said
     hi: Said
+    ball: Said
     whole: frozenset[str]
 
     @property
@@ -117,7 +120,7 @@ def alone(option: str, pairs: Sequence[tuple[str | None, float]] | None) -> floa
     return pairs[0][1]
 
 
-def asked(a: argparse.Namespace) -> tuple[Network, Box | Ball]:
+def asked(a: argparse.Namespace) -> tuple[Network, Set]:
     """The network, and the set that the options describe; what is to be said of how it was read is said.
 
     Raises:
@@ -134,7 +137,7 @@ def told(net: Network) -> Network:
     return net
 
 
-def _asked(a: argparse.Namespace) -> tuple[Network, Box | Ball]:
+def _asked(a: argparse.Namespace) -> tuple[Network, Set]:
     spec = getattr(a, "spec", None)
     if spec is not None:
         if any(getattr(a, name) is not None for name in ("eps", "lower", "upper")) or centred(a):
@@ -161,13 +164,14 @@ def _asked(a: argparse.Namespace) -> tuple[Network, Box | Ball]:
         net = _loaded(a, said, [])
         ends = (_numbers("--lower", said.lower.all), _numbers("--upper", said.upper.all))
         return net, _box(ends[0], ends[1], sum(prod(s) for s in net.input_shapes))
-    if said.eps.named or said.lo.named or said.hi.named:
-        raise UserError("--eps, --lo or --hi NAME=…: give the centre by the same name, as --input NAME=X")
-    ball = Ball(_numbers("--input", said.input.all), said.eps.all, float(a.ball or INF), lo=said.lo.all, hi=said.hi.all)
+    if any(side.named for side in (said.eps, said.lo, said.hi, said.ball)):
+        raise UserError("--eps, --lo, --hi or --ball NAME=…: give the centre by the same name, as --input NAME=X")
+    center, norm = _numbers("--input", said.input.all), INF if said.ball.all is None else said.ball.all
+    ball = Ball(center, said.eps.all, norm, lo=said.lo.all, hi=said.hi.all)
     return _loaded(a, said, []), ball
 
 
-def _by_name(a: argparse.Namespace, said: Options) -> tuple[Network, Box | Ball]:
+def _by_name(a: argparse.Namespace, said: Options) -> tuple[Network, Set]:
     """The network and the set, from what is said of each input."""
     if said.input.all is not None:
         raise UserError(f"--input {said.input.all[:60]}: name its input, too: --input NAME=X")
@@ -192,8 +196,8 @@ def _by_name(a: argparse.Namespace, said: Options) -> tuple[Network, Box | Ball]
     radii = said.eps.all if said.eps.all is not None and not said.eps.named else dict(said.eps.named) or None
     if said.eps.all is not None and said.eps.named:
         radii = {n: said.eps.named.get(n, said.eps.all) for n in sets if not isinstance(sets[n], tuple)}
-    lo, hi = (dict(side.named) if side.named else side.all for side in (said.lo, said.hi))
-    return net, input_set(net, sets, radii, float(a.ball or INF), lo=lo, hi=hi)
+    lo, hi, norm = (dict(side.named) if side.named else side.all for side in (said.lo, said.hi, said.ball))
+    return net, input_set(net, sets, radii, norm, lo=lo, hi=hi)
 
 
 def _box(lower: np.ndarray, upper: np.ndarray, n: int) -> Box:

@@ -12,7 +12,7 @@ from verifier import __version__
 from verifier.cli import sources
 from verifier.cli.capabilities import CAPABILITIES
 from verifier.cli.places import Reads, Writes
-from verifier.cli.typed import ends, entry, radii, seconds
+from verifier.cli.typed import ends, entry, norms, radii, seconds
 from verifier.values.errors import UserError
 
 MODEL, SPEC, DATA = Reads(files=sources.of_model), Reads(), Reads(files=sources.of_data)
@@ -324,7 +324,9 @@ def _add_input_set(command: argparse.ArgumentParser, spec: bool = True) -> None:
     group.add_argument(
         "--eps", metavar=f"{named}E", type=radii, action="append", help="its radius: a number, or such as 8/255"
     )
-    group.add_argument("--ball", choices=("1", "2", "inf"), help="its shape: the norm of the ball (inf)")
+    group.add_argument(
+        "--ball", metavar=f"{named}P", type=norms, action="append", help="its shape: the norm of the ball, 1, 2 or inf"
+    )
     group.add_argument("--lo", metavar=f"{named}L", type=ends, action="append", help="nothing below this number")
     group.add_argument("--hi", metavar=f"{named}H", type=ends, action="append", help="nothing above this number")
     side = "in place of a centre: the {} end, one number or all, or a file"

@@ -13,7 +13,7 @@ import numpy as np
 from verifier.cli.inputs import alone, asked, centred, network, output_names
 from verifier.cli.progress import Watch
 from verifier.cli.write import Answer
-from verifier.values.box import Ball
+from verifier.values.ball import Ball
 from verifier.values.errors import UserError
 
 
@@ -61,8 +61,8 @@ def _check_files(a: argparse.Namespace) -> None:
 
 def _points(a: argparse.Namespace) -> tuple[Any, np.ndarray, Any, dict[str, Any]]:
     """The network, points `[B, n]`, the radius of their boxes, and the range that these are cut to."""
-    if a.ball not in (None, "inf") or (a.data is not None and a.ball is not None):
-        raise UserError(f"--ball {a.ball}: tightness is of boxes; leave it out")
+    if a.ball is not None and (a.data is not None or any(norm != np.inf for _, norm in a.ball)):
+        raise UserError(f"--ball {_plain_norms(a.ball)}: tightness is of boxes; leave it out")
     if a.data is not None:
         if a.spec is not None or a.lower is not None or a.upper is not None or centred(a):
             raise UserError("--data, --input and --spec: give one of them")
@@ -84,8 +84,12 @@ def _points(a: argparse.Namespace) -> tuple[Any, np.ndarray, Any, dict[str, Any]
     net, found = asked(a)
     if isinstance(found, Ball) and not any(isinstance(v, np.ndarray) for v in (found.eps, found.lo, found.hi)):
         return net, found.center[None], found.eps, {"lo": found.lo, "hi": found.hi}
-    box = found.box() if isinstance(found, Ball) else found
+    box = found.box()
     return net, ((box.lower + box.upper) / 2)[None], ((box.upper - box.lower) / 2)[None], {"lo": None, "hi": None}
+
+
+def _plain_norms(balls: list[tuple[str | None, float]]) -> str:
+    return ", ".join(f"{norm:g}" if name is None else f"{name}={norm:g}" for name, norm in balls)
 
 
 def _finite(content: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,18 @@ def ends(text: str) -> tuple[str | None, float]:
     return _named(text, number)
 
 
+def norms(text: str) -> tuple[str | None, float]:
+    """The norm of a ball, of an input where it is named.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    name, _, norm = text.rpartition("=")
+    if norm not in ("1", "2", "inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' where 1, 2 or inf is due, or NAME= and one of these")
+    return name or None, float(norm)
+
+
 def entry(text: str) -> int | str | tuple[str, int]:
     """An entry by number, or by the name of its tensor and its number there.
 

@@ -20,8 +20,10 @@ from verifier.sensitivity.search import Aim, Search
 from verifier.sensitivity.spectral import Spectral
 from verifier.sensitivity.steps import still
 from verifier.values import given
-from verifier.values.box import Ball, Box
+from verifier.values.ball import Ball
+from verifier.values.box import Box
 from verifier.values.errors import PropertyError, UserError
+from verifier.values.sets import InputSet, Product, curved
 
 SIGNS = 10
 """Most outputs (or inputs) all of whose combinations of signs are looked at."""
@@ -58,7 +60,7 @@ class Asked:
 
     graph: Graph
     box: Box
-    ball: Ball | None
+    ball: InputSet | None
     inner: Box
     rows: np.ndarray
     norm: tuple[float, float]
@@ -136,7 +138,7 @@ def combined(graph: Graph, rows: np.ndarray) -> Graph:
 
 def ask(
     graph: Graph,
-    inputs: Box | Ball,
+    inputs: Box | Ball | Product,
     norm: float | tuple[float, float] | None,
     outputs: Any,
     margins: int | None,
@@ -158,23 +160,25 @@ def ask(
     return Asked(graph, box, ball, inner, rows, (p, q), tolerance, each)
 
 
-def input_set(graph: Graph, inputs: Any, name: str) -> tuple[Box, Ball | None, Box]:
-    """The box around a set, the ball that it is, where that is less, and a box that does not reach beyond it.
+def input_set(graph: Graph, inputs: Any, name: str) -> tuple[Box, InputSet | None, Box]:
+    """The box around a set, what it is where that is less, and a box that does not reach beyond it.
 
     Raises:
         UserError: it is no set, or does not fit.
     """
-    if not isinstance(inputs, (Box, Ball)):
+    if not isinstance(inputs, (Box, Ball, Product)):
         raise UserError(f"inputs: a {type(inputs).__name__} is not an input set; give a Box or a Ball")
-    box = inputs.box() if isinstance(inputs, Ball) else inputs
+    box = inputs.box()
     n = graph.nodes[graph.inputs[0]].size
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, {name} {n} inputs; give as many")
-    if not isinstance(inputs, Ball) or not np.any(inputs.eps):
+    if isinstance(inputs, Box) or not any(np.any(b.eps) for _, b in inputs.balls()):
         return box, None, box
-    low, high = (np.nextafter(inputs.center + s * inputs.eps, inputs.center) for s in (-1, 1))
+    low, high = box.lower.copy(), box.upper.copy()
+    for at, ball in inputs.balls():
+        low[at], high[at] = (np.nextafter(ball.center + s * ball.eps, ball.center) for s in (-1, 1))
     inner = Box(*(np.clip(a, box.lower, box.upper) for a in (low, high)))
-    return box, None if inputs.norm == inf else inputs, inner
+    return box, curved(inputs), inner
 
 
 def functionals(graph: Graph, outputs: Any, margins: int | None, name: str) -> np.ndarray:
@@ -216,7 +220,7 @@ def _entries(what: str, at: Any, m: int, name: str) -> np.ndarray:
     return np.where(a < 0, a + m, a).astype(int)
 
 
-def norms(norm: float | tuple[float, float] | None, inputs: Box | Ball | None) -> tuple[float, float]:
+def norms(norm: float | tuple[float, float] | None, inputs: Box | Ball | Product | None) -> tuple[float, float]:
     """Those of input and output.
 
     Raises:

@@ -26,10 +26,11 @@ from verifier.run.tensors import about, by_name
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values import given
 from verifier.values.arrays import Array, Place, to_numpy
-from verifier.values.box import Ball, Box
+from verifier.values.box import Box
 from verifier.values.errors import PropertyError, UserError
 from verifier.values.precision import full_precision
 from verifier.values.rounding import gamma, outward
+from verifier.values.sets import InputSet, curved
 
 METHODS = ("interval", "forward", "crown", "alpha-crown")
 BLOCK = 2e7
@@ -85,29 +86,28 @@ def bound(
         raise UserError("inputs: none are given; give a Box or a Ball, or sets by the inputs' names")
     graph = boundable(net, of_set(inputs))
     n, m = graph.nodes[graph.inputs[0]].size, graph.nodes[graph.outputs[0]].size
-    box = inputs.box() if isinstance(inputs, Ball) else inputs
+    box = inputs.box()
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, the network {n} inputs; give as many")
     C = _rows(rows, m)
     graph = settled(graph, box.lower, box.upper)
-    if isinstance(inputs, Ball):
-        graph, box, inputs = _moving(graph, box, inputs)
+    graph, box, cut = _moving(graph, box, curved(inputs))
     with full_precision(place), np.errstate(all="ignore"):  # what overflows is refused at the end
-        value = _lower(graph, place, box, inputs if isinstance(inputs, Ball) else None, np.concatenate([C, -C]), method)
+        value = _lower(graph, place, box, cut, np.concatenate([C, -C]), method)
     found = OutputBounds((value[: len(C)], -value[len(C) :]))
     sides = [by_name(net, side, "output") for side in found] if rows is None else [{}, {}]
     found.outputs = {name: (low, sides[1][name]) for name, low in sides[0].items()}
     return found
 
 
-def _moving(graph: Graph, box: Box, ball: Ball) -> tuple[Graph, Box, Ball]:
-    """The network of what varies in a ball of the ℓ1 or ℓ2 norm: rows are not measured along what stands still.
+def _moving(graph: Graph, box: Box, ball: InputSet | None) -> tuple[Graph, Box, InputSet | None]:
+    """The network of what varies in a set that is no box: rows are not measured along what stands still.
 
     Sound because: the others stand where their box is one point, which is written into the network without rounding;
-    what varies is at most as far from the ball's centre as all is together.
+    what varies is at most as far from a ball's centre as all is together.
     """
     at = np.flatnonzero(box.lower < box.upper)
-    if _round(ball) is None or not 0 < len(at) < len(box.lower):
+    if ball is None or not 0 < len(at) < len(box.lower):
         return graph, box, ball
     (x,), n = graph.inputs, len(box.lower)
     spread, still = np.full(n, -1), np.where(box.lower < box.upper, 0.0, box.lower)
@@ -119,11 +119,10 @@ def _moving(graph: Graph, box: Box, ball: Ball) -> tuple[Graph, Box, Ball]:
     for i, node in enumerate(graph.nodes):
         if i != x:
             new[i] = build.add(node.op, [new[j] for j in node.inputs], node.name)
-    cut = Ball(ball.center[at], ball.eps, ball.norm)  # its box, which is given, knows of lo and hi
-    return build.graph((part,), tuple(new[i] for i in graph.outputs)), Box(box.lower[at], box.upper[at]), cut
+    return build.graph((part,), tuple(new[i] for i in graph.outputs)), Box(box.lower[at], box.upper[at]), ball.only(at)
 
 
-def _lower(graph: Graph, place: Place, box: Box, ball: Ball | None, both: np.ndarray, method: str) -> np.ndarray:
+def _lower(graph: Graph, place: Place, box: Box, ball: InputSet | None, both: np.ndarray, method: str) -> np.ndarray:
     """Lower bounds `[2R]` of rows `[2R, m]`: the best of the method's own and of every cheaper one's."""
     net = prepare(graph, place)
     varying = np.flatnonzero(box.lower < box.upper)
@@ -149,7 +148,7 @@ def _walked(
     graph: Graph,
     net: Network,
     box: Box,
-    ball: Ball | None,
+    ball: InputSet | None,
     both: np.ndarray,
     symbols: np.ndarray,
     *,
@@ -163,7 +162,7 @@ def _walked(
     """
     place = net.place
     lower, upper = outward(box.lower[None], box.upper[None], place)
-    b = boxes(lower, upper, place.array(symbols), place.dtype, _round(ball))
+    b = boxes(lower, upper, place.array(symbols), place.dtype, ball)
     first = propagate(net, b, None, set(), None, 10**6).interval
     size = magnitudes(graph, box.lower, box.upper, {j: (to_numpy(l), to_numpy(u)) for j, (l, u) in first.items()})
     block = max(1, int(BLOCK / max(node.size for node in graph.nodes)))
@@ -179,13 +178,8 @@ def _walked(
     return _finite(np.concatenate(parts))
 
 
-def _round(ball: Ball | None) -> Ball | None:
-    """The ball, where it is more than a box."""
-    return None if ball is None or ball.norm == float("inf") else ball
-
-
-def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, backward: bool, ball: Ball | None) -> np.ndarray:
-    """Lower bounds of the rows on the one box (or the ball in it)."""
+def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, backward: bool, ball: InputSet | None) -> np.ndarray:
+    """Lower bounds of the rows on the one box (or the set in it)."""
     ids = net.place.array(np.arange(len(rows))[None])
     n = int(box.lower.shape[1])
     if not backward or bounds.broken is not None:  # rows walked back say nothing where a value may be infinite
@@ -196,24 +190,22 @@ def _least(net: Network, rows: Rows, bounds: Bounds, box: Boxes, backward: bool,
     planes = rows_backward(net, rows, ids, bounds.weights(net), bounds.relaxed)
     A, least = to_numpy(planes.A).astype(np.float64), to_numpy(planes.b - planes.error).astype(np.float64)
     center, radius = (to_numpy(a[0]).astype(np.float64) for a in (box.center, box.radius))
-    reach = abs(A) @ radius
-    if ball is not None and ball.norm != float("inf"):
-        dual = np.inf if ball.norm == 1 else 2
-        off = abs(center - ball.center).max(initial=0.0)
-        reach = np.minimum(reach, ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1))
-    return np.asarray(least + A @ center - reach * (1 + gamma(n + 8, "float64")))
+    value = least + A @ center - abs(A) @ radius * (1 + gamma(n + 8, "float64"))
+    return np.asarray(value if ball is None else np.fmax(value, ball.concretise(A, least, center, radius)))
 
 
 STEPS = 20
 """Climbing steps for the rows; the neurons' own bounds get fewer."""
 
 
-def _optimised(graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarray, ball: Ball | None) -> np.ndarray:
+def _optimised(
+    graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarray, ball: InputSet | None
+) -> np.ndarray:
     """Lower bounds of rows `[R, m]`: what is decided is folded, then slopes are climbed for neurons and for rows."""
     zero = np.zeros(len(rows))
     varying = np.flatnonzero(box.lower < box.upper)
     symbols = net.place.array(varying if len(varying) <= MOST_SYMBOLS else varying[:0])
-    b = boxes(net.place.array(box.lower[None]), net.place.array(box.upper[None]), symbols, "float64", _round(ball))
+    b = boxes(net.place.array(box.lower[None]), net.place.array(box.upper[None]), symbols, "float64", ball)
     bounds = propagate(net, b, None, set(), {}, 500_000)
     if bounds.broken is not None:
         return zero - np.inf
@@ -231,21 +223,17 @@ def _optimised(graph: Graph, net: Network, fast: Place, box: Box, rows: np.ndarr
         exact = Objective(F.rows, net.place.array(ids), len(F.blocks))
         value, walk = certain(F, region(F), exact, best.to(net.place))
         bound = to_numpy(value)
-        if ball is not None and ball.norm != float("inf"):  # slopes are climbed for the box: the first may suit better
+        if ball is not None:  # slopes are climbed for the box: the first may suit better
             walks = (walk, certain(F, region(F), exact, first.to(net.place))[1])
             bound = np.maximum(bound, np.maximum(*(_in_ball(F, w, ball) for w in walks)))
         parts.append(bound)
     return np.concatenate(parts)
 
 
-def _in_ball(F: Folded, w: Walk, ball: Ball) -> np.ndarray:
-    """The least values `[R]` of planes on a ball of norm 1 or 2 (Hölder)."""
-    A, b, center = to_numpy(w.A), to_numpy(w.b), to_numpy(F.center)
-    dual = np.inf if ball.norm == 1 else 2
-    off = abs(center - ball.center[F.varying]).max(initial=0.0)
-    reach = ball.eps * np.linalg.norm(A, dual, axis=1) + off * abs(A).sum(1)
-    error = gamma(A.shape[1] + 8, "float64") * (abs(A) @ (abs(center) + to_numpy(F.radius)) + abs(b) + reach)
-    return np.asarray(b + A @ center - reach - error)
+def _in_ball(F: Folded, w: Walk, ball: InputSet) -> np.ndarray:
+    """The least values `[R]` of planes on a set that is no box."""
+    A, b, center, radius = (to_numpy(a) for a in (w.A, w.b, F.center, F.radius))
+    return np.asarray(ball.only(F.varying).concretise(A, b, center, radius)) if len(F.varying) else b - np.inf
 
 
 def _rows(rows: Any, m: int) -> np.ndarray:

@@ -10,8 +10,10 @@ import numpy as np
 from verifier.spec import builders
 from verifier.spec.property import Property
 from verifier.values import given
-from verifier.values.box import Ball, Box
+from verifier.values.ball import Ball
+from verifier.values.box import Box
 from verifier.values.errors import PropertyError
+from verifier.values.sets import Product
 from verifier.values.shown import Shown
 
 
@@ -19,7 +21,7 @@ from verifier.values.shown import Shown
 class Robustness(Shown):
     """Is some input of a set not classified as `label`?"""
 
-    inputs: Ball | Box
+    inputs: Ball | Box | Product
     label: int
 
     def _said(self) -> list[tuple[str, Any]]:
@@ -49,20 +51,24 @@ class Robustness(Shown):
             row = np.zeros(n_outputs)
             row[at[self.label]], row[at[rival]] = 1, -1
             rows.append([(row, 0.0)])
-        return builders.output_property(self.inputs.lower, self.inputs.upper, rows, "robustness")
+        box = self.inputs.box()
+        return builders.on_set(builders.output_property(box.lower, box.upper, rows, "robustness"), self.inputs)
 
 
-def middle(inputs: Ball | Box) -> np.ndarray:
+def middle(inputs: Ball | Box | Product) -> np.ndarray:
     """A set's centre, `[n]`."""
-    return inputs.center if isinstance(inputs, Ball) else 0.5 * inputs.lower + 0.5 * inputs.upper
+    return 0.5 * inputs.lower + 0.5 * inputs.upper if isinstance(inputs, Box) else inputs.center
 
 
-def robustness(inputs: Ball | Box, label: int) -> Any:
-    """The question whether every input of a ball or box is classified as `label` (`unsat` means yes, robust).
+def robustness(inputs: Ball | Box | Product, label: int) -> Any:
+    """The question whether every input of a set is classified as `label` (`unsat` means yes, robust).
+
+    Args:
+        inputs: a ball, a box, or what `input_set` makes of several.
 
     Raises:
         PropertyError: it is no set, or the label no whole number from 0.
     """
-    if not isinstance(inputs, (Ball, Box)):
+    if not isinstance(inputs, (Ball, Box, Product)):
         raise PropertyError(f"inputs {given.shown(inputs)}: give a Ball or a Box")
     return Robustness(inputs, given.whole("label", label, least=0))

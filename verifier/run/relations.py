@@ -11,14 +11,16 @@ import numpy as np
 
 from verifier.run.model import Network, load, name_of, single
 from verifier.run.questions import middle, robustness
+from verifier.run.sets import SETS, Set
 from verifier.run.tensors import chosen, fixed_alike, place, situated, tensors
 from verifier.search.budget import Budget
 from verifier.spec import builders
 from verifier.spec.property import Property
 from verifier.spec.query2 import Declared, Query2, Variable
 from verifier.values import given
-from verifier.values.box import Ball, Box
+from verifier.values.ball import Ball
 from verifier.values.errors import PropertyError
+from verifier.values.sets import curved
 from verifier.values.shown import Shown
 from verifier.values.verdict import Verdict
 
@@ -39,8 +41,8 @@ class Asked(Shown):
     """
 
     networks: Mapping[str, Any]
-    make: Callable[[Loaded, Box | Ball], Property | Query2]
-    situate: Callable[[Any], tuple[Network, Box | Ball]]
+    make: Callable[[Loaded, Set], Property | Query2]
+    situate: Callable[[Any], tuple[Network, Set]]
     beside: Callable[[Any], Network] = load
 
     def _said(self) -> list[tuple[str, Any]]:
@@ -104,9 +106,9 @@ def monotonicity(
     tolerance, increasing = given.number("tolerance", tolerance, least=0), given.flag("increasing", increasing)
     _entry("input", input)
     _entry("output", output)
-    _is_set(box)
+    _is_set(box, BOXES)
 
-    def make(loaded: Loaded, inputs: Box | Ball) -> Query2:
+    def make(loaded: Loaded, inputs: Set) -> Query2:
         f = loaded["f"]
         n, m = _sizes(f)
         at, out = _entry("input", input, f), _entry("output", output, f)
@@ -144,9 +146,9 @@ def equivalent(f: Any, g: Any, box: Any, eps: float, *, outputs: Any = None) -> 
         PropertyError: (when it is asked) sizes do not fit, or f and g have inputs of the same names in another order.
     """
     eps = given.number("eps", eps, least=0)
-    _is_set(box)
+    _is_set(box, BOXES)
 
-    def make(loaded: Loaded, inputs: Box | Ball) -> Query2:
+    def make(loaded: Loaded, inputs: Set) -> Query2:
         one, other = loaded["f"], loaded["g"]
         (n, m), sizes = _sizes(one), _sizes(other)
         if sizes != (n, m):
@@ -200,12 +202,12 @@ def robust(
     named = isinstance(x, Mapping) or (isinstance(x, (list, tuple)) and isinstance(eps, Mapping))
     ball = None if named else Ball(x, eps, norm, lo=lo, hi=hi)
 
-    def situate(model: Any) -> tuple[Network, Box | Ball]:
+    def situate(model: Any) -> tuple[Network, Set]:
         return situated(model, x, eps, norm, lo=lo, hi=hi) if ball is None else (load(model), ball)
 
-    def make(loaded: Loaded, inputs: Box | Ball) -> Property:
+    def make(loaded: Loaded, inputs: Set) -> Property:
         f = loaded["f"]
-        (n, m), size = _sizes(f), len(inputs.lower if isinstance(inputs, Box) else inputs.center)
+        (n, m), size = _sizes(f), len(inputs.box().lower)
         if size != n:
             raise PropertyError(f"robust: x has {size} entries, {name_of(f)} {n} inputs; give as many")
         at = np.arange(m) if output is None else _several(f, output)
@@ -225,7 +227,8 @@ def output_range(
     `unsat` means yes; `sat` shows an input with an output beyond one of them.  What the limits are, `find_range` finds.
 
     Args:
-        net: what `load` takes or returned.  box, output: as of `monotonicity`.
+        net: what `load` takes or returned.  output: as of `monotonicity`.
+        box: a box, a ball of any norm, or such by the inputs' names or in order (see `input_set`).
 
     Raises:
         PropertyError: no limit is given, one is not a number, lower exceeds upper, or (when it is asked) sizes do not
@@ -240,11 +243,12 @@ def output_range(
     if len(limits) == 2 and limits[0][1] > limits[1][1]:
         raise PropertyError(f"output_range: lower {limits[0][1]:g} exceeds upper {limits[1][1]:g}; correct them")
 
-    def make(loaded: Loaded, inputs: Box | Ball) -> Property:
+    def make(loaded: Loaded, inputs: Set) -> Property:
         n, m = _sizes(loaded["f"])
         row = np.zeros(m + n)
         row[_entry("output", output, loaded["f"])] = 1.0
-        return _strict(_fitting(inputs, n), [[(sign * row, sign * v)] for sign, v in limits], m, "output_range")
+        disjuncts = [[(sign * row, sign * v)] for sign, v in limits]
+        return builders.on_set(_strict(_ends(inputs, n), disjuncts, m, "output_range"), inputs)
 
     return Asked({"f": net}, make, _within(box))
 
@@ -258,7 +262,8 @@ def find_range(
     first bounds' width apart, or the time is up.  What is returned has been proved, whenever that is.
 
     Args:
-        net: what `load` takes or returned.  box, output: as of `monotonicity`.
+        net: what `load` takes or returned.  output: as of `monotonicity`.
+        box: a box, a ball of any norm, or such by the inputs' names or in order (see `input_set`).
         timeout: seconds.
 
     Raises:
@@ -274,11 +279,12 @@ def find_range(
     f, inputs = situated(net, box)
     n, m = _sizes(f)
     at = _entry("output", output, f)
-    low, high = _fitting(inputs, n)
+    cut, (low, high) = curved(inputs), _ends(inputs, n)
     bounds = bound(f, inputs, "crown", rows=np.eye(m)[at])
     proved = [float(bounds[0][0]), float(bounds[1][0])]
     width = proved[1] - proved[0]
     x = np.random.default_rng(0).uniform(low, high, (256, n)).astype(f.input_dtype).astype(np.float64)
+    x = x if cut is None else cut.rounded(x, f.input_dtype)
     y = single(f).run(np.clip(x, low, high))[:, at]
     for side, met in ((0, float(y.min())), (1, float(y.max()))):
         own = budget.within(budget.left() / (2 - side))
@@ -329,29 +335,33 @@ def _in_one_order(f: Network, g: Network) -> None:
         )
 
 
-def _within(inputs: Any) -> Callable[[Any], tuple[Network, Box | Ball]]:
+def _within(inputs: Any) -> Callable[[Any], tuple[Network, Set]]:
     """What loads a network together with a set of its inputs."""
     return lambda model: situated(model, inputs)
 
 
-def _is_set(inputs: Any) -> None:
-    """Refuse at once what is neither a box nor sets of single inputs."""
-    if not isinstance(inputs, (Mapping, list, tuple)):
-        _is_box(inputs)
+def _is_set(inputs: Any, kinds: str = "") -> None:
+    """Refuse at once what is neither a set nor sets of single inputs, and, with `kinds`, a set that is no box."""
+    if isinstance(inputs, (Mapping, list, tuple)):
+        return
+    if not isinstance(inputs, SETS) or (kinds and curved(inputs) is not None):
+        what = kinds or "a Box or a Ball"
+        raise PropertyError(f"box {given.shown(inputs)}: give {what}, or such by name")
 
 
-def _is_box(box: Any) -> Box:
-    """The box that a box or a ball of the maximum norm is."""
-    if isinstance(box, Ball) and box.norm == INF:
-        return box.box()
-    if not isinstance(box, Box):
-        raise PropertyError(f"box {given.shown(box)}: give a Box, or a Ball of the maximum norm, or such by name")
-    return box
+BOXES = "a Box, or a Ball of the maximum norm"
+"""What questions are about that have an input twice."""
 
 
-def _fitting(box: Box | Ball, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _fitting(inputs: Set, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The box's ends, `[n]` each."""
-    box = _is_box(box)
+    _is_set(inputs, BOXES)
+    return _ends(inputs, n)
+
+
+def _ends(inputs: Set, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the box around a set, `[n]` each."""
+    box = inputs.box()
     if len(box.lower) != n:
         raise PropertyError(f"the box has {len(box.lower)} entries, the network {n} inputs; give as many")
     return box.lower, box.upper

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from verifier.spec.property import Property
-from verifier.values.box import Ball, Box
+from verifier.values.ball import Ball
+from verifier.values.box import Box
+from verifier.values.sets import Product
 
 MOST_BOXES = 6
 """Boxes that points are taken from: the first, the last, and some between."""
@@ -35,7 +37,7 @@ def of_property(prop: Property) -> np.ndarray | None:
 
 def of_set(inputs: Any) -> np.ndarray | None:
     """Points of a box or ball; None for anything else."""
-    if not isinstance(inputs, (Box, Ball)):
+    if not isinstance(inputs, (Box, Ball, Product)):
         return None
-    box = inputs.box() if isinstance(inputs, Ball) else inputs
+    box = inputs.box()
     return points(box.lower[None], box.upper[None])

@@ -18,13 +18,11 @@ from verifier.graph.opened import in_memory, opened
 from verifier.graph.restrict import inputs as declared
 from verifier.graph.restrict import typed, varies
 from verifier.run.model import Network, load, name_of, single
+from verifier.run.sets import SETS, Named, Set, joined, listed
 from verifier.values import given
-from verifier.values.box import Ball, Box
 from verifier.values.errors import PropertyError, UserError
 
 INF = float("inf")
-Named = tuple[tuple[str, tuple[int, ...]], ...]
-"""Names and shapes."""
 
 
 def tensors(net: Any, what: str = "input") -> Named:
@@ -35,11 +33,6 @@ def tensors(net: Any, what: str = "input") -> Named:
     letter = "x" if what == "input" else "y"
     names = getattr(own, f"{what}_names", None) or [f"{letter}{k or ''}" for k in range(len(shapes))]
     return tuple((str(name), tuple(s)) for name, s in zip(names, shapes, strict=True))
-
-
-def listed(some: Named) -> str:
-    """Names and shapes in words."""
-    return ", ".join(f"{name} {list(shape)}" for name, shape in some) or "none"
 
 
 def entries(some: Named, name: str, what: str, of: str) -> np.ndarray:
@@ -139,7 +132,7 @@ class About:
     """
 
     net: Network
-    inputs: Box | Ball | None
+    inputs: Set | None
     counted: np.ndarray | None = None
 
 
@@ -156,11 +149,11 @@ def about(model: Any, inputs: Any, wrt: Any = None) -> About:
     Raises:
         UserError: an input is missing or unknown, or what is given for one does not fit.
     """
-    if inputs is None or isinstance(inputs, (Box, Ball)):
+    if inputs is None or isinstance(inputs, SETS):
         net, found, fixed = load(model), inputs, set[str]()
     elif isinstance(inputs, (Mapping, list, tuple)):
         net, sets = _sets(model, inputs)
-        found, fixed = _joined(net, sets, None, INF, None, None)
+        found, fixed = joined(tensors(net), name_of(net), sets)
     else:
         raise UserError(
             f"inputs: a {type(inputs).__name__} is not an input set; give a Box or a Ball, or sets by the inputs' names"
@@ -180,9 +173,7 @@ def _counted(net: Any, fixed: set[str], wrt: Any) -> np.ndarray | None:
     return np.concatenate([entries(some, n, "input", name_of(net)) for n, _ in some if n not in fixed])
 
 
-def input_set(
-    model: Any, inputs: Any, eps: Any = None, norm: float = INF, *, lo: Any = None, hi: Any = None
-) -> Box | Ball:
+def input_set(model: Any, inputs: Any, eps: Any = None, norm: Any = INF, *, lo: Any = None, hi: Any = None) -> Set:
     """A set of a network's inputs from what is said of each, over all of them behind one another in the model's order.
 
     Args:
@@ -190,13 +181,15 @@ def input_set(
         inputs: by name, or in the model's order, for each input a `Box`, a `Ball`, a pair `(lower, upper)`, or an
             array: the values at which it is fixed, or, with eps, its centre.
         eps: the radius about the arrays: one number for all of them, or radii by name, those without one being fixed.
-        norm: of the ball, over all inputs together; lo, hi: the range of the arrays, numbers or by name.
+        norm: of the ball: one of all inputs together, unless radii or norms are given by name: then each has its own.
+        lo, hi: the range of the arrays, numbers or by name.
+
+    Returns: a box, or a ball, where the set is one; else a product of such (`values.sets.Product`).
 
     Raises:
-        UserError: an input is missing or unknown, or what is given for one does not fit; or the set is neither a box
-            nor a ball (balls of the ℓ1 or ℓ2 norm of several inputs, or beside inputs that vary otherwise).
+        UserError: an input is missing or unknown, or what is given for one does not fit.
     """
-    if isinstance(inputs, (Box, Ball)):
+    if isinstance(inputs, SETS):
         return inputs
     if not isinstance(inputs, (Mapping, list, tuple)):
         raise PropertyError(f"inputs {given.shown(inputs)}: give sets by the inputs' names, or in the model's order")
@@ -204,20 +197,20 @@ def input_set(
 
 
 def situated(
-    model: Any, inputs: Any, eps: Any = None, norm: float = INF, *, lo: Any = None, hi: Any = None
-) -> tuple[Network, Box | Ball]:
+    model: Any, inputs: Any, eps: Any = None, norm: Any = INF, *, lo: Any = None, hi: Any = None
+) -> tuple[Network, Set]:
     """A network, loaded, with a set of its inputs: see `input_set`; what cannot vary is fixed as it is given.
 
     Raises:
         UserError: an input is missing or unknown, or what is given for one does not fit.
     """
-    if isinstance(inputs, (Box, Ball)):
+    if isinstance(inputs, SETS):
         return load(model), inputs
     if not isinstance(inputs, (Mapping, list, tuple)):
         what = given.shown(inputs)
         raise PropertyError(f"box {what}: give a Box or a Ball, or sets by the inputs' names, or in the model's order")
     net, sets = _sets(model, inputs)
-    return net, _joined(net, sets, eps, given.norm("norm", norm), lo, hi)[0]
+    return net, joined(tensors(net), name_of(net), sets, eps, norm, lo, hi)[0]
 
 
 def fixed_alike(model: Any, inputs: Any) -> Network:
@@ -226,7 +219,7 @@ def fixed_alike(model: Any, inputs: Any) -> Network:
     Raises:
         UserError: it cannot be loaded, or what is given for such an input does not fit.
     """
-    if isinstance(inputs, (Box, Ball)) or not _fresh(model):
+    if isinstance(inputs, SETS) or not _fresh(model):
         return load(model)
     names = [v.name for v in declared(opened(model)[1].graph)]
     if not isinstance(inputs, Mapping):
@@ -251,7 +244,7 @@ def _sets(model: Any, inputs: Mapping[Any, Any] | Sequence[Any]) -> tuple[Networ
     for v in ends:
         if not varies(v) and v.name in sets:
             fixed[v.name] = sets.pop(v.name)
-            if isinstance(fixed[v.name], (Box, Ball, tuple)):
+            if isinstance(fixed[v.name], (*SETS, tuple)):
                 raise PropertyError(f"input '{v.name}' is {typed(v)}: it can only be fixed; give its values, no set")
     return load(model, fixed=fixed), sets
 
@@ -269,102 +262,3 @@ def _ordered(inputs: Mapping[Any, Any] | Sequence[Any], names: list[str], known:
         if name not in names:
             raise PropertyError(f"input {name!r}: {of} has no such input; it has {known}")
     return dict(inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class _One:
-    """What is said of one input, each `[k]`.
-
-    Attributes:
-        lower, upper: its box.
-        center, eps: a ball of the maximum norm that holds it, or the ball of another norm that it is cut from.
-        norm: of the ball; 0 where the input is fixed by its values.
-        own: whether the ball was given for this input alone.
-    """
-
-    lower: np.ndarray
-    upper: np.ndarray
-    center: np.ndarray
-    eps: np.ndarray
-    norm: float
-    own: bool = True
-
-
-def _joined(net: Network, sets: dict[str, Any], eps: Any, norm: float, lo: Any, hi: Any) -> tuple[Box | Ball, set[str]]:
-    """The set of all inputs, and the names of those that are fixed by their values.
-
-    A box is also the ball about its middle that reaches beyond it, cut to it: so boxes and balls of the maximum norm
-    are one ball of that norm together, and what is fixed joins any ball.
-    """
-    some = tensors(net)
-    radii, low, high = (_of_each(what, v, some, net) for what, v in (("eps", eps), ("lo", lo), ("hi", hi)))
-    ones: dict[str, _One] = {}
-    for name, shape in some:
-        if name not in sets:
-            raise PropertyError(
-                f"input '{name}' of shape {list(shape)}: nothing is given for it; give a Box, a Ball, a pair "
-                "(lower, upper), or the values at which it is fixed"
-            )
-        radius, ends = radii.get(name), (low.get(name), high.get(name))
-        ones[name] = _one(name, shape, sets[name], radius, norm, ends, isinstance(eps, Mapping))
-    _one_set(ones)
-    fixed = {name for name, one in ones.items() if not one.norm}
-    parts = ("lower", "upper", "center", "eps")
-    lower, upper, center, reach = (np.concatenate([getattr(one, part) for one in ones.values()]) for part in parts)
-    round_ = next((one for one in ones.values() if one.norm in (1, 2)), None)
-    if round_ is not None:
-        return Ball(center, float(round_.eps.max(initial=0.0)), round_.norm, lo=lower, hi=upper), fixed
-    balls = eps is not None or any(isinstance(v, Ball) for v in sets.values())
-    return (Ball(center, reach, lo=lower, hi=upper) if balls and np.isfinite(reach).all() else Box(lower, upper)), fixed
-
-
-def _one_set(ones: dict[str, _One]) -> None:
-    """Refuse what is neither a box nor a ball."""
-    moving = {name: one for name, one in ones.items() if one.norm}
-    for name, one in moving.items():
-        other = next((n for n, o in moving.items() if n != name and (one.own or o.own)), None)
-        if one.norm in (1, 2) and other is not None:
-            raise PropertyError(
-                f"input '{name}' is a ball of norm {one.norm:g}, and '{other}' varies beside it, which together is no "
-                "ball; give one radius for all that vary (input_set with eps and norm), or boxes"
-            )
-
-
-def _one(
-    name: str, shape: tuple[int, ...], value: Any, eps: Any, norm: float, ends: tuple[Any, Any], named: bool
-) -> _One:
-    """What is given for one input.
-
-    Raises:
-        PropertyError: it does not fit.
-    """
-    n, of = prod(shape), f"its shape {list(shape)} has"
-    if isinstance(value, tuple):
-        if len(value) != 2:
-            raise PropertyError(f"input '{name}': a tuple of {len(value)}; give a pair (lower, upper), or an array")
-        value = Box(*(np.broadcast_to(given.spread(f"input '{name}'", v, n, of), n) for v in value))
-    own = named or isinstance(value, (Box, Ball))
-    if not isinstance(value, (Box, Ball)):
-        center = np.broadcast_to(given.spread(f"input '{name}'", value, n, of), n)
-        if eps is None:
-            return _One(center, center, center, np.zeros(n), 0.0)
-        value = Ball(center, eps, norm, lo=ends[0], hi=ends[1])
-    have = len(value.lower if isinstance(value, Box) else value.center)
-    if have != n:
-        raise PropertyError(f"input '{name}' of shape {list(shape)}: the set has {have} entries; give {n}")
-    if isinstance(value, Box):
-        with np.errstate(over="ignore"):
-            reach = value.upper - value.lower
-        return _One(value.lower, value.upper, 0.5 * value.lower + 0.5 * value.upper, reach, INF)
-    box = value.box()
-    return _One(box.lower, box.upper, value.center, np.broadcast_to(np.asarray(value.eps), n), value.norm, own)
-
-
-def _of_each(what: str, value: Any, some: Named, net: Any) -> dict[str, Any]:
-    """What is given by name, or for all."""
-    if not isinstance(value, Mapping):
-        return {} if value is None else {name: value for name, _ in some}
-    for name in value:
-        if name not in dict(some):
-            raise PropertyError(f"{what} of input {name!r}: {name_of(net)} has no such input; it has {listed(some)}")
-    return dict(value)

@@ -9,7 +9,6 @@ from verifier.attack.replay import Replay
 from verifier.search.query import Query
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place
-from verifier.values.ball import into
 
 WORK = 3e7
 """Multiply-adds that one round's gradient steps may cost."""
@@ -31,7 +30,7 @@ class Candidates:
         """A witness among points `[P, n]` of groups `[P]` or near them, or None."""
         q = self._query
         ids, uses = q.ids[group], q.uses[group]
-        x = x if q.prop.ball is None else into(q.prop.ball, x)
+        x = x if q.prop.ball is None else q.prop.ball.project(x)
         y, _ = evaluate(self._graph, x)
         m = margins(q.prop, ids, x, y)
         worst = np.where(uses, m[:, None], -np.inf).max(2)  # [P, J]: the disjunct holds where <= 0

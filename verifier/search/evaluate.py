@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifier.bounds.ball import least
 from verifier.bounds.network import Network
 from verifier.bounds.propagate import Bounds, boxes, propagate
 from verifier.bounds.rows import rows_backward, rows_interval
@@ -88,7 +87,7 @@ def evaluate(query: Query, d: Domains, chunk: int, precise: bool = False, thorou
         row = np.where(to_numpy(bounds.broken)[:, None], -np.inf, row)
         b = np.where(to_numpy(bounds.broken)[:, None], -np.inf, b)
     if query.prop.ball is not None:
-        row = np.fmax(row, least(A.reshape(B * K, -1), b.reshape(-1), query.prop.ball).reshape(B, K))
+        row = np.fmax(row, query.prop.ball.concretise(A, b, center[:, None], radius[:, None]))
     plain = rows_interval(exact, query.whole, exact.place.array(ids), bounds.image, (box.lower, box.upper))
     row = np.fmax(row, to_numpy(plain))
     row = np.where(np.isfinite(row), row, -np.inf)  # what has overflowed refutes nothing

@@ -16,7 +16,6 @@ from verifier.search.ladder import Ladder
 from verifier.search.outcome import Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.workers import Workers
-from verifier.values import ball
 from verifier.values.log import note
 from verifier.values.verdict import Verdict
 
@@ -172,7 +171,7 @@ def _split(query: Query, d: Domains, result: Evaluation, left: np.ndarray) -> tu
     lower, upper, alive = clip_any(lower, upper, result.A[both], result.b[both], query.uses[group], alive)
     open_ = np.asarray(alive.any(1))
     if query.prop.ball is not None:
-        lower[open_], upper[open_], outside = ball.clip(query.prop.ball, lower[open_], upper[open_])
+        lower[open_], upper[open_], outside = query.prop.ball.clip(lower[open_], upper[open_])
         open_[open_] = ~outside
     share = d.share[both] * 0.5
     children = Domains(lower, upper, group, alive, result.gap[both], result.sign[both], share)

@@ -36,27 +36,31 @@ class Round:
         return o @ self.center - self.eps * norm, self.center + self.eps * away
 
 
+Balls = tuple[Round, ...]
+"""Of a set that boxes are cut to; no two about one input."""
+
+
 def shrink(
-    low: np.ndarray, high: np.ndarray, A: np.ndarray, b: np.ndarray, use: np.ndarray, ball: Round | None = None
+    low: np.ndarray, high: np.ndarray, A: np.ndarray, b: np.ndarray, use: np.ndarray, balls: Balls = ()
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes `[B, k]` clipped by half-spaces `A·x + b <= 0`, and which of them `[B]` are empty for certain.
 
     Args:
         A: `[B, S, k]`, b: `[B, S]`; use: `[B, S]` which of them hold.
-        ball: what the boxes are cut to.
+        balls: what the boxes are cut to.
 
     Sound because: clipping is (`search.clipping.relaxed`), and where a non-negative sum of functions that are `<= 0` on
-    a set is positive on all of the box (or of the ball), the set is empty.  It is evaluated once, with its rounding
+    a set is positive on all of the box (or of the balls), the set is empty.  It is evaluated once, with its rounding
     taken off.
     """
     at = np.flatnonzero(use.any(0))
     A, b, use = A[:, at], b[:, at], use[:, at]
     low, high = clip(low, high, A, b, use)
     empty = np.asarray((low > high).any(1))
-    several = np.flatnonzero(~empty & (use.sum(1) > (1 if ball is None else 0)))
+    several = np.flatnonzero(~empty & (use.sum(1) > (0 if balls else 1)))
     if len(several):
         some = low[several], high[several], A[several], b[several]
-        for shape in (None,) if ball is None else (None, ball):
+        for shape in ((), balls) if balls else ((),):
             weight, _ = multipliers(*some, use[several], shape)
             empty[several] |= positive(*some, weight, shape)
     return low, high, empty
@@ -68,10 +72,10 @@ def multipliers(
     A: np.ndarray,
     b: np.ndarray,
     use: np.ndarray,
-    ball: Round | None = None,
+    balls: Balls = (),
     steps: int = STEPS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights `[B, S]` of half-spaces that make the least of their sum over the box (or the ball) large.
+    """Weights `[B, S]` of half-spaces that make the least of their sum over the box (or the balls) large.
 
     By mirror steps on the simplex; the best over all steps are returned, and the mean `[B, k]` of the points where the
     sums are least, which comes near to satisfying the half-spaces if anything does.
@@ -85,7 +89,7 @@ def multipliers(
     for t in range(steps):
         o = (weight[:, None] @ G)[:, 0]
         x = center - np.sign(o) * radius
-        if ball is not None:
+        for ball in balls:
             x[:, ball.at] = ball.least(o)[1]
         least = (o * x).sum(1) + (weight * h).sum(1)
         better = least > value
@@ -99,19 +103,22 @@ def multipliers(
 
 
 def positive(
-    low: np.ndarray, high: np.ndarray, A: np.ndarray, b: np.ndarray, weight: np.ndarray, ball: Round | None = None
+    low: np.ndarray, high: np.ndarray, A: np.ndarray, b: np.ndarray, weight: np.ndarray, balls: Balls = ()
 ) -> np.ndarray:
-    """`[B]` whether the weighted sum of `A·x + b` is positive on all of the box (or of the ball), for certain."""
+    """`[B]` whether the weighted sum of `A·x + b` is positive on all of the box (or of the balls), for certain.
+
+    What no ball is about is in the box.
+    """
     S, k = A.shape[1:]
     o, c = (weight[:, None] @ A)[:, 0], (weight * b).sum(1)
     reach = np.maximum(abs(low), abs(high))
-    if ball is not None:  # the ball may reach beyond a clipped box
+    for ball in balls:  # each may reach beyond a clipped box
         reach[:, ball.at] = abs(ball.center) + ball.eps
     size = ((weight[:, None] @ abs(A))[:, 0] * reach).sum(1) + (weight * abs(b)).sum(1)
     least = np.minimum(o * low, o * high)
-    if ball is not None:
+    for ball in balls:
         least[:, ball.at] = 0.0
-        least = np.concatenate([least, ball.least(o)[0][:, None]], 1)
+    least = np.concatenate([least, *(ball.least(o)[0][:, None] for ball in balls)], 1)
     return np.asarray(least.sum(1) + c - 2 * gamma(2 * S + 3 * k + 20, "float64") * size > 0)
 
 

@@ -23,10 +23,10 @@ from verifier.search.query import MOST_SYMBOLS
 from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.objective import SEED_NAME, measured, pulled_back, pushed_forward
 from verifier.sensitivity.ramp import ramped
-from verifier.values import ball as balls
 from verifier.values.arrays import Place, to_numpy
-from verifier.values.box import Ball, Box
+from verifier.values.box import Box
 from verifier.values.rounding import gamma, tiny
+from verifier.values.sets import InputSet
 
 
 class Unbounded(Exception):
@@ -49,7 +49,7 @@ class Problem:
         net: the same, ready for bounding, in double precision.
         F: the graph folded on the set, and on the hull of all seeds.  plan: how its rows hang together.
         low, high: `[n]` the box.  inner: a box in it, where points that are tried lie.
-        ball: of the ℓ1 or ℓ2 norm, what the box is cut to, if anything.
+        ball: what the box is cut to, if anything.
         seeds: `[K, m]`.
         goals: `[G, 2]` what is maximised: which seed, and which of the folded network's objectives.
         kinks: `[N]` which rows of the folded network a gate opens and shuts at zero.
@@ -66,7 +66,7 @@ class Problem:
     low: np.ndarray
     high: np.ndarray
     inner: Box
-    ball: Ball | None
+    ball: InputSet | None
     seeds: np.ndarray
     goals: np.ndarray
     kinks: np.ndarray
@@ -85,7 +85,7 @@ class Problem:
     def within(self, x: np.ndarray) -> np.ndarray:
         """Points `[P, n]` moved into the set."""
         if self.ball is not None:
-            x = balls.rounded(self.ball, x, "float64")
+            x = self.ball.rounded(x, "float64")
         return np.clip(x, self.inner.lower, self.inner.upper)
 
     @np.errstate(all="ignore")
@@ -115,7 +115,7 @@ class Problem:
         Sound because: near a point whose signs are certain the network has the derivative bounded, and what holds for
         every derivative of a gate holds for those that it has near by.
         """
-        if self.ball is not None and not balls.holds(self.ball, x):
+        if self.ball is not None and not self.ball.contains(x):
             return -inf
         low, high = (seed, seed) if off is None else (np.nextafter(seed - off, -inf), np.nextafter(seed + off, inf))
         lower, upper = (np.concatenate([x, end])[None] for end in (low, high))
@@ -184,7 +184,7 @@ def pose(  # noqa: PLR0913
     box: Box,
     seeds: np.ndarray,
     dual: float,
-    ball: Ball | None = None,
+    ball: InputSet | None = None,
     along: bool = False,
     tick: Tick = nothing,
     inner: Box | None = None,

@@ -83,7 +83,8 @@ class Search:
         self._common: Known | None = None  # of the whole set, whatever the seed
         self._products = any(isinstance(f.op, (Product, Dot)) for f in problem.F.layers)
         about, ball = problem.F.varying[self._x], problem.ball
-        self._round = None if ball is None else feasible.Round(self._x, ball.center[about], ball.eps, ball.norm)
+        balls = () if ball is None or not len(about) else ball.only(about).balls()
+        self._balls = tuple(feasible.Round(self._x[at], b.center, b.eps, b.norm) for at, b in balls)
 
     @np.errstate(all="ignore")
     def root(self, budget: Budget | None = None, climbing: bool = True) -> None:
@@ -209,7 +210,7 @@ class Search:
         if self._kinks and (s.sign != 0).any():
             known = renew(P.plan, region(s), None, self._kinks, tick=self._tick)
             s = replace(s, lower=known.lower, upper=known.upper)
-            low, high, empty = feasible.shrink(s.low, s.high, *self._halfspaces(s, known), self._round)
+            low, high, empty = feasible.shrink(s.low, s.high, *self._halfspaces(s, known), self._balls)
             s = replace(s, low=low, high=high).take(np.flatnonzero(~empty & ~(s.lower > s.upper).any(1)))
             if not len(s):
                 return
@@ -273,10 +274,10 @@ class Search:
         x, _, price = feasible.inside(one.low[0], one.high[0], A[0], b[0])
         if feasible.positive(one.low, one.high, A, b, price[None])[0]:
             return False
-        if self._round is not None:
+        if self._balls:
             all_ = np.ones(b.shape, bool)
-            weight, mean = feasible.multipliers(one.low, one.high, A, b, all_, self._round, LAST)
-            if feasible.positive(one.low, one.high, A, b, weight, self._round)[0]:
+            weight, mean = feasible.multipliers(one.low, one.high, A, b, all_, self._balls, LAST)
+            if feasible.positive(one.low, one.high, A, b, weight, self._balls)[0]:
                 return False
             self._try(one.goal, self._full(mean))
         if x is not None:

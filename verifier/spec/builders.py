@@ -11,8 +11,10 @@ import numpy as np
 from verifier.spec.clauses import Clauses, Nest
 from verifier.spec.property import Array, Property
 from verifier.values import given
-from verifier.values.box import Ball
+from verifier.values.ball import Ball
+from verifier.values.box import Box
 from verifier.values.errors import PropertyError
+from verifier.values.sets import Product, curved
 
 
 def robustness(
@@ -44,34 +46,18 @@ def robustness(
     radius = _like(eps, x, "eps")
     if (radius < 0).any():
         raise PropertyError(f"{source}: center and eps must be finite and eps not negative; correct them")
+    lo, hi = _like(_or(lo, -np.inf), x, "lo", finite=False), _like(_or(hi, np.inf), x, "hi", finite=False)
     label, n_classes = given.whole("label", label), given.whole("n_classes", n_classes)
     if n_classes < 2 or not 0 <= label < n_classes:
         raise PropertyError(f"{source}: label {label} of {n_classes} classes; give 0 <= label < n_classes, two or more")
-    lower, lower_rest = _exact_sum(x, -radius)
-    upper, upper_rest = _exact_sum(x, radius)
-    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
-        raise PropertyError(f"{source}: center +- eps overflows; use a smaller eps")
-    outer = (
-        np.where(lower_rest < 0, np.nextafter(lower, -np.inf), lower),
-        np.where(upper_rest > 0, np.nextafter(upper, np.inf), upper),
-    )
-    inner = (
-        np.where(lower_rest > 0, np.nextafter(lower, np.inf), lower),
-        np.where(upper_rest < 0, np.nextafter(upper, -np.inf), upper),
-    )
-    least = _like(-np.inf if lo is None else lo, x, "lo", finite=False)
-    most = _like(np.inf if hi is None else hi, x, "hi", finite=False)
-    low, high = np.maximum(outer[0], least), np.minimum(outer[1], most)
-    if (low > high).any():
-        i = int(np.flatnonzero(low > high)[0])
-        raise PropertyError(f"{source}: the ball lies outside lo .. hi at coordinate {i}; move the center or lo, hi")
+    outer, inner = _ends(x, radius, lo, hi, source)
     rivals = [k for k in range(n_classes) if k != label]
     A = np.zeros((len(rivals), n_classes))
     A[:, label] = 1.0
     A[np.arange(len(rivals)), rivals] = -1.0
     index = np.arange(len(rivals), dtype=np.int64)
-    prop = _property((low, high), (np.maximum(inner[0], least), np.minimum(inner[1], most)), A,
-                     np.zeros(len(rivals)), np.arange(len(rivals) + 1, dtype=np.int64), index, source)  # fmt: skip
+    start = np.arange(len(rivals) + 1, dtype=np.int64)
+    prop = _property(outer, inner, A, np.zeros(len(rivals)), start, index, source)
     return prop if norm == float("inf") else replace(prop, ball=Ball(x, float(radius[0]), norm))
 
 
@@ -107,6 +93,31 @@ def output_property(
     start = np.cumsum([0, *map(len, pairs)], dtype=np.int64)
     return _property((low, high), (low, high), distinct[:, :-1].copy(), distinct[:, -1].copy(), start,
                      literal.reshape(-1).astype(np.int64), source)  # fmt: skip
+
+
+def on_set(prop: Property, inputs: Box | Ball | Product) -> Property:
+    """A property of one box, asked about another set of as many inputs.
+
+    Raises:
+        PropertyError: sizes differ, numbers overflow, or there is nothing in the set.
+    """
+    box, source = inputs.box(), prop.source
+    if len(box.lower) != prop.n_inputs:
+        raise PropertyError(f"{source}: the set has {len(box.lower)} entries, and there are {prop.n_inputs} inputs")
+    ends = np.stack([box.lower, box.upper, box.lower, box.upper])
+    balls = () if isinstance(inputs, Box) else inputs.parts() if isinstance(inputs, Product) else inputs.balls()
+    for at, ball in balls:
+        x = ball.center
+        lo, hi = _like(_or(ball.lo, -np.inf), x, "lo", finite=False), _like(_or(ball.hi, np.inf), x, "hi", finite=False)
+        outer, inner = _ends(x, _like(ball.eps, x, "eps"), lo, hi, source)
+        ends[:, at] = np.stack([*outer, *inner])
+    lower, upper, inner_lower, inner_upper = ends[:, None]
+    return replace(prop, lower=lower, upper=upper, inner_lower=inner_lower, inner_upper=inner_upper,
+                   ball=curved(inputs))  # fmt: skip
+
+
+def _or(value: Any, other: float) -> Any:
+    return other if value is None else value
 
 
 def with_clauses(prop: Property, clauses: Sequence[Sequence[Sequence[tuple[Any, float]]]]) -> Property:
@@ -150,6 +161,29 @@ def _property(
 def _like(value: Any, x: Array, name: str, finite: bool = True) -> Array:
     """`value` as `[n]`: one number for all coordinates, or one a coordinate."""
     return np.broadcast_to(given.spread(name, value, len(x), "the center", finite=finite), x.shape)
+
+
+def _ends(
+    x: Array, radius: Array, lo: Array, hi: Array, source: str
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """The ends of `x ± radius`, cut to `lo` .. `hi`: rounded outward, and inward."""
+    lower, lower_rest = _exact_sum(x, -radius)
+    upper, upper_rest = _exact_sum(x, radius)
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+        raise PropertyError(f"{source}: center +- eps overflows; use a smaller eps")
+    outer = (
+        np.where(lower_rest < 0, np.nextafter(lower, -np.inf), lower),
+        np.where(upper_rest > 0, np.nextafter(upper, np.inf), upper),
+    )
+    inner = (
+        np.where(lower_rest > 0, np.nextafter(lower, np.inf), lower),
+        np.where(upper_rest < 0, np.nextafter(upper, -np.inf), upper),
+    )
+    low, high = np.maximum(outer[0], lo), np.minimum(outer[1], hi)
+    if (low > high).any():
+        i = int(np.flatnonzero(low > high)[0])
+        raise PropertyError(f"{source}: the ball lies outside lo .. hi at coordinate {i}; move the center or lo, hi")
+    return (low, high), (np.maximum(inner[0], lo), np.minimum(inner[1], hi))
 
 
 def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:

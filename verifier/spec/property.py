@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.spec.clauses import Clauses
-from verifier.values.box import Ball
+from verifier.values.sets import InputSet
 from verifier.values.shown import Shown, table
 
 Array = NDArray[np.float64]
@@ -43,7 +43,8 @@ class Property(Shown):
         inexact: `[L]` whether some coefficient of the literal is not exactly a double (its relative error is then
             at most 2**-53).
         source: where the property came from, for messages.
-        ball: every input lies, moreover, in this ball of the ℓ1 or ℓ2 norm (its range of inputs is in the boxes).
+        ball: every input lies, moreover, in this ball of the ℓ1 or ℓ2 norm, or product of such (ranges of inputs are
+            in the boxes).
         monomials: products of variables, each of which is one of the last outputs: indices into the inputs followed by
             the outputs before these, sorted, an index as often as its power.
         clauses: disjunctions of which disjuncts need all of some, too many to be multiplied out; None where there are
@@ -65,14 +66,14 @@ class Property(Shown):
     inexact: NDArray[np.bool_]
     source: str = "property"
     monomials: tuple[tuple[int, ...], ...] = ()
-    ball: Ball | None = None
+    ball: InputSet | None = None
     clauses: Clauses | None = None
 
     def _said(self) -> list[tuple[str, Any]]:
         """Where it is from, and how much there is of it."""
         counts = {"inputs": self.n_inputs, "outputs": self.n_outputs, "boxes": len(self.lower)}
         counts |= {"disjuncts": self.n_disjuncts, "literals": len(self.d)}
-        ball = [] if self.ball is None else [("ball", f"l{self.ball.norm:g}, eps {self.ball.eps:g}")]
+        ball = [] if self.ball is None else [("ball", f"l{b.norm:g}, eps {b.eps:g}") for _, b in self.ball.balls()]
         return [("source", self.source), *((name, f"{n:,}") for name, n in counts.items()), *ball]
 
     def _below(self) -> str:

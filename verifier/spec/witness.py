@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from verifier.spec.assignment import Tensor
 from verifier.spec.clauses import decided
 from verifier.spec.property import Array, Property
-from verifier.values import ball
 from verifier.values.rounding import inward
 from verifier.values.shown import Shown, picture, table
 
@@ -96,7 +95,7 @@ def satisfies(prop: Property, j: int, x: Array, y: Array) -> bool:
     """
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return False
-    if prop.ball is not None and not ball.holds(prop.ball, x):
+    if prop.ball is not None and not prop.ball.contains(x):
         return False
     x_exact, y_exact = _exact(prop, x, y)
     if not all(_literal_holds(prop, int(i), x_exact, y_exact) for i in prop.literals(j)):

@@ -38,8 +38,9 @@ def text(prop: Property) -> str:
             "there are (`question.property(10)`), and a query of version 2.0 is kept as the text that it was read from"
         )
     if prop.ball is not None:
+        norm = prop.ball.balls()[0][1].norm
         raise PropertyError(
-            f"{prop.source}: a ball of the l{prop.ball.norm:g} norm cannot be written in VNN-LIB 1.0, which has linear "
+            f"{prop.source}: a ball of the l{norm:g} norm cannot be written in VNN-LIB 1.0, which has linear "
             "comparisons only; write its box, or keep the call that makes it"
         )
     if prop.monomials:

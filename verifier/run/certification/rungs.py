@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verifier.bounds.ball import Balls
 from verifier.bounds.network import Tick, magnitudes, nothing
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_interval
@@ -18,6 +17,7 @@ from verifier.run.certification.points import Batch
 from verifier.run.certification.setting import Setting
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Array, to_numpy
+from verifier.values.hoelder import Balls
 from verifier.values.precision import full_precision
 from verifier.values.rounding import gamma, tiny
 
@@ -130,7 +130,7 @@ def _walked(s: Setting, b: Batch, bounds: Bounds, box: Boxes, rows: Rows, ids: A
 def in_balls(A: np.ndarray, c: np.ndarray, center: np.ndarray, eps: np.ndarray, norm: float) -> np.ndarray:
     """Lower bounds `[B, R]` of `A·x + c` on balls: A `[B, R, n]`, c `[B, R]`, center `[B, n]`, eps `[B]`.
 
-    Sound because: Hölder's inequality, as `bounds.ball.least`, for a ball a batch entry.
+    Sound because: Hölder's inequality, as `values.hoelder.least`, for a ball a batch entry.
     """
     n, size = A.shape[2], abs(A)
     dual = size.max(2)

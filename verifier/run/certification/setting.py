@@ -20,7 +20,7 @@ from verifier.spec import builders
 from verifier.spec.property import Property
 from verifier.values import given
 from verifier.values.arrays import Place
-from verifier.values.box import Ball
+from verifier.values.ball import Ball
 from verifier.values.errors import ModelError
 
 inf = float("inf")

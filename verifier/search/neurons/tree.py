@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
-from verifier.bounds.ball import least
 from verifier.bounds.certain import certain
 from verifier.bounds.cone import cone
 from verifier.bounds.dual import Facts, Multipliers, Objective, Region, Walk
@@ -21,8 +20,8 @@ from verifier.graph.graph import Affine
 from verifier.search.domains import Domains
 from verifier.search.query import Query
 from verifier.values.arrays import Array, namespace, to_numpy
-from verifier.values.box import Ball
 from verifier.values.rounding import unit
+from verifier.values.sets import InputSet
 
 CLEAR = 1e-4
 """A bound above this needs no more climbing: it clears what single precision blurs in networks of usual scale."""
@@ -55,7 +54,7 @@ class Tree:
     upper: np.ndarray
     group: int
     hull: Hull
-    ball: Ball | None = None
+    ball: InputSet | None = None
 
     def __len__(self) -> int:
         """J."""
@@ -105,7 +104,7 @@ def root(query: Query, d: Domains, tick: Tick = nothing) -> Root:
     radius = np.maximum(d.upper[0] - center, center - d.lower[0]) * (1 + 4 * unit("float64"))
     row = A @ center - abs(A) @ radius + b
     if query.prop.ball is not None:
-        row = np.fmax(row, least(A, b, query.prop.ball))
+        row = np.fmax(row, query.prop.ball.concretise(A, b, center, radius))
     if bounds.broken is not None:
         row = np.full(row.shape, -np.inf)
     plain = rows_interval(net, query.whole, place.array(ids[None]), bounds.image, (box.lower, box.upper))
@@ -210,8 +209,10 @@ def decisive(tree: Tree, r: Region, goal: Array, m: Multipliers, facts: Facts | 
     bound, walk = certain(E, box, tree.objective(goal, exact=True, facts=facts), m)
     if tree.ball is None:
         return bound, walk
-    varying = replace(tree.ball, center=tree.ball.center[E.varying])  # other entries take nothing from it
-    return E.place.xp.maximum(bound, least(walk.A, walk.b, varying)), walk
+    if not len(E.varying):
+        return bound, walk
+    varying = tree.ball.only(E.varying)  # other entries take nothing from it
+    return E.place.xp.maximum(bound, varying.concretise(walk.A, walk.b, E.center, E.radius)), walk
 
 
 def improve(tree: Tree, seconds: float, steps: int = 4, tick: Tick = nothing) -> Tree:
