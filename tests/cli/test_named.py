@@ -14,6 +14,7 @@ from tests.run.test_tensors import MASK, f, three
 from verifier.cli.app import run
 
 FIX = ["--input", "mask=1,0,2"]
+LATER = ["--lower", "b=0", "--upper", "b=1"]
 BOTH = ["--lower", "-1", "--upper", "1"]
 
 
@@ -49,6 +50,18 @@ def test_bound(model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     ball = ["--input", "a=0,0", "--input", "b=0,0,0", "--eps", "0.1", "--ball", "2"]
     low, up = verifier.bound(net, verifier.Ball(np.zeros(5), 0.1, norm=2))
     assert np.allclose(ends(lines(capfd, "bound", model, *ball, *FIX)), np.stack([low, up], 1), atol=1e-9)
+    centres = ["--input", "a=0,0", "--input", "b=0,0,0"]
+    own = {"a": verifier.Ball([0, 0], 0.1, 2), "b": verifier.Ball([0, 0, 0], 0.2, 1)}
+    for words, sets in (
+        ([*centres, "--eps", "a=0.1", "--eps", "b=0.2", "--ball", "a=2", "--ball", "b=1"], own),
+        ([*centres, "--eps", "a=0.1", "--eps", "b=0.2", "--ball", "a=2"], {**own, "b": verifier.Ball([0] * 3, 0.2)}),
+        (
+            ["--input", "a=0,0", "--eps", "a=0.1", "--ball", "2", "--lower", "b=0", "--upper", "b=1"],
+            {**own, "b": (0, 1)},
+        ),
+    ):
+        low, up = verifier.bound(net, sets)
+        assert np.allclose(ends(lines(capfd, "bound", model, *words, *FIX)), np.stack([low, up], 1), atol=1e-9)
     told = json.loads("".join(" ".join(w) for w in lines(capfd, "bound", model, *BOTH, *FIX, "--json", "-")))
     assert told["question"]["input"] == "mask=1,0,2" and told["outputs"][0]["name"] == "y[0]"
 
@@ -100,6 +113,7 @@ def test_what_is_refused(model: str, capfd: pytest.CaptureFixture[str]) -> None:
         ([*a, *FIX, "--input", "1,2", "--eps", "1"], "--input 1,2: name its input, too"),
         ([*a, "--input", "b=1,2,3", *FIX], "no set of inputs is given"),
         ([*a, "--input", "b=1,2,3", *FIX, "--eps", "b=1", "--lower", "a=1", "--upper", "a=2"], "input 'a': give both"),
+        ([*a, "--input", "b=1,2,3", *FIX, "--eps", "1", "--ball", "c=2"], "--ball c=…"),
         ([*FIX, "--lower", "1"], "--lower and --upper: give both"),
         ([*FIX, *BOTH, "--output", "w"], "its outputs are y, z"),
         ([*FIX, *BOTH, "--lower", "a=x", "--upper", "a=1"], "neither a file of numbers"),

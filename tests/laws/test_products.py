@@ -232,3 +232,54 @@ def test_splitting_inputs_closes_all_of_a_product_and_nothing_else(tmp_path: Pat
             assert (done is not None and done.verdict == "unsat") == (step < 0), (k, step)
             split += search.progress.bounded > 1 and step < 0
     assert split >= 1
+
+
+def reached(weights: list[np.ndarray], s: Product) -> list[np.ndarray]:
+    """The Jacobians `[2, n]` of all patterns of hidden neurons that occur inside the set."""
+    found, left = [], s.rest
+    W1, W2 = weights
+    for bits in range(2 ** len(W1)):
+        on = np.array([(bits >> i) & 1 for i in range(len(W1))])
+        x, room = cp.Variable(W1.shape[1]), cp.Variable()
+        rules: list[Any] = [cp.norm(x[at] - b.center, b.norm) <= b.eps for at, b in s.parts()]
+        rules += [x[left] >= s.lower[left], x[left] <= s.upper[left]] if len(left) else []
+        problem = cp.Problem(cp.Maximize(room), [*rules, cp.multiply(2 * on - 1, W1 @ x) >= room])
+        if problem.solve(solver=cp.CLARABEL) > 1e-4:
+            found.append((W2 * on) @ W1)
+    return found
+
+
+@pytest.mark.parametrize("norm", [2.0, float("inf"), 1.0])
+def test_lipschitz_constants_are_those_of_the_patterns_reached(norm: float, tmp_path: Path) -> None:
+    smaller = 0
+    for k in range(2):
+        weights, s = planted(np.random.default_rng(40 + k), k)
+        (tmp_path / "n.onnx").write_bytes(dense(*weights))
+        q = {2.0: 2, float("inf"): 1, 1.0: np.inf}[norm]
+        best = max(float(np.linalg.norm(J[0], q)) for J in reached(weights, s))
+        found = verifier.lipschitz(tmp_path / "n.onnx", s, norm, outputs=0, timeout=10)
+        assert found.lower <= best * (1 + 1e-6) and best <= found.upper * (1 + 1e-6)
+        assert found.settled and found.upper <= best * 1.01 and inside(s, found.point)
+        around = verifier.lipschitz(tmp_path / "n.onnx", s.box(), norm, outputs=0, timeout=10)
+        smaller += found.upper < 0.99 * around.lower
+        low, up = verifier.jacobian(tmp_path / "n.onnx", s, timeout=1)
+        for J in reached(weights, s):
+            assert (low - 1e-6 <= J).all() and (up + 1e-6 >= J).all()
+    assert smaller or norm != 2
+
+
+def test_monotone_in_what_the_patterns_reached_say(tmp_path: Path) -> None:
+    seen = set()
+    for k in range(3):
+        weights, s = planted(np.random.default_rng(60 + k), k)
+        (tmp_path / "n.onnx").write_bytes(dense(*weights))
+        slopes = np.array([J[0] for J in reached(weights, s)])
+        for i in range(5):
+            found = verifier.monotone(tmp_path / "n.onnx", s, i, timeout=5)
+            low, up = slopes[:, i].min(), slopes[:, i].max()
+            said = "neither" if low < 0 < up else "increasing" if low >= 0 else "decreasing"
+            assert found.lower - 1e-6 <= low and up <= found.upper + 1e-6
+            if min(abs(low), abs(up)) > 1e-6:
+                assert found.direction == said, (k, i)
+                seen.add(said)
+    assert len(seen) > 1

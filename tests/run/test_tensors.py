@@ -336,3 +336,55 @@ def test_what_questions_do_not_find_is_named(net: Any, how: Any, words: str) -> 
     with pytest.raises(verifier.UserError) as caught:
         verifier.verify(verifier.monotonicity(net, **(usual | how)))
     assert words in str(caught.value).replace(str(net.path), "three")
+
+
+def test_sets_of_their_own_are_products(net: Any, path: Path) -> None:
+    """Balls of several inputs, or beside a box: bounds, verdicts and witnesses are about all of them together."""
+    a, b = np.array([0.3, -0.2]), np.array([0.5, 0.125, -0.4])
+    ball = verifier.Ball(b, 0.5, 1, hi=0.5)
+    given = [
+        verifier.input_set(net, {"a": a, "b": b}, eps={"a": 0.25, "b": 0.5}, norm={"a": 2, "b": 1}, hi={"b": 0.5}),
+        verifier.input_set(path, {"a": verifier.Ball(a, 0.25, 2), "b": ball, "mask": MASK}),
+    ]
+    for s in given:
+        assert [(p.norm, p.eps, list(at)) for at, p in s.balls()] == [(2, 0.25, [0, 1]), (1, 0.5, [2, 3, 4])]
+        assert list(s.box().upper[2:]) == pytest.approx([0.5, 0.5, 0.1])
+    d = RNG.normal(size=(4000, 5))
+    d[:, :2] *= 0.25 / np.linalg.norm(d[:, :2], axis=1, keepdims=True)
+    d[:, 2:] *= 0.5 / abs(d[:, 2:]).sum(1, keepdims=True)
+    x = np.minimum(np.concatenate([a, b]) + d, [9, 9, 0.5, 0.5, 0.5])
+    y = np.concatenate(f(x), 1)
+    for method in ("crown", "alpha-crown"):
+        low, up = verifier.bound(net, given[0], method)
+        assert (low <= y.min(0) + 1e-6).all() and (y.max(0) <= up + 1e-6).all()
+        by_name = verifier.bound(path, {"a": verifier.Ball(a, 0.25, 2), "b": ball, "mask": MASK}, method)
+        assert np.array_equal(by_name, (low, up))
+    box = verifier.bound(net, given[0].box())
+    assert (up - low)[:3].sum() < 0.95 * (box[1] - box[0])[:3].sum()
+    low, up = verifier.find_range(net, given[0], output="y[0]", timeout=3)
+    assert low <= y[:, 0].min() and y[:, 0].max() <= up and up - low < 1.05 * np.ptp(y[:, 0])
+    met = y[:, 0].max() - 0.01
+    found = verifier.verify(verifier.output_range(net, given[0], output="y[0]", upper=float(met)), timeout=20)
+    point = found.witness.flat
+    assert found.verdict == "sat" and f(point[None])[0][0, 0] > met - 1e-5
+    assert np.linalg.norm(point[:2] - a) <= 0.25 and abs(point[2:] - b).sum() <= 0.5 and point[2:].max() <= 0.5
+    part = verifier.input_set(net, {"a": verifier.Ball(a, 0.25, 2), "b": (0, 1)})
+    assert [list(at) for at, _ in part.balls()] == [[0, 1]] and list(part.box().lower[2:]) == [0, 0, 0]
+    mixed = verifier.input_set(net, {"a": verifier.Ball(a, 0.25, 2), "b": b}, eps=0.5, norm=float("inf"))
+    assert list(mixed.box().upper[2:]) == pytest.approx(b + 0.5) and len(mixed.parts()) == 2
+    with pytest.raises(verifier.UserError, match="give a Box, or a Ball of the maximum norm"):
+        verifier.verify(verifier.equivalent(net, net, given[0], 0.1))
+
+
+@pytest.mark.parametrize("norm", [2, 1])
+def test_robust_in_a_product(path: Path, norm: float) -> None:
+    a, b = np.array([0.3, -0.2]), np.array([0.5, 0.125, -0.4])
+    z = f(np.concatenate([a, b])[None])[1][0]
+    for eps, verdict in ((1e-3, "unsat"), (3.0, "sat")):
+        x = {"a": verifier.Ball(a, eps, norm), "b": verifier.Ball(b, eps), "mask": MASK}
+        found = verifier.verify(verifier.robust(path, x, output="z", label=int(z.argmax())), timeout=20)
+        assert found.verdict == verdict
+    point = found.witness.flat
+    assert np.linalg.norm(point[:2] - a, norm) <= 3 and abs(point[2:] - b).max() <= 3
+    other = f(point[None])[1][0]
+    assert other[z.argmax()] <= np.delete(other, z.argmax()).max() + 1e-6

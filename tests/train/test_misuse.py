@@ -245,3 +245,33 @@ def test_the_loop_of_the_guide_proves_what_attacks_do_not_break() -> None:
     found = interval(net.clean(last).graph, lower, upper).output()  # type: ignore[attr-defined]
     z = net.module(lower + torch.rand_like(lower) * (upper - lower))  # type: ignore[attr-defined]
     assert bool(((found[0] <= z + 1e-4) & (z <= found[1] + 1e-4)).all())
+
+
+class Two(nn.Module):
+    """A network of two inputs, the second of which may be missing."""
+
+    def __init__(self, optional: bool) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        if optional:
+            self.forward = self.of_one_or_two  # type: ignore[method-assign]
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.layer(torch.cat([a, b], 1))
+
+    def of_one_or_two(self, a: Tensor, b: Tensor | None = None) -> Tensor:
+        return self.layer(a if b is None else torch.cat([a, b], 1))
+
+
+def test_several_inputs_are_refused() -> None:
+    """In one line that says what to do; a second one that may be missing is none."""
+    a, b = torch.zeros(1, 1), torch.zeros(1, 2)
+    for optional, example, what in (
+        (False, X, "its forward takes a, b"),
+        (False, (a, b), "its forward takes a, b"),
+        (True, (a, b), "its example is a tuple"),
+        (True, {"a": a, "b": b}, "its example is a dict"),
+    ):
+        with pytest.raises(ModelError, match=f"Two: training needs one input tensor, and {what}; wrap it"):
+            Trainable(Two(optional), example)  # type: ignore[arg-type]
+    assert Trainable(Two(True), X).shape == (3,)

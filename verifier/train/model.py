@@ -7,6 +7,7 @@ bounds alike, sees the same numbers, as constants of the network but with their 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +43,22 @@ class Pass:
         return self.graph.cast(lambda a: a.detach() if isinstance(a, Tensor) else a)
 
 
+def _one_input(module: nn.Module, example: Any) -> None:
+    """Refuse a module of several inputs: batches, attacks and balls are of one tensor."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # a forward that says nothing of itself
+        parameters = ()
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and (p.kind in plain or p.kind == p.KEYWORD_ONLY)]
+    if len(needed) > 1 or not isinstance(example, Tensor):
+        takes = f"forward takes {', '.join(needed)}" if len(needed) > 1 else f"example is a {type(example).__name__}"
+        raise ModelError(
+            f"{type(module).__name__}: training needs one input tensor, and its {takes}; wrap it in a module whose "
+            "forward takes all inputs behind one another and splits them"
+        )
+
+
 class Trainable:
     """A module whose graph uses its parameters as they are.
 
@@ -55,11 +72,12 @@ class Trainable:
         """Import `module`, given an input `[B, *shape]`.
 
         Raises:
-            ModelError: it cannot be imported, has several outputs, computes new parameters from its own before it
-                uses them (they would stay what they are now), or has random parts (dropout, as a module or as a
+            ModelError: it cannot be imported, has several inputs or outputs, computes new parameters from its own
+                before it uses them (they would stay what they are now), or has random parts (dropout, as a module or as a
                 function).
         """
         name = type(module).__name__
+        _one_input(module, example)
         for path, part in module.named_modules():
             if isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0:
                 raise ModelError(
