@@ -62,6 +62,8 @@ def test_bound(model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     ):
         low, up = verifier.bound(net, sets)
         assert np.allclose(ends(lines(capfd, "bound", model, *words, *FIX)), np.stack([low, up], 1), atol=1e-9)
+        told = json.loads("".join(" ".join(w) for w in lines(capfd, "bound", model, *words, *FIX, "--json", "-")))
+        assert told["question"]["ball"] in (["a=2", "b=1"], "a=2", "2")
     told = json.loads("".join(" ".join(w) for w in lines(capfd, "bound", model, *BOTH, *FIX, "--json", "-")))
     assert told["question"]["input"] == "mask=1,0,2" and told["outputs"][0]["name"] == "y[0]"
 

@@ -202,7 +202,7 @@ def planted(rng: np.random.Generator, k: int) -> tuple[list[np.ndarray], Product
 
 def test_counterexamples_at_the_surface_are_found_and_nothing_beyond(tmp_path: Path) -> None:
     """The least margin of a product is known: a little more is refuted by a point of it, a little less is proved."""
-    for k in range(6):
+    for k in range(4):
         weights, s = planted(np.random.default_rng(k), k)
         path = tmp_path / f"{k}.onnx"
         path.write_bytes(dense(*weights))
@@ -220,7 +220,7 @@ def test_counterexamples_at_the_surface_are_found_and_nothing_beyond(tmp_path: P
 def test_splitting_inputs_closes_all_of_a_product_and_nothing_else(tmp_path: Path) -> None:
     """Without an attack: just below the least margin everything is refuted, just above it something stays open."""
     split = 0
-    for k in range(4):
+    for k in range(3):
         weights, s = planted(np.random.default_rng(20 + k), k)
         (tmp_path / "n.onnx").write_bytes(dense(*weights))
         margin = least_margin(weights, s)
@@ -249,7 +249,7 @@ def reached(weights: list[np.ndarray], s: Product) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("norm", [2.0, float("inf"), 1.0])
+@pytest.mark.parametrize("norm", [2.0, 1.0])
 def test_lipschitz_constants_are_those_of_the_patterns_reached(norm: float, tmp_path: Path) -> None:
     smaller = 0
     for k in range(2):
@@ -262,7 +262,7 @@ def test_lipschitz_constants_are_those_of_the_patterns_reached(norm: float, tmp_
         assert found.settled and found.upper <= best * 1.01 and inside(s, found.point)
         around = verifier.lipschitz(tmp_path / "n.onnx", s.box(), norm, outputs=0, timeout=10)
         smaller += found.upper < 0.99 * around.lower
-        low, up = verifier.jacobian(tmp_path / "n.onnx", s, timeout=1)
+        low, up = verifier.jacobian(tmp_path / "n.onnx", s, timeout=0.2)
         for J in reached(weights, s):
             assert (low - 1e-6 <= J).all() and (up + 1e-6 >= J).all()
     assert smaller or norm != 2
@@ -270,7 +270,7 @@ def test_lipschitz_constants_are_those_of_the_patterns_reached(norm: float, tmp_
 
 def test_monotone_in_what_the_patterns_reached_say(tmp_path: Path) -> None:
     seen = set()
-    for k in range(3):
+    for k in range(2):
         weights, s = planted(np.random.default_rng(60 + k), k)
         (tmp_path / "n.onnx").write_bytes(dense(*weights))
         slopes = np.array([J[0] for J in reached(weights, s)])

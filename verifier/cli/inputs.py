@@ -41,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Options:
-    """What was said of inputs: centres and ends as text, radii, ranges, norms as numbers; which can only be fixed."""
+    """What was said of inputs: centres and ends as text, radii and ranges as numbers; which can only be fixed."""
 
     input: Said
     lower: Said
@@ -166,7 +166,7 @@ def _asked(a: argparse.Namespace) -> tuple[Network, Set]:
         return net, _box(ends[0], ends[1], sum(prod(s) for s in net.input_shapes))
     if any(side.named for side in (said.eps, said.lo, said.hi, said.ball)):
         raise UserError("--eps, --lo, --hi or --ball NAME=…: give the centre by the same name, as --input NAME=X")
-    center, norm = _numbers("--input", said.input.all), INF if said.ball.all is None else said.ball.all
+    center, norm = _numbers("--input", said.input.all), float(said.ball.all or INF)
     ball = Ball(center, said.eps.all, norm, lo=said.lo.all, hi=said.hi.all)
     return _loaded(a, said, []), ball
 
@@ -196,7 +196,8 @@ def _by_name(a: argparse.Namespace, said: Options) -> tuple[Network, Set]:
     radii = said.eps.all if said.eps.all is not None and not said.eps.named else dict(said.eps.named) or None
     if said.eps.all is not None and said.eps.named:
         radii = {n: said.eps.named.get(n, said.eps.all) for n in sets if not isinstance(sets[n], tuple)}
-    lo, hi, norm = (dict(side.named) if side.named else side.all for side in (said.lo, said.hi, said.ball))
+    lo, hi = (dict(side.named) if side.named else side.all for side in (said.lo, said.hi))
+    norm = {n: float(p) for n, p in said.ball.named.items()} or float(said.ball.all or INF)
     return net, input_set(net, sets, radii, norm, lo=lo, hi=hi)
 
 

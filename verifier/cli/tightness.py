@@ -61,7 +61,7 @@ def _check_files(a: argparse.Namespace) -> None:
 
 def _points(a: argparse.Namespace) -> tuple[Any, np.ndarray, Any, dict[str, Any]]:
     """The network, points `[B, n]`, the radius of their boxes, and the range that these are cut to."""
-    if a.ball is not None and (a.data is not None or any(norm != np.inf for _, norm in a.ball)):
+    if a.ball is not None and (a.data is not None or any(norm != "inf" for _, norm in a.ball)):
         raise UserError(f"--ball {_plain_norms(a.ball)}: tightness is of boxes; leave it out")
     if a.data is not None:
         if a.spec is not None or a.lower is not None or a.upper is not None or centred(a):
@@ -88,8 +88,8 @@ def _points(a: argparse.Namespace) -> tuple[Any, np.ndarray, Any, dict[str, Any]
     return net, ((box.lower + box.upper) / 2)[None], ((box.upper - box.lower) / 2)[None], {"lo": None, "hi": None}
 
 
-def _plain_norms(balls: list[tuple[str | None, float]]) -> str:
-    return ", ".join(f"{norm:g}" if name is None else f"{name}={norm:g}" for name, norm in balls)
+def _plain_norms(balls: list[tuple[str | None, str]]) -> str:
+    return ", ".join(norm if name is None else f"{name}={norm}" for name, norm in balls)
 
 
 def _finite(content: dict[str, Any]) -> dict[str, Any]:

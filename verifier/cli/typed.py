@@ -44,8 +44,8 @@ def ends(text: str) -> tuple[str | None, float]:
     return _named(text, number)
 
 
-def norms(text: str) -> tuple[str | None, float]:
-    """The norm of a ball, of an input where it is named.
+def norms(text: str) -> tuple[str | None, str]:
+    """The norm of a ball, as it is written, of an input where it is named.
 
     Raises:
         ArgumentTypeError: it is none.
@@ -53,7 +53,7 @@ def norms(text: str) -> tuple[str | None, float]:
     name, _, norm = text.rpartition("=")
     if norm not in ("1", "2", "inf"):
         raise argparse.ArgumentTypeError(f"'{text}' where 1, 2 or inf is due, or NAME= and one of these")
-    return name or None, float(norm)
+    return name or None, norm
 
 
 def entry(text: str) -> int | str | tuple[str, int]:

@@ -172,10 +172,10 @@ def input_set(graph: Graph, inputs: Any, name: str) -> tuple[Box, InputSet | Non
     n = graph.nodes[graph.inputs[0]].size
     if len(box.lower) != n:
         raise PropertyError(f"the input set has {len(box.lower)} entries, {name} {n} inputs; give as many")
-    if isinstance(inputs, Box) or not any(np.any(b.eps) for _, b in inputs.balls()):
+    if isinstance(inputs, Box) or (isinstance(inputs, Ball) and not np.any(inputs.eps)):
         return box, None, box
     low, high = box.lower.copy(), box.upper.copy()
-    for at, ball in inputs.balls():
+    for at, ball in inputs.parts() if isinstance(inputs, Product) else inputs.balls():
         low[at], high[at] = (np.nextafter(ball.center + s * ball.eps, ball.center) for s in (-1, 1))
     inner = Box(*(np.clip(a, box.lower, box.upper) for a in (low, high)))
     return box, curved(inputs), inner

@@ -46,9 +46,9 @@ class Pass:
 def _one_input(module: nn.Module, example: Any) -> None:
     """Refuse a module of several inputs: batches, attacks and balls are of one tensor."""
     try:
-        parameters = inspect.signature(module.forward).parameters.values()
+        parameters = list(inspect.signature(module.forward).parameters.values())
     except (TypeError, ValueError):  # a forward that says nothing of itself
-        parameters = ()
+        parameters = []
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [p.name for p in parameters if p.default is p.empty and (p.kind in plain or p.kind == p.KEYWORD_ONLY)]
     if len(needed) > 1 or not isinstance(example, Tensor):
@@ -73,8 +73,8 @@ class Trainable:
 
         Raises:
             ModelError: it cannot be imported, has several inputs or outputs, computes new parameters from its own
-                before it uses them (they would stay what they are now), or has random parts (dropout, as a module or as a
-                function).
+                before it uses them (they would stay what they are now), or has random parts (dropout, as a module or
+                as a function).
         """
         name = type(module).__name__
         _one_input(module, example)
