@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ ROOTS: dict[str, Callable[[Tensor], Tensor]] = {
     "both sides": lambda x: torch.where(x > 0, torch.sqrt(x), torch.sqrt(-x)),
     "a choice in a choice": lambda x: torch.where(x > 0, torch.where(x > 1, torch.sqrt(x), x), torch.sqrt(-x)),
     "a root of a root": lambda x: torch.where(x > 0, torch.sqrt(torch.sqrt(x) + 1), 0),
+    "a root times the number": lambda x: torch.where(x > 0, x * torch.sqrt(x), 0),
     "filled": lambda x: torch.sqrt(x).masked_fill(x <= 0, 0.0),
     "a constant choice": lambda x: torch.where(KEEP, torch.sqrt(x + FAR), x),
     "filled by a constant mask": lambda x: torch.sqrt(x + FAR).masked_fill(~KEEP, 1.0),
@@ -48,6 +50,35 @@ def test_a_module_that_has_values_near_its_example_only_is_read(function: Any) -
     lower, upper = verifier.bound(model, verifier.Box([1.0] * 3, [2.0] * 3))
     y = function(torch.linspace(1, 2, 9)[:, None].expand(9, 3)).numpy()
     assert (lower <= y + 1e-5).all() and (y <= upper + 1e-5).all() and (upper - lower < 4).all()
+
+
+MADE: dict[str, Callable[[Tensor], Tensor]] = {
+    "a comparison": lambda x: (torch.where(x > -1, torch.sqrt(x), 0) < 0.5).to(x.dtype),
+    "a choice": lambda x: torch.where(torch.where(x > -1, torch.sqrt(x), 0) < 0.5, x, x + 3),
+    "entries in other places": lambda x: (torch.where(x < 0, torch.sqrt(-x.flip(1) - 0.5), 0) < 0.5).to(x.dtype),
+    "the other side": lambda x: (torch.where(x > 0, 0, torch.sqrt(x)) < 0.5).to(x.dtype),
+    "the wrong side of a sum": lambda x: (torch.where(x + 1 > 0, torch.sqrt(x + 0.5), 0) < 0.9).to(x.dtype),
+}
+"""What is made of a root that is chosen where it has no value."""
+
+
+@pytest.mark.filterwarnings("ignore")  # TorchScript has been deprecated
+@pytest.mark.parametrize("name", MADE)
+def test_numbers_made_of_a_chosen_root_without_a_value_are_bounded(name: str) -> None:
+    """A comparison with what is no number is false: bounds hold for that, too, or say nothing."""
+    module, file = Of(MADE[name]), io.BytesIO()
+    torch.onnx.export(module, (torch.full((1, 3), 1.5),), file, dynamo=False, opset_version=18)
+    y = module(torch.from_numpy(np.random.default_rng(0).uniform(-0.9, -0.1, (100, 3)))).numpy()
+    assert np.isfinite(y).all()
+    lower, upper = verifier.bound(verifier.load(file.getvalue()), verifier.Box([-0.9] * 3, [-0.1] * 3))
+    assert (lower <= y).all() and (y <= upper).all()
+
+
+def test_a_root_that_its_condition_gives_a_value_is_compared() -> None:
+    module = Of(lambda x: torch.relu(torch.where(x > 0.5, torch.sqrt(x - 0.25), -x) - 0.1))
+    lower, upper = verifier.bound(verifier.load(module, torch.ones(1, 3)), verifier.Box([-1.0] * 3, [2.0] * 3))
+    y = module(torch.linspace(-1, 2, 99)[:, None].expand(99, 3)).numpy()
+    assert (lower <= y).all() and (y <= upper + 1e-6).all() and (upper - lower < 5).all()
 
 
 def test_an_example_without_a_value_is_refused() -> None:

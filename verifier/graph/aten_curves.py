@@ -12,7 +12,7 @@ from torch import Tensor
 from verifier.graph.aten import one_row, scaled, spread, total
 from verifier.graph.aten_call import Activation, Call, Rule, refuse
 from verifier.graph.aten_products import div, product, size
-from verifier.graph.ended import may_end, sheltered
+from verifier.graph.ended import Side, may_end, sheltered
 from verifier.graph.ops.affine import Add, Scale
 from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.gate import Gate
@@ -242,7 +242,10 @@ def _chosen(c: Call, condition: Any, a: Any, b: Any) -> Activation:
             if isinstance(v, Activation):
                 y = total(c, _kept(c, v, m), 1, y, 1)
         return y
-    a, b = (replace(v, at=sheltered(c.builder, v.at, c.name)) if isinstance(v, Activation) else v for v in (a, b))
+    a, b = (
+        replace(v, at=sheltered(c.builder, v.at, c.name, Side(condition.at, sign))) if isinstance(v, Activation) else v
+        for v, sign in ((a, 1), (b, -1))
+    )
     if isinstance(a, Activation) or isinstance(b, Activation):
         if any(isinstance(v, Activation) and may_end(c.builder, v.at) for v in (a, b)):
             return total(c, _gated(c, a, condition, 1), 1, _gated(c, b, condition, -1), 1)

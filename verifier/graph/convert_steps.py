@@ -11,7 +11,7 @@ from verifier.graph.convert import Call, Converter, Value
 from verifier.graph.convert_affine import scale, total
 from verifier.graph.convert_products import product
 from verifier.graph.convert_select import select
-from verifier.graph.ended import may_end, sheltered
+from verifier.graph.ended import Side, may_end, sheltered
 from verifier.graph.kinds import named
 from verifier.graph.ops.fit import FLOATS, WHOLE
 from verifier.graph.ops.gate import Gate
@@ -115,7 +115,10 @@ def where(call: Call) -> Value:
             for v, n, start in ((x, sizes[0], 0), (y, sizes[1], sizes[0]))
         )
         return select(call, [x, y], np.where(condition, first, second))
-    x, y = (sheltered(call.builder, v, call.name) if isinstance(v, int) else v for v in (x, y))
+    x, y = (
+        sheltered(call.builder, v, call.name, Side(condition, sign)) if isinstance(v, int) else v
+        for v, sign in ((x, 1), (y, -1))
+    )
     if any(isinstance(v, int) and may_end(call.builder, v) for v in (x, y)):
         return total(call, [(1, _gated(call, x, condition, 1)), (1, _gated(call, y, condition, -1))])
     gap = minus(call, x, y)

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from verifier.graph.aten_call import Activation, Call, refuse
 from verifier.graph.aten_table import SHAPED, SUPPORTED, TABLE, rounding, unlike, whole
 from verifier.graph.compare import moved
+from verifier.graph.ended import exposed
 from verifier.graph.graph import Affine, Builder, Graph, Input, Shape
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.fit import Fit
@@ -157,6 +158,7 @@ def _walk(exported: torch.export.ExportedProgram, module: nn.Module, example: Ex
         raise ModelError(f"{who}: each of its outputs must be a tensor that depends on the input")
     if not all(r.lead for r in results):
         raise ModelError(f"{who}: each of its outputs must have the batch axis in front")
+    exposed(builder)
     graph = builder.graph(starts, [r.at for r in results])
     for made in graph.nodes:
         if isinstance(made.op, Scale) and made.op.t is not None and not bool(torch.isfinite(made.op.t).all()):

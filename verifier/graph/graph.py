@@ -294,12 +294,14 @@ class Builder:
     Attributes:
         nodes: so far.
         undefined: of nodes some of whose entries have no value at any input, which; see `graph.undefined`.
+        shelters: nodes that keep roots defined where that may be one value more than there is; see `graph.ended`.
         one_of: for nodes that say which entry of another's last axis is 1 while all others are 0: that other node.
     """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.undefined: dict[int, Array] = {}
+        self.shelters: set[int] = set()
         self.one_of: dict[int, int] = {}
 
     def add(self, op: Operator, inputs: Sequence[int] = (), name: str = "") -> int:

@@ -14,6 +14,7 @@ from verifier.graph import undefined
 from verifier.graph.advice import AGAIN, HINT, fits_not
 from verifier.graph.convert import LARGEST, Call, Value
 from verifier.graph.decided import Decided, Front
+from verifier.graph.ended import exposed
 from verifier.graph.fitting import fitted
 from verifier.graph.fold import fold
 from verifier.graph.graph import Builder, Graph, Input, Shape
@@ -123,6 +124,7 @@ class Importer:
             undefined.check(self.builder, outputs)
         except ValueError as e:
             raise ModelError(f"{self.path}: {e}") from None
+        exposed(self.builder)
         graph = self.builder.graph(positions, outputs)
         for made in graph.nodes:
             if isinstance(made.op, Scale) and made.op.t is not None and np.isneginf(made.op.t).any():
