@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import verifier
-from benchmarks import planted
+from benchmarks import lattices, planted
 from verifier.graph.ops import affine
 
 from .onnx_models import Case
@@ -49,7 +49,8 @@ def test_the_question_holds_at_the_planted_point_and_nobody_looks_for_it(tmp_pat
     assert verifier.verify(tmp_path / "model.onnx", tmp_path / "property.vnnlib", timeout=20).verdict == "sat"
 
 
-def test_an_error_of_the_bounds_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("op", ["Relu", planted.LATTICE])
+def test_an_error_of_the_bounds_is_seen(op: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Biases that are far too large, and no comparison with the original: some question must come out `unsat`."""
     bias = affine.Dense.bias
 
@@ -63,7 +64,12 @@ def test_an_error_of_the_bounds_is_seen(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(affine.Dense, "bias", wrong)
     seen: Counter[str] = Counter()
     for k in range(12):
-        q = planted.planted(case, np.random.default_rng(k))
+        rng = np.random.default_rng(k)
+        if op == planted.LATTICE:
+            made = lattices.question(rng)
+            q = None if made is None else planted.Planted(*made)
+        else:
+            q = planted.planted(case, rng)
         if q is not None:
             seen[planted.ask(q, 0.2, tmp_path)[0]] += 1
     assert seen["unsat"], seen

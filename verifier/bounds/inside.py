@@ -9,7 +9,7 @@ import numpy as np
 from verifier.bounds.kernels import known_off
 from verifier.bounds.network import prepare
 from verifier.bounds.propagate import boxes, propagate
-from verifier.graph.graph import Graph
+from verifier.graph.graph import Graph, Operator
 from verifier.graph.ops.affine import Scale
 from verifier.graph.ops.fit import WHOLE, Fit
 from verifier.graph.ops.near import Near
@@ -31,7 +31,7 @@ def settled(graph: Graph, lower: np.ndarray, upper: np.ndarray) -> Graph:
     range of the type: then no number is changed.  What a whole type is made of is whole already, so that an end counts
     as the next whole number inside: bounds are rounded outward, and zero must not be taken for what may be below.
     """
-    if not any(isinstance(node.op, Near) or (isinstance(node.op, Fit) and node.op.exact) for node in graph.nodes):
+    if not any(_open(node.op) for node in graph.nodes):
         return graph
     if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
         return known_off(graph, lower, upper, None)
@@ -49,3 +49,7 @@ def settled(graph: Graph, lower: np.ndarray, upper: np.ndarray) -> Graph:
             if fits(node.op, low, high).all():
                 nodes[i] = replace(node, op=Scale())
     return simplify(known_off(replace(graph, nodes=tuple(nodes)), lower, upper, interval))
+
+
+def _open(op: Operator) -> bool:
+    return (isinstance(op, Near) and op.off is None) or (isinstance(op, Fit) and op.exact)

@@ -33,6 +33,7 @@ from verifier.values.sparse import is_sparse
 UNDERFLOW = -1
 """Key, among the rounding weights of nodes, of what products too small to be represented may cost a whole walk."""
 
+
 class Tick(Protocol):
     """Called between steps; whoever has run out of time raises there."""
 

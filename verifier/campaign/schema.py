@@ -48,9 +48,7 @@ def version(c: sqlite3.Connection) -> int | None:
     if number == 0 and not tables:
         return None
     if number > VERSION:
-        raise UserError(
-            f"it is in version {number} of the format, this program knows {VERSION}: update it"
-        )
+        raise UserError(f"it is in version {number} of the format, this program knows {VERSION}: update it")
     if not {"results", *_EARLIER.get(number, ((), ""))[0]} <= tables:
         raise UserError("it is a database of something else")
     return number

@@ -265,9 +265,7 @@ class Graph:
     @cached_property
     def works(self) -> tuple[int, ...]:
         """Multiply-adds of evaluating each node; none, where it is not affine."""
-        return tuple(
-            n.op.work(*self.shapes_in(i)) if isinstance(n.op, Affine) else 0 for i, n in enumerate(self.nodes)
-        )
+        return tuple(n.op.work(*self.shapes_in(i)) if isinstance(n.op, Affine) else 0 for i, n in enumerate(self.nodes))
 
     @property
     def work(self) -> int:
