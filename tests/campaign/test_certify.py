@@ -18,7 +18,7 @@ from verifier.campaign.certify import Certified, certify
 from verifier.executor.local import Local
 from verifier.executor.tasks import Task
 from verifier.run.certification import attack, ladder, rungs, single
-from verifier.run.certification.points import RUNGS, Batch, Status, batch
+from verifier.run.certification.points import RUNGS, ImageBatch, Status, batch
 from verifier.run.certification.question import posed
 from verifier.run.certification.setting import Setting
 from verifier.search.outcome import Outcome
@@ -119,7 +119,7 @@ def test_balls_are_bounded_many_at_once(digits: Any, monkeypatch: pytest.MonkeyP
     x, y = digits
     sizes: list[int] = []
 
-    def spy(s: Setting, b: Batch) -> rungs.Margins:
+    def spy(s: Setting, b: ImageBatch) -> rungs.Margins:
         sizes.append(len(b))
         return rungs.crown(s, b)
 

@@ -194,7 +194,7 @@ def test_a_file_of_radii_goes_on(digits: Any, tmp_path: Path, monkeypatch: pytes
     found = verifier.radii(FC, x, y, 0.3, db=tmp_path / "new", **how)
     with Store(tmp_path / "new") as store:
         (kept,) = store.runs()
-        points = list(Kept(store, 1).points.values())
+        points = list(Kept(store, kept.settings, 2).points.values())
     assert len(points) > 2
     packed = [None if p.witness is None else zlib.compress(p.witness.tobytes(), 1) for p in points]
     told = [(p.index, p.label, p.predicted, p.eps, str(p.status), p.seconds, p.timeout, p.reason, w) for p, w in zip(

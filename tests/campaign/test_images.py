@@ -120,7 +120,7 @@ def test_files_that_are_none(digits: Any, tmp_path: Path) -> None:
 def test_half_written_rows_are_not_there(tmp_path: Path) -> None:
     point = Point(3, 1, 1, 0.1, Status.CROWN, 0.5, 10.0)
     with Store(tmp_path / "r") as store:
-        known = Kept(store, 1)
+        known = Kept(store, {"model": "m"}, 9)
         known.add([point])
         store._c.execute("PRAGMA max_page_count = 1")  # no room for another page
         known.add([replace(point, index=4), replace(point, index=2**70, reason="x" * 10**5)])
@@ -128,4 +128,4 @@ def test_half_written_rows_are_not_there(tmp_path: Path) -> None:
         known.add([replace(point, index=5)])
         assert [i for i, _ in known.points] == [3, 4, 2**70, 5]  # an answer wants them all the same
     with Store(tmp_path / "r") as store:
-        assert [vars(p) for p in Kept(store, 1).points.values()] == [vars(point)]
+        assert [vars(p) for p in Kept(store, {"model": "m"}, 9).points.values()] == [vars(point)]

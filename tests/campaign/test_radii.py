@@ -18,7 +18,7 @@ from verifier.campaign.radii import distance
 from verifier.executor.tasks import Here
 from verifier.run.certification import ladder, single
 from verifier.run.certification.points import Status
-from verifier.run.certification.single import Decided
+from verifier.run.certification.single import Fate
 
 FC = str(ROOT / "models/digits_fc.onnx")
 inf = float("inf")
@@ -127,10 +127,10 @@ def test_the_timeout_is_of_an_image_not_of_a_trial(jobs: int, digits: Any, monke
     given: list[tuple[int, float]] = []
     if jobs == 1:
 
-        def slow(s: Any, b: Any, timeout: float) -> Decided:
+        def slow(s: Any, b: Any, timeout: float) -> Fate:
             given.append((int(b.index[0]), timeout))
             time.sleep(min(timeout, 0.3))
-            return Decided(Status.UNKNOWN, "out of time")
+            return Fate(Status.UNKNOWN, "out of time")
 
         monkeypatch.setattr(single, "single", slow)
     else:

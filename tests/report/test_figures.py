@@ -12,7 +12,7 @@ import pytest
 from benchmarks.report import make
 from tests.campaign.test_store import ROW
 from verifier.campaign.rows import Row
-from verifier.report.content import Content, Side, collect
+from verifier.report.content import Content, RunGroup, collect
 from verifier.report.figures import cactus, figures, png, scatter, svg
 
 
@@ -21,7 +21,7 @@ def sides(mine: list[tuple[str, float]], theirs: list[tuple[str, float]]) -> Con
         return [replace(ROW, expected="", verdict=v, seconds=s, onnx=f"{k}.onnx") for k, (v, s) in enumerate(some)]
 
     a, b = rows(mine), rows(theirs)
-    return Content(Side("we", [], a), Side("they", [], b), list(zip(a, b, strict=True)))
+    return Content(RunGroup("we", [], a), RunGroup("they", [], b), list(zip(a, b, strict=True)))
 
 
 def test_a_cactus_counts_right_answers_only() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from verifier.campaign.images import Standing, executor, kept
+from verifier.campaign.images import ImagesDone, Kept, executor
+from verifier.campaign.store import Store
 from verifier.run.certification.ladder import climb
 from verifier.run.certification.points import RUNGS, Point, Status, batch
 from verifier.run.certification.question import become, check, chosen, described, posed
@@ -26,7 +27,7 @@ SHOWN, PICTURES = 10, 4
 """Images, and counterexamples as pictures, that a notebook shows."""
 
 
-Watch = Callable[[Standing], None]
+Watch = Callable[[ImagesDone], None]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,7 +151,8 @@ def certify(  # noqa: PLR0913
     check(s, points)
     eps, wanted = float(eps), chosen(indices, len(labels))
     about = described(s, points, labels) | {"eps": repr(eps)}
-    with executor(s, jobs, device) as each, kept(db, about, len(wanted)) as known:
+    with executor(s, jobs, device) as each, Store(db) as store:
+        known = Kept(store, about, len(wanted))
         before = [p for i in wanted if (p := known.points.get((i, eps))) is not None and p.settled(timeout)]
         settled, counts, done = {p.index for p in before}, Counter(p.status for p in before), len(before)
         todo = [i for i in wanted if i not in settled]
@@ -159,7 +161,7 @@ def certify(  # noqa: PLR0913
             counts.update(p.status for p in some)
             done += len(some)
             if watch is not None:
-                watch(Standing(done, len(wanted), len(before), counts.copy()))
+                watch(ImagesDone(done, len(wanted), len(before), counts.copy()))
         found = [known.points[i, eps] for i in wanted]
     classes = become(s, [(p.label, p.witness) for p in found])
     found = [replace(p, becomes=c) for p, c in zip(found, classes, strict=True)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +28,7 @@ _SAID = {"model": "another model", "data": "other data", "ball": "another norm o
 
 
 @dataclass(frozen=True)
-class Standing:
+class ImagesDone:
     """How far a run has come: `done` images of `total`, `resumed` of them known before; `counts` by status."""
 
     done: int
@@ -46,9 +44,22 @@ class Kept:
         points: all of them.  lost: why they are not kept in the file any more; empty while they are.
     """
 
-    def __init__(self, store: Store, run: int) -> None:
-        self._store, self._run, self.lost = store, run, ""
-        self.points = {(p.index, p.eps): p for p in map(_point, store.results(run))}
+    def __init__(self, store: Store, about: dict[str, str], total: int) -> None:
+        """Those of a question.
+
+        Args:
+            about: what they are of, see `question.described`, with `eps`.  total: how many images are asked about.
+
+        Raises:
+            UserError: the file has results of another question.
+        """
+        for other in (r.settings for r in store.runs() if r.kind == KIND):
+            for name in (name for name, value in about.items() if other.get(name) != value):
+                was = f" ({other[name]}, not {about[name]})" if name in ("eps", "ball") and name in other else ""
+                raise UserError(f"{store.path}: holds results for {_SAID[name]}{was}; give another file, or delete it")
+        self._store, self.lost = store, ""
+        self._run = store.begin(Run(0, KIND, "verifier", "", "", dict(about), machine(), time.time(), total))
+        self.points = {(p.index, p.eps): p for p in map(_point, store.results(self._run))}
 
     def add(self, some: list[Point]) -> None:
         """Keep points; those that stood for an error or a shorter trial are replaced.
@@ -63,26 +74,6 @@ class Kept:
                 self._store.add(_answered(self._run, p) for p in some)
         except Unwritten as e:
             self.lost = str(e)
-
-
-@contextmanager
-def kept(db: Path | None, about: dict[str, str], total: int) -> Iterator[Kept]:
-    """Points of a question in a file of results; without a path in memory alone.
-
-    Args:
-        about: what they are of, see `question.described`, with `eps`.  total: how many images are asked about.
-
-    Raises:
-        UserError: it has results of another question, is no such file, in use, or cannot be written.
-    """
-    with Store(db) as store:
-        for other in (r.settings for r in store.runs() if r.kind == KIND):
-            for name, value in about.items():
-                if other.get(name) != value:
-                    was = f" ({other[name]}, not {value})" if name in ("eps", "ball") and name in other else ""
-                    raise UserError(f"{db}: holds results for {_SAID[name]}{was}; give another file, or delete it")
-        run = Run(0, KIND, "verifier", "", "", dict(about), machine(), time.time(), total)
-        yield Kept(store, store.begin(run))
 
 
 def executor(s: Setting, jobs: int, device: str) -> Executor:

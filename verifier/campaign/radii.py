@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from verifier.campaign.images import Standing, executor, kept
+from verifier.campaign.images import ImagesDone, Kept, executor
+from verifier.campaign.store import Store
 from verifier.run.certification.ladder import climb
-from verifier.run.certification.points import Batch, Point, Status
+from verifier.run.certification.points import ImageBatch, Point, Status
 from verifier.run.certification.question import become, check, chosen, described, posed
 from verifier.run.certification.setting import Setting
 from verifier.run.notebook import bisecting, shows
@@ -23,7 +24,7 @@ from verifier.values.shown import Shown
 inf = float("inf")
 MOST_HALVINGS = 1100.0
 """No interval of doubles can be halved more often."""
-Watch = Callable[[Standing], None]
+Watch = Callable[[ImagesDone], None]
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,7 +103,8 @@ def radii(  # noqa: PLR0913
     check(s, points)
     wanted = chosen(indices, len(labels))
     about = described(s, points, labels) | {"eps": f"up to {most!r}"}
-    with executor(s, jobs, device) as each, kept(db, about, len(wanted)) as known:
+    with executor(s, jobs, device) as each, Store(db) as store:
+        known = Kept(store, about, len(wanted))
         trials: dict[int, list[Point]] = {i: [] for i in wanted}
         for p in known.points.values():
             if p.index in trials and p.settled(timeout):
@@ -110,7 +112,7 @@ def radii(  # noqa: PLR0913
         while True:
             tries = {i: e for i in wanted if (e := _next(s, points[i], trials[i], most, near)) is not None}
             if watch is not None:
-                watch(Standing(len(wanted) - len(tries), len(wanted)))
+                watch(ImagesDone(len(wanted) - len(tries), len(wanted)))
             if not tries:
                 break
             left = {i: _share(trials[i], tries[i], timeout, near) for i in tries}
@@ -126,10 +128,10 @@ def radii(  # noqa: PLR0913
     return found
 
 
-def _batch(tries: dict[int, float], left: dict[int, float], x: np.ndarray, y: np.ndarray) -> Batch:
+def _batch(tries: dict[int, float], left: dict[int, float], x: np.ndarray, y: np.ndarray) -> ImageBatch:
     index, zero = np.array(list(tries), np.int64), np.zeros(len(tries))
     eps, seconds = (np.array(list(v.values())) for v in (tries, left))
-    return Batch(index, x[index], y[index], eps, zero.astype(np.int64) - 1, zero, seconds)
+    return ImageBatch(index, x[index], y[index], eps, zero.astype(np.int64) - 1, zero, seconds)
 
 
 def _share(trials: list[Point], eps: float, timeout: float, near: float) -> float:

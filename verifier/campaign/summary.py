@@ -31,7 +31,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Family:
+class Totals:
     """A benchmark in numbers.
 
     Attributes:
@@ -60,7 +60,7 @@ def strange(other: str) -> str:
     return f"nothing of {other} is about these instances; they are matched by the names of network and property files"
 
 
-def families(pairs: Pairs, beside: bool) -> list[Family]:
+def families(pairs: Pairs, beside: bool) -> list[Totals]:
     """One a benchmark, in order of their first results; where there are several, `all` at the end."""
     by_name: dict[str, Pairs] = {}
     for mine, other in pairs:
@@ -69,12 +69,12 @@ def families(pairs: Pairs, beside: bool) -> list[Family]:
     return [*told, _family("all", pairs, beside)] if len(told) > 1 else told
 
 
-def _family(name: str, pairs: Pairs, beside: bool) -> Family:
+def _family(name: str, pairs: Pairs, beside: bool) -> Totals:
     mine = [r for r, _ in pairs]
     counts = {v: sum(r.verdict == v for r in mine) for v in COUNTED}
     counts["error"] = len(mine) - sum(counts.values())
     wrong, seconds = sum(r.wrong for r in mine), math.fsum(r.seconds for r in mine)
-    return Family(name, len(mine), counts, wrong, seconds, _beside(pairs) if beside else None)
+    return Totals(name, len(mine), counts, wrong, seconds, _beside(pairs) if beside else None)
 
 
 def _beside(pairs: Pairs) -> Beside:

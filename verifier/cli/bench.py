@@ -11,7 +11,7 @@ from pathlib import Path
 from verifier.campaign import tables
 from verifier.campaign.bench import Settings, State, bench, delete
 from verifier.campaign.rows import Row, contradict, pairs
-from verifier.campaign.summary import Family, families, strange
+from verifier.campaign.summary import Totals, families, strange
 from verifier.cli.progress import campaign
 from verifier.cli.write import Answer
 from verifier.values.errors import Unwritten, UserError
@@ -118,7 +118,7 @@ def summary(state: State, db: Path, columns: int | None = None) -> str:
     return f"{text}\nA page with plots, details and counterexamples: verifier report {db}"
 
 
-def _figures(f: Family) -> list[str]:
+def _figures(f: Totals) -> list[str]:
     cells = [f.name, f.n, *f.counts.values(), f.wrong, f"{f.seconds:.1f}"]
     if (b := f.beside) is not None:
         cells += [b.solved, f"{b.seconds:.1f}", "-" if b.ratio is None else f"{b.ratio:.3f}", b.disagree]

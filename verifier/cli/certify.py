@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from verifier.campaign.certify import Certified, certify
-from verifier.campaign.images import Standing
+from verifier.campaign.images import ImagesDone
 from verifier.campaign.radii import Radius, radii
 from verifier.cli.data import number, read
 from verifier.cli.inputs import network, restricts
@@ -45,38 +45,36 @@ def command(a: argparse.Namespace) -> None:
     how: dict[str, Any] = {"norm": float(a.norm), "lo": lo, "hi": hi, "timeout": a.timeout, "indices": wanted,
                            "db": a.db, "jobs": a.jobs, "device": a.device}  # fmt: skip
     answer = Answer(a.csv, a.json)
-    if a.radius:
-        with campaign(a.quiet) as told:
-            found = _kept(answer, lambda: radii(
-                model, x, y, eps, tolerance=a.tolerance, watch=lambda s: told(s.done, s.total, ""), **how
-            ))  # fmt: skip
-        rows, title = radius_table(found, eps), f"certified radii of {len(found)} images, norm {a.norm}"
-        answer.say(drawn(rows, title))
-        _write(a, answer, [radius_row(r) for r in found], {"most": eps}, found, x)
-        if a.report is not None:
-            from verifier.report.certified import radius_page
-
-            if answer.write(a.report, lambda: radius_page(found, eps, x, _about(a, len(found)), rows, _made(a, x, y))):
-                _say(a, f"the page is {a.report}")
-        return answer.done()
     with campaign(a.quiet) as told:
-        result = _kept(answer, lambda: certify(
-            model, x, y, eps, watch=lambda s: told(s.done, s.total, standing(s)), **how
-        ))  # fmt: skip
-    summary = {"eps": eps, "images": len(result.points), "natural": result.natural, "attacked": result.attacked,
-               "certified": result.certified, "seconds": result.seconds, "resumed": result.resumed,
-               "counts": {str(s): result.count(s) for s in Status}}  # fmt: skip
-    answer.say(drawn(table(result), f"{len(result.points)} images, eps {a.eps}, norm {a.norm}"))
-    _write(a, answer, [point_row(p) for p in result.points], summary, result.points, x)
-    if a.report is not None:
-        from verifier.report.certified import accuracy_page
+        how |= {"watch": lambda s: told(s.done, s.total, standing(s))}
+        if a.radius:
+            found = _kept(answer, lambda: radii(model, x, y, eps, tolerance=a.tolerance, **how))
+            points, rows, each = found, radius_table(found, eps), [radius_row(r) for r in found]
+            title, summary = f"certified radii of {len(found)} images, norm {a.norm}", {"most": eps}
+        else:
+            found = _kept(answer, lambda: certify(model, x, y, eps, **how))
+            points, rows, each = found.points, table(found), [point_row(p) for p in found.points]
+            title, summary = f"{len(points)} images, eps {a.eps}, norm {a.norm}", summed(found)
+    answer.say(drawn(rows, title))
+    _write(a, answer, each, summary, points, x)
 
-        shown = result, x, _about(a, len(result.points)), table(result)
-        if answer.write(a.report, lambda: accuracy_page(*shown, _made(a, x, y))):
-            _say(a, f"the page is {a.report}")
-    if a.db is not None:
-        _say(a, f"results are in {a.db}; {result.resumed} were there before")
+    def page() -> str:
+        from verifier.report.certified import accuracy_page, radius_page
+
+        about = _about(a, len(points)), rows, _made(a, x, y)
+        return radius_page(found, eps, x, *about) if a.radius else accuracy_page(found, x, *about)
+
+    if answer.write(a.report, page):
+        _say(a, f"the page is {a.report}")
+    if a.db is not None and not a.radius:
+        _say(a, f"results are in {a.db}; {found.resumed} were there before")
     answer.done()
+
+
+def summed(r: Certified) -> dict[str, Any]:
+    """The result in numbers."""
+    numbers = {name: getattr(r, name) for name in ("natural", "attacked", "certified", "seconds", "resumed")}
+    return {"eps": r.eps, "images": len(r.points), **numbers, "counts": {str(s): r.count(s) for s in Status}}
 
 
 def _kept(answer: Answer, find: Callable[[], Any]) -> Any:
@@ -138,8 +136,10 @@ def beyond(count: int | None, span: str | None, wanted: Sequence[int], n: int) -
     return f"{what}: there are {n} images; {len(wanted)} are taken, {wanted[0]} to {wanted[-1]}"
 
 
-def standing(s: Standing) -> str:
+def standing(s: ImagesDone) -> str:
     """What is known so far, in one line."""
+    if not s.counts:
+        return ""
     proved = sum(s.counts[r] for r in RUNGS)
     rest = {"attacked": Status.ATTACKED, "misclassified": Status.INCORRECT, "unknown": Status.UNKNOWN,
             "errors": Status.ERROR}  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from verifier.executor.tasks import End, Executor, Lost, Task
-from verifier.executor.wire import Lines, line
+from verifier.executor.worker import Lines, line
 from verifier.values.errors import UserError
 
 TICK = 0.25

@@ -24,8 +24,7 @@ from typing import IO, Any
 
 from verifier.executor.local import Work
 from verifier.executor.tasks import End, Task
-from verifier.executor.wire import Lines, line
-from verifier.executor.worker import named, work
+from verifier.executor.worker import Lines, line, named, work
 
 LOOK = 0.1
 """Seconds between two looks at the memory of processes."""
@@ -38,10 +37,11 @@ class Child:
         self.pid, self.wire, self._log = pid, wire, log
         self.out, self._lines = b"", Lines()
         self.task: Task | None = None
+        self.how = ""
 
     def take(self, task: Task, message: bytes) -> None:
         """Begin a task, with what is to be sent."""
-        self.task, self._began, self._at, self.how = task, time.monotonic(), 0.0, ""
+        self.task, self._began, self._at = task, time.monotonic(), 0.0
         self._told: dict[str, Any] = {}
         self.out += message
 
@@ -69,10 +69,6 @@ class Child:
         self.how = how
         os.kill(self.pid, signal.SIGKILL)
 
-    def through(self) -> End:
-        """The end of its task; it goes on."""
-        return self._end("exit", _resident(self.pid))
-
     def gone(self) -> End | None:
         """The end of its task, if it was at one, with that of the process itself."""
         self.wire.close()
@@ -85,9 +81,10 @@ class Child:
         if self.task is None:
             return None
         held = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return self._end(self.how or ("exit" if code == 0 else died), held, last[:300])
+        return self.end(self.how or ("exit" if code == 0 else died), held, last[:300])
 
-    def _end(self, how: str, memory: int, log: str = "") -> End:
+    def end(self, how: str, memory: int, log: str = "") -> End:
+        """The end of its task."""
         task, self.task = self.task, None
         assert task is not None
         return End(task.id, how, (self._at or time.monotonic()) - self._began, memory, log, self._told)
@@ -136,7 +133,7 @@ class Server:
                     child.kill("cancelled")
 
     def _begin(self, task: Task, about: Work) -> None:
-        child = next((c for c in self._children.values() if c.task is None), None)
+        child = next((c for c in self._children.values() if c.task is None and not c.how), None)
         message = line(task.request)
         if child is None:
             child, message = self._started(task, about), line(asdict(about)) + message
@@ -189,7 +186,7 @@ class Server:
             data = b""
         if data:
             through = child.hear(data) and self._work is not None and self._work.keep
-            end = child.through() if through else None
+            end = child.end("exit", _resident(child.pid)) if through else None
         else:
             number = child.wire.fileno()
             self._select.unregister(child.wire)

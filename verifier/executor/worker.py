@@ -15,7 +15,22 @@ import sys
 import warnings
 from typing import Any
 
-from verifier.executor.wire import line
+
+class Lines:
+    """Messages, out of bytes as they come."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Those that are complete now."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+
+def line(message: Any) -> bytes:
+    """As it goes over the wire."""
+    return json.dumps(message).encode() + b"\n"
 
 
 def named(name: str) -> Any:

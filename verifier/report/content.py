@@ -14,7 +14,7 @@ from verifier.values.errors import UserError
 
 
 @dataclass(frozen=True)
-class Side:
+class RunGroup:
     """Runs that are shown as one.
 
     Attributes:
@@ -38,8 +38,8 @@ class Content:
         pairs: a result and the other side's on the same instance.
     """
 
-    mine: Side
-    theirs: Side | None
+    mine: RunGroup
+    theirs: RunGroup | None
     pairs: list[tuple[Row, Row | None]]
 
     @property
@@ -102,7 +102,7 @@ def asked(run: Run) -> str:
     return run.source if run.kind == KIND else f"eps {run.settings['eps']}, {run.settings['ball']}"
 
 
-def _beside(db: Path, every: dict[int, Run], mine: Side, against: list[int] | None) -> Side | None:
+def _beside(db: Path, every: dict[int, Run], mine: RunGroup, against: list[int] | None) -> RunGroup | None:
     if against is not None:
         return _side(db, [every[k] for k in against]) if against else None
     names = {row.name for row in mine.rows}
@@ -121,12 +121,12 @@ def _kinds(some: list[Run]) -> list[list[Run]]:
     return sorted(by_kind.values(), key=lambda kind: -kind[-1].id)
 
 
-def _side(db: Path, some: list[Run]) -> Side:
-    return Side(label(some), some, rows(db, *(run.id for run in some)))
+def _side(db: Path, some: list[Run]) -> RunGroup:
+    return RunGroup(label(some), some, rows(db, *(run.id for run in some)))
 
 
-def _table(path: Path) -> Side:
-    return Side(path.stem, [], tables.read(path))
+def _table(path: Path) -> RunGroup:
+    return RunGroup(path.stem, [], tables.read(path))
 
 
 def label(some: list[Run]) -> str:
@@ -135,5 +135,5 @@ def label(some: list[Run]) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _numbered(side: Side) -> Side:
+def _numbered(side: RunGroup) -> RunGroup:
     return replace(side, label=f"{side.label}, run {', '.join(str(r.id) for r in side.runs)}")

@@ -10,7 +10,7 @@ from typing import Any
 from verifier.campaign.bench import KIND, TOOL
 from verifier.campaign.rows import Counterexample, Row, pack, stem
 from verifier.campaign.store import Run
-from verifier.report.content import Content, Side, label
+from verifier.report.content import Content, RunGroup, label
 from verifier.report.page import page
 from verifier.run.machine import machine, version
 
@@ -36,7 +36,7 @@ def answer_page(
     )  # fmt: skip
     settings = {k: v for k, v in asked.items() if k not in ("model", "spec") and v is not None}
     run = Run(1, KIND, TOOL, os.getcwd(), version(), settings, machine(), time.time() - row.seconds, 1)
-    content = Content(Side(label([run]), [run], [row]), None, [(row, None)])
+    content = Content(RunGroup(label([run]), [run], [row]), None, [(row, None)])
     files = [*(model.values() if isinstance(model, dict) else [model]), spec]
     title = f"{verdict}: {Path(spec).name} on {' and '.join(dict.fromkeys(stem(str(f)) for f in files[:-1]))}"
     return page(content, alone=title, files=files)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from verifier.attack.gradient import evaluate, search, targets
-from verifier.run.certification.points import Batch
+from verifier.run.certification.points import ImageBatch
 from verifier.run.certification.setting import Setting
 from verifier.spec.property import Property
 
@@ -19,7 +19,7 @@ NUMBERS = 4e6
 """Numbers that the points of one block may hold in the widest layer."""
 
 
-def predict(s: Setting, b: Batch) -> tuple[Batch, np.ndarray]:
+def predict(s: Setting, b: ImageBatch) -> tuple[ImageBatch, np.ndarray]:
     """Classes by the original model, and whether each image's own wins; a tie or a NaN is no win."""
     y = np.asarray(s.net.run(b.x), np.float64).reshape(len(b), -1)
     fine, each = np.isfinite(y).all(1), np.arange(len(b))
@@ -31,7 +31,7 @@ def predict(s: Setting, b: Batch) -> tuple[Batch, np.ndarray]:
     return replace(b, predicted=predicted.astype(np.int64)), right
 
 
-def attack(s: Setting, b: Batch) -> list[np.ndarray | None]:
+def attack(s: Setting, b: ImageBatch) -> list[np.ndarray | None]:
     """For every image a counterexample `[n]`, or None where none was found; each one replayed as `verify` does.
 
     The search begins at the centres, once for each of the nearest rivals, so it does not depend on the batch.
@@ -48,7 +48,7 @@ def attack(s: Setting, b: Batch) -> list[np.ndarray | None]:
     return found
 
 
-def _hits(s: Setting, b: Batch) -> Iterator[tuple[int, np.ndarray]]:
+def _hits(s: Setting, b: ImageBatch) -> Iterator[tuple[int, np.ndarray]]:
     """Images with points `[P, n]` that look like counterexamples, step by step."""
     prop = _joint(s, b)
     t = targets(prop, np.arange(prop.n_disjuncts), 1, np.random.default_rng(0))
@@ -57,7 +57,7 @@ def _hits(s: Setting, b: Batch) -> Iterator[tuple[int, np.ndarray]]:
             yield int(k), x[box == k][:4]
 
 
-def _joint(s: Setting, b: Batch) -> Property:
+def _joint(s: Setting, b: ImageBatch) -> Property:
     """The questions of all images side by side: a box an image, a disjunct for each of its nearest rivals."""
     K, R, B = s.classes, min(RIVALS, s.classes - 1), len(b)
     score, _ = evaluate(s.fast, b.x)

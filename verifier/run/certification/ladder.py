@@ -10,7 +10,7 @@ import numpy as np
 
 from verifier.executor.tasks import End, Executor, Task
 from verifier.run.certification import attack as attacks
-from verifier.run.certification.points import Batch, Point, Status
+from verifier.run.certification.points import ImageBatch, Point, Status
 from verifier.run.certification.rungs import Margins, crown, interval, linear
 from verifier.run.certification.setting import Setting
 from verifier.run.certification.single import request
@@ -28,9 +28,10 @@ AT_ONCE = 1024
 """Images that are begun together, at most: what a kill may lose is their unwritten bounds."""
 
 Points = list[Point]
+Rung = Callable[[Setting, ImageBatch], Margins]
 
 
-def climb(s: Setting, b: Batch, timeout: float, executor: Executor) -> Iterator[Points]:
+def climb(s: Setting, b: ImageBatch, timeout: float, executor: Executor) -> Iterator[Points]:
     """What becomes of images, as it becomes known: each exactly once.
 
     Args:
@@ -48,7 +49,7 @@ def climb(s: Setting, b: Batch, timeout: float, executor: Executor) -> Iterator[
             yield [_decided(r.take(slice(k, k + 1)), end, timeout)]
 
 
-def _decided(b: Batch, end: End, timeout: float) -> Point:
+def _decided(b: ImageBatch, end: End, timeout: float) -> Point:
     """What became of a batch of one image, from how its task ended."""
     b = b.after(end.seconds)
     if "result" in end.told:
@@ -60,11 +61,11 @@ def _decided(b: Batch, end: End, timeout: float) -> Point:
     return b.point(0, Status.ERROR, timeout, f"its process ended with {end.how}" + (f": {end.log}" if end.log else ""))
 
 
-def cheap(s: Setting, b: Batch, timeout: float) -> Generator[Points, None, Batch]:
+def cheap(s: Setting, b: ImageBatch, timeout: float) -> Generator[Points, None, ImageBatch]:
     """Yield what the batched rungs decide; returns the images that they leave."""
     b, points = _natural(s, b, timeout)
     yield points
-    rungs: list[tuple[Status, Callable[[Setting, Batch], Margins], int]] = [
+    rungs: list[tuple[Status, Rung, int]] = [
         (Status.INTERVAL, interval, int(NUMBERS / s.widest)),
         (Status.CROWN, linear, int(NUMBERS / (s.widest * (s.classes - 1)))),
     ]
@@ -80,7 +81,7 @@ def cheap(s: Setting, b: Batch, timeout: float) -> Generator[Points, None, Batch
     return b
 
 
-def _natural(s: Setting, b: Batch, timeout: float) -> tuple[Batch, Points]:
+def _natural(s: Setting, b: ImageBatch, timeout: float) -> tuple[ImageBatch, Points]:
     start = time.perf_counter()
     b, right = attacks.predict(s, b)
     b = b.after(time.perf_counter() - start)
@@ -88,8 +89,8 @@ def _natural(s: Setting, b: Batch, timeout: float) -> tuple[Batch, Points]:
 
 
 def _rung(
-    s: Setting, b: Batch, timeout: float, status: Status, bound: Callable[[Setting, Batch], Margins], block: int
-) -> tuple[Batch, Points]:
+    s: Setting, b: ImageBatch, timeout: float, status: Status, bound: Rung, block: int
+) -> tuple[ImageBatch, Points]:
     """The images that a rung leaves, and points of those that it proves (or breaks on)."""
     if not len(b):
         return b, []
@@ -113,7 +114,7 @@ def _rung(
     return b.take(np.flatnonzero(~proved)), points
 
 
-def _attacked(s: Setting, b: Batch, timeout: float) -> tuple[Batch, Points]:
+def _attacked(s: Setting, b: ImageBatch, timeout: float) -> tuple[ImageBatch, Points]:
     if not len(b):
         return b, []
     start = time.perf_counter()

@@ -85,7 +85,7 @@ class Point(Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class ImageBatch:
     """B images with their balls.
 
     Attributes:
@@ -108,11 +108,11 @@ class Batch:
         """B."""
         return len(self.index)
 
-    def take(self, at: np.ndarray | slice) -> Batch:
+    def take(self, at: np.ndarray | slice) -> ImageBatch:
         """Some of them."""
-        return Batch(**{name: value[at] for name, value in vars(self).items()})
+        return ImageBatch(**{name: value[at] for name, value in vars(self).items()})
 
-    def after(self, seconds: float) -> Batch:
+    def after(self, seconds: float) -> ImageBatch:
         """The same, when all of them together have taken so many seconds more."""
         return replace(self, spent=self.spent + seconds / max(1, len(self)))
 
@@ -124,8 +124,8 @@ class Batch:
         return Point(*numbers, status, float(self.spent[k]), timeout, reason, witness)
 
 
-def batch(index: np.ndarray, x: np.ndarray, label: np.ndarray, eps: float | np.ndarray) -> Batch:
+def batch(index: np.ndarray, x: np.ndarray, label: np.ndarray, eps: float | np.ndarray) -> ImageBatch:
     """Images `index` of data `x` `[N, n]`, `label` `[N]`, with radii `eps`, one or `[B]`."""
     B = len(index)
     radius = np.broadcast_to(np.asarray(eps, np.float64), (B,))
-    return Batch(index, x[index], label[index], radius, np.full(B, -1), np.zeros(B), np.full(B, np.inf))
+    return ImageBatch(index, x[index], label[index], radius, np.full(B, -1), np.zeros(B), np.full(B, np.inf))

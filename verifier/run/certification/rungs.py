@@ -13,7 +13,7 @@ import numpy as np
 from verifier.bounds.network import Tick, magnitudes, nothing
 from verifier.bounds.propagate import Bounds, Boxes, boxes, propagate
 from verifier.bounds.rows import Rows, make_rows, rows_backward, rows_interval
-from verifier.run.certification.points import Batch
+from verifier.run.certification.points import ImageBatch
 from verifier.run.certification.setting import Setting
 from verifier.search.query import MOST_SYMBOLS
 from verifier.values.arrays import Array, to_numpy
@@ -48,7 +48,7 @@ class Margins:
         return np.asarray((self.least > 0).all(1))
 
 
-def interval(s: Setting, b: Batch) -> Margins:
+def interval(s: Setting, b: ImageBatch) -> Margins:
     """By interval arithmetic, for a ball in the box around it.
 
     Source: Gowal et al., *On the Effectiveness of Interval Bound Propagation*, 2018; its last layer is multiplied into
@@ -57,12 +57,12 @@ def interval(s: Setting, b: Batch) -> Margins:
     return _margins(s, b, walk=False, thorough=False)
 
 
-def linear(s: Setting, b: Batch) -> Margins:
+def linear(s: Setting, b: ImageBatch) -> Margins:
     """Rows walked back over neurons bounded by intervals (CROWN-IBP: Zhang et al. 2020); never below `interval`."""
     return _margins(s, b, walk=True, thorough=False)
 
 
-def crown(s: Setting, b: Batch, tick: Tick = nothing) -> Margins:
+def crown(s: Setting, b: ImageBatch, tick: Tick = nothing) -> Margins:
     """Rows walked back over neurons that were bounded by walking back themselves; never below `linear`.
 
     Args:
@@ -72,12 +72,12 @@ def crown(s: Setting, b: Batch, tick: Tick = nothing) -> Margins:
     return replace(found, least=np.fmax(found.least, linear(s, b).least))
 
 
-def _margins(s: Setting, b: Batch, *, walk: bool, thorough: bool, tick: Tick = nothing) -> Margins:
+def _margins(s: Setting, b: ImageBatch, *, walk: bool, thorough: bool, tick: Tick = nothing) -> Margins:
     with full_precision(s.exact.place), np.errstate(all="ignore"):  # what overflows proves nothing
         return _bounded(s, b, walk, thorough, tick)
 
 
-def _bounded(s: Setting, b: Batch, walk: bool, thorough: bool, tick: Tick) -> Margins:
+def _bounded(s: Setting, b: ImageBatch, walk: bool, thorough: bool, tick: Tick) -> Margins:
     net, place = s.exact, s.exact.place
     lower, upper = s.box(b)
     varying = np.flatnonzero((lower < upper).any(0))
@@ -95,7 +95,7 @@ def _bounded(s: Setting, b: Batch, walk: bool, thorough: bool, tick: Tick) -> Ma
     return Margins(np.where(np.isfinite(least), least, -inf), bounds, box, rows, ids)
 
 
-def _rows(s: Setting, b: Batch, bounds: Bounds, lower: np.ndarray, upper: np.ndarray) -> tuple[Rows, Rows, Array]:
+def _rows(s: Setting, b: ImageBatch, bounds: Bounds, lower: np.ndarray, upper: np.ndarray) -> tuple[Rows, Rows, Array]:
     """A row for each label of the batch and each of its rivals; the same from maxima on; which are each image's."""
     present, rank = np.unique(b.label, return_inverse=True)
     K = s.classes
@@ -114,7 +114,7 @@ def _rows(s: Setting, b: Batch, bounds: Bounds, lower: np.ndarray, upper: np.nda
     return rows, whole, s.exact.place.array(ids)
 
 
-def _walked(s: Setting, b: Batch, bounds: Bounds, box: Boxes, rows: Rows, ids: Array) -> np.ndarray:
+def _walked(s: Setting, b: ImageBatch, bounds: Bounds, box: Boxes, rows: Rows, ids: Array) -> np.ndarray:
     """Lower bounds `[B, K − 1]` of rows walked back to the input.
 
     Sound because: `error` covers the rounding of concretising on the box (see `bounds.backward.Planes`).

@@ -13,7 +13,7 @@ from verifier.bounds.network import Network as Prepared
 from verifier.bounds.network import prepare
 from verifier.graph.graph import Graph
 from verifier.run import strategy
-from verifier.run.certification.points import Batch
+from verifier.run.certification.points import ImageBatch
 from verifier.run.model import Network, boundable, load, name_of, second_run, single
 from verifier.run.peel import peeled
 from verifier.spec import builders
@@ -65,7 +65,7 @@ class Setting:
         """Entries of the widest layer."""
         return max(node.size for node in self.graph.nodes)
 
-    def box(self, b: Batch) -> tuple[np.ndarray, np.ndarray]:
+    def box(self, b: ImageBatch) -> tuple[np.ndarray, np.ndarray]:
         """The smallest boxes `[B, n]` of doubles around the balls, rounded outward."""
         eps = b.eps[:, None]
         lower = np.where(eps > 0, np.nextafter(b.x - eps, -inf), b.x)
@@ -73,11 +73,11 @@ class Setting:
         low, high = (-inf if self.lo is None else self.lo), (inf if self.hi is None else self.hi)
         return np.maximum(lower, low), np.minimum(upper, high)
 
-    def ball(self, b: Batch, k: int = 0) -> Ball | None:
+    def ball(self, b: ImageBatch, k: int = 0) -> Ball | None:
         """The k-th ball, where it is more than a box."""
         return None if self.norm == inf else Ball(b.x[k], float(b.eps[k]), self.norm)
 
-    def property(self, b: Batch, k: int) -> Property:
+    def property(self, b: ImageBatch, k: int) -> Property:
         """The question that `verify` would be asked about the k-th image."""
         label = int(b.label[k])
         return builders.robustness(

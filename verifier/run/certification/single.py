@@ -15,7 +15,7 @@ from verifier.bounds.folding import fold, undecided
 from verifier.bounds.intermediate import region, start, tighten
 from verifier.bounds.rows import Rows
 from verifier.executor.tasks import Answer, Send
-from verifier.run.certification.points import Batch, Status, batch
+from verifier.run.certification.points import ImageBatch, Status, batch
 from verifier.run.certification.rungs import BLOCK, Margins, crown, in_balls
 from verifier.run.certification.setting import Setting, setting
 from verifier.run.clock import keep_memory
@@ -34,7 +34,7 @@ RATES, NEURONS = Rates(20, alpha=0.5), Rates(4, alpha=0.5)
 """Of the climb for rows, and for the bounds of neurons."""
 
 
-def request(b: Batch, k: int, timeout: float) -> dict[str, Any]:
+def request(b: ImageBatch, k: int, timeout: float) -> dict[str, Any]:
     """The k-th image as a task, with so many seconds at most."""
     seconds = min(timeout, float(b.left[k]), 1e9)
     numbers = {"index": int(b.index[k]), "label": int(b.label[k]), "eps": float(b.eps[k])}
@@ -60,7 +60,7 @@ def ready(how: dict[str, Any]) -> Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Decided:
+class Fate:
     """What became of one image; see `points.Point`."""
 
     status: Status
@@ -68,7 +68,7 @@ class Decided:
     witness: np.ndarray | None = None
 
 
-def single(s: Setting, b: Batch, timeout: float, seed: int = 0) -> Decided:
+def single(s: Setting, b: ImageBatch, timeout: float, seed: int = 0) -> Fate:
     """Decide a batch of one image, or give up after so many seconds.
 
     An exception is no result: it becomes `error`, with its one line.
@@ -77,38 +77,38 @@ def single(s: Setting, b: Batch, timeout: float, seed: int = 0) -> Decided:
         with one_memory_error(), full_precision(s.plan.place):
             return _climb(s, b, Budget.seconds(timeout), seed)
     except OutOfTime:
-        return Decided(Status.UNKNOWN, "out of time before the search began")
+        return Fate(Status.UNKNOWN, "out of time before the search began")
     except Exception as e:  # whatever it is, it is of this image alone
-        return Decided(Status.ERROR, f"{type(e).__name__}: {' '.join(str(e).split())[:200]}")
+        return Fate(Status.ERROR, f"{type(e).__name__}: {' '.join(str(e).split())[:200]}")
 
 
-def _climb(s: Setting, b: Batch, budget: Budget, seed: int) -> Decided:
+def _climb(s: Setting, b: ImageBatch, budget: Budget, seed: int) -> Fate:
     budget.check()
     found = crown(s, b, budget.check)
     if found.proved.all():
-        return Decided(Status.CROWN)
+        return Fate(Status.CROWN)
     if alpha(s, b, found, budget):
-        return Decided(Status.ALPHA)
+        return Fate(Status.ALPHA)
     prop = s.property(b, 0)
     replay, rng = s.replay(prop), np.random.default_rng(seed)
     witness = attack(s.graph, prop, replay, s.plan.starts, s.plan.steps, rng, budget)
     if witness is not None:
-        return Decided(Status.ATTACKED, witness=witness.x)
+        return Fate(Status.ATTACKED, witness=witness.x)
     budget.check()
     query = make_query(s.graph, prop, s.plan.place, budget.check)
     outcome = decide(query, budget, Candidates(query, replay), threads=s.plan.threads)
     p = outcome.progress
     if outcome.verdict is Verdict.UNSAT:
-        return Decided(Status.SEARCH)
+        return Fate(Status.SEARCH)
     if outcome.verdict is Verdict.SAT and outcome.witness is not None:
-        return Decided(Status.ATTACKED, witness=outcome.witness.x)
+        return Fate(Status.ATTACKED, witness=outcome.witness.x)
     if outcome.verdict is Verdict.TIMEOUT:
-        return Decided(Status.UNKNOWN, p.late)
-    return Decided(Status.UNKNOWN, f"{p.stuck} parts are too close to call")
+        return Fate(Status.UNKNOWN, p.late)
+    return Fate(Status.UNKNOWN, f"{p.stuck} parts are too close to call")
 
 
 @np.errstate(all="ignore")  # what overflows proves nothing
-def alpha(s: Setting, b: Batch, found: Margins, budget: Budget) -> bool:
+def alpha(s: Setting, b: ImageBatch, found: Margins, budget: Budget) -> bool:
     """Whether optimised slopes (alpha-CROWN: Xu et al. 2021) prove what CROWN has left open for one image.
 
     First those of the rows, then those of every neuron's bounds, and the rows' again.
@@ -133,7 +133,7 @@ def alpha(s: Setting, b: Batch, found: Margins, budget: Budget) -> bool:
     return False
 
 
-def _optimised(s: Setting, b: Batch, F: Folded, left: np.ndarray) -> np.ndarray:
+def _optimised(s: Setting, b: ImageBatch, F: Folded, left: np.ndarray) -> np.ndarray:
     """Lower bounds of the rows `left`, by slopes climbed in single precision and bounded in double."""
     quick, ids = F.to(s.plan.place), left[:, None]
     o = Objective(quick.rows, quick.place.array(ids), len(F.blocks))
