@@ -116,6 +116,30 @@ def test_linear_functions(place: Place) -> None:
     assert better > 50
 
 
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.kind}-{p.dtype}")
+def test_sums_are_rounded_down(place: Place) -> None:
+    """Where every ball is a point the least value is known in rational arithmetic: no bound is above it."""
+    rng, near = np.random.default_rng(6), 0
+    for parts in SHAPES[:3]:
+        center = (rng.normal(size=7) * 10.0 ** rng.integers(-3, 4, 7)).astype(np.float32).astype(float)
+        radius = np.zeros(7)
+        s = made(center, tuple((at, 0.0, norm) for at, _, norm in parts), 0.0)
+        radius[s.rest] = abs(rng.normal(size=len(s.rest))).astype(np.float32)
+        A = (rng.normal(size=(300, 7)) * 10.0 ** rng.integers(-6, 6, (300, 7))).astype(place.dtype)
+        b = -(A.astype(float) @ center).astype(place.dtype)
+        given = [place.array(v, place.dtype) for v in (center, radius)]
+        bound = to_numpy(s.concretise(place.array(A), place.array(b), *given)).astype(np.float64)
+        for row, c, value in zip(A.astype(float), b.astype(float), bound, strict=True):
+            ends = [Fraction(m) - Fraction(r) if v > 0 else Fraction(m) + Fraction(r)
+                    for v, m, r in zip(row, center, radius, strict=True)]  # fmt: skip
+            exact = sum((Fraction(v) * e for v, e in zip(row, ends, strict=True)), Fraction(c))
+            assert Fraction(value) <= exact
+            near += float(exact - Fraction(value)) <= 1e3 * np.finfo(place.dtype).eps * float(
+                abs(row) @ abs(center) + abs(c)
+            )
+    assert near > 500
+
+
 def test_parts_are_asked_for_themselves() -> None:
     """Exact test, points moved and rounded into it, boxes clipped: nothing of it is lost, nothing else is in it."""
     rng = np.random.default_rng(1)

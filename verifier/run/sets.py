@@ -68,6 +68,8 @@ def joined(
     Raises:
         PropertyError: an input is missing, or what is given for one does not fit.
     """
+    if not (isinstance(norm, Mapping) and norm):
+        norm = given.norm("norm", norm)
     radii, low, high, norms = (
         _of_each(what, v, some, of) for what, v in (("eps", eps), ("lo", lo), ("hi", hi), ("norm", norm))
     )
