@@ -19,7 +19,7 @@ from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.moves import Reshape
 from verifier.graph.ops.relu import Relu
 from verifier.sensitivity.baselines import Layer, chain
-from verifier.sensitivity.baselines.mixed_integer import lipmip
+from verifier.sensitivity.baselines.mixed_integer import TOLERANCE, lipmip
 from verifier.values.errors import ModelError
 
 from .chain_cases import random_chain
@@ -56,6 +56,18 @@ def enumerated(layers: list[Layer], lower: np.ndarray, upper: np.ndarray, p: flo
         if feasible:
             best = np.maximum(best, [norm(row, p) for row in J])
     return best
+
+
+def close(layers: list[Layer], p: float, found: tuple[np.ndarray, np.ndarray], true: np.ndarray) -> None:
+    """The lower bound is the truth, the upper one is above it by what HiGHS's tolerance is worth."""
+    low, high = found
+    J = np.eye(layers[0].W.shape[1])
+    for layer in layers:
+        J = abs(layer.W) @ J * max(1.0, abs(getattr(layer.activation, "leak", 1.0)))
+    most = np.array([norm(row, p) for row in J])
+    np.testing.assert_allclose(low, true, rtol=1e-7, atol=1e-12)
+    assert (true <= high * (1 + 1e-9) + 1e-14).all()
+    assert (high <= true * (1 + 1e-9) + 2 * TOLERANCE * most + 1e-14).all()
 
 
 def sampled(layers: list[Layer], x: np.ndarray, p: float) -> np.ndarray:
@@ -98,10 +110,8 @@ def test_enumeration(seed: int, p: float) -> None:
     layers = chain(random_chain(rng, 3, 2, (Relu(), Relu(0.3), Relu(-1.0), Relu(2.0), Relu(1.0))))
     n = layers[0].W.shape[1]
     x0, eps = rng.standard_normal(n), 10.0 ** rng.uniform(-2, 1)
-    low, high = lipmip(layers, x0 - eps, x0 + eps, p)
     true = enumerated(layers, x0 - eps, x0 + eps, p)
-    np.testing.assert_allclose(low, true, rtol=1e-7, atol=1e-12)
-    np.testing.assert_allclose(high, true, rtol=1e-7, atol=1e-12)
+    close(layers, p, lipmip(layers, x0 - eps, x0 + eps, p), true)
 
 
 @given(seeds, st.sampled_from([1, inf]))
@@ -134,6 +144,14 @@ def test_given_bounds_change_nothing(seed: int) -> None:
     plain = lipmip(layers, x0 - eps, x0 + eps)
     told = lipmip(layers, x0 - eps, x0 + eps, bounds=bounds)
     np.testing.assert_allclose(plain, told, rtol=1e-7, atol=1e-12)
+
+
+def test_no_cell_is_cut_off() -> None:
+    """HiGHS's presolve (1.16, at tolerances of 1e-9) loses the cell of the largest gradient, 1 % above the next."""
+    rng = np.random.default_rng(45)
+    layers = chain(random_chain(rng, int(rng.integers(3, 12)), int(rng.integers(1, 4)), (Relu(), Relu(0.1))))
+    x0, eps = rng.standard_normal(6), 10.0 ** rng.uniform(-2, 1)
+    assert lipmip(layers, x0 - eps, x0 + eps, rows=np.eye(8)[1:2])[0][0] == pytest.approx(15.26598984)
 
 
 # -- special cases ----------------------------------------------------------------------------------------------------
@@ -220,9 +238,7 @@ def test_a_convolution() -> None:
     conv = Conv(rng.standard_normal((2, 1, 2, 2)), rng.standard_normal(2), (1, 1), ((0, 0), (1, 0)), (1, 1))
     layers = chain(chained((1, 2, 3), conv, Relu(), Reshape((6,)), Dense(rng.standard_normal((2, 6)))))
     x = rng.standard_normal(6)
-    low, high = lipmip(layers, x - 0.5, x + 0.5)
-    true = enumerated(layers, x - 0.5, x + 0.5, inf)
-    np.testing.assert_allclose([low, high], [true, true], rtol=1e-8)
+    close(layers, inf, lipmip(layers, x - 0.5, x + 0.5), enumerated(layers, x - 0.5, x + 0.5, inf))
 
 
 def test_out_of_time() -> None:
@@ -253,20 +269,6 @@ def test_the_largest_may_be_far_above_what_is_sure() -> None:
     A = np.array([[1.0, 0.0], [0.0, 1.0]])
     g = chained((2,), Dense(A, np.array([10.0, 0.0])), Relu(), Dense(np.array([[1.0, 1.5]])))
     np.testing.assert_allclose(lipmip(g, -np.ones(2), np.ones(2), 1), [[1.5], [1.5]], rtol=1e-9)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_whoever_ran_highs_before(threads: int) -> None:
-    """Its scheduler belongs to the process: started with any number of threads, the answer is the same."""
-    import highspy
-
-    highspy._Highs.resetGlobalScheduler(True)
-    other = highspy._Highs()
-    other.setOptionValue("output_flag", False)
-    other.setOptionValue("threads", threads)
-    other.run()
-    g = chained((1,), Relu(), Dense(np.array([[2.0]])))
-    np.testing.assert_allclose(lipmip(g, -np.ones(1), np.ones(1)), [[2], [2]], atol=1e-9)
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
