@@ -128,7 +128,8 @@ def test_versions_are_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     pinned = {re.sub(r"[-_.]+", "-", name).lower() for name, _ in pins}
-    for wanted in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k not in ("all", "train")}
+    for wanted in [*project["dependencies"], *(r for rs in extras.values() for r in rs)]:
         assert re.split(r"[^A-Za-z0-9._-]", wanted, maxsplit=1)[0].lower() in pinned
     assert all("+" not in version for _, version in pins), "a local version is found on one machine only"
 

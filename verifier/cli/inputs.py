@@ -295,7 +295,7 @@ def _numbers(option: str, text: str) -> np.ndarray:
             if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
                 raise ValueError("its entries are not real numbers")
             return np.asarray(values, np.float64).reshape(-1)
-        return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
+        return np.array([float(word) for word in path.read_text(encoding="utf-8").replace(",", " ").split()])
     except UserError as e:
         raise UserError(f"{option} {text[:60]}: {e}") from None
     except (OSError, EOFError, ValueError) as e:

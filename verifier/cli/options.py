@@ -17,7 +17,7 @@ from verifier.values.errors import UserError
 
 MODEL, SPEC, DATA = Reads(files=sources.of_model), Reads(), Reads(files=sources.of_data)
 INPUT, TABLE = Reads(files=sources.of_numbers), Reads(Path)
-FILE, TEXT = Writes(), Writes(stream=True)
+FILE, TEXT, DRAWN = Writes(), Writes(stream=True), Writes(extra="report")
 TRAINED = Writes(
     within=("checkpoint.pt*", "log.csv*", "model.onnx", "events.out.tfevents*"), default=lambda a: Path(a.config.stem)
 )
@@ -96,7 +96,7 @@ def parser(named: bool = False, alone: bool = False) -> _Parser:
         "--accept-real", action="store_true", help="answer in real arithmetic what SPEC asks in floating point (2.0)"
     )
     verify.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute (cpu)")
-    verify.add_argument("--report", metavar="PAGE", type=FILE, help="write a page for a browser: the answer and why")
+    verify.add_argument("--report", metavar="PAGE", type=DRAWN, help="write a page for a browser: the answer and why")
     verify.add_argument("--explain", action="store_true", help="say what is done, from what facts, and what is open")
     verify.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 
@@ -170,8 +170,9 @@ def _add_sensitivity(add: Callable[[str, str], argparse.ArgumentParser]) -> None
     constant.add_argument("--each", action="store_true", help="narrow every output's bounds, not the largest's")
     constant.add_argument("--tolerance", metavar="T", type=float, default=1e-4, help="relative gap to stop at (1e-4)")
     constant.add_argument(
-        "--jacobian", metavar="FILE", type=FILE, help="write bounds of every entry: a table .csv, a picture .png"
-    )
+        "--jacobian", metavar="FILE", type=Writes(extra="report", plain=(".csv",)),
+        help="write bounds of every entry: a table .csv, a picture .png",
+    )  # fmt: skip
     rising.add_argument(
         "--input-index", metavar="I", type=entry, required=True, help="which input grows, from 0; or NAME, NAME[I]"
     )
@@ -236,7 +237,7 @@ def _add_report(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         "-o",
         "--output",
         metavar="PAGE",
-        type=Writes(unless="list"),
+        type=Writes(unless="list", extra="report"),
         default=Path("report.html"),
         help="where to write (report.html)",
     )
@@ -249,7 +250,7 @@ def _add_report(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     report.add_argument(
         "--figures",
         metavar="FOLDER",
-        type=Writes(within=("*.svg", "*.png")),
+        type=Writes(within=("*.svg", "*.png"), extra="report"),
         help="write plots and pictures as files, too",
     )
     report.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
@@ -282,7 +283,7 @@ def _add_certify(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command.add_argument("--json", metavar="FILE", type=TEXT, help="write everything as JSON")
     command.add_argument("--counterexamples", metavar="FILE", type=FILE, help="write those found to an .npz file")
     command.add_argument(
-        "--report", metavar="PAGE", type=FILE, help="write a page for a browser: plots and every image"
+        "--report", metavar="PAGE", type=DRAWN, help="write a page for a browser: plots and every image"
     )
     _add_tensors(command)
     command.add_argument("--radius", action="store_true", help="each image's largest certified radius, up to E")
@@ -303,8 +304,8 @@ def _add_tightness(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     )
     tight.add_argument("--count", metavar="N", type=int, help="so many of them (100)")
     tight.add_argument("--kind", default="local", choices=("local", "linear"), help="at the inputs, or without ReLUs")
-    tight.add_argument("--plot", metavar="FILE", type=FILE, help="draw it layer by layer: .png, .svg or .pdf")
-    tight.add_argument("--theory", metavar="FILE", type=FILE, help="draw what theory expects by width and depth")
+    tight.add_argument("--plot", metavar="FILE", type=DRAWN, help="draw it layer by layer: .png, .svg or .pdf")
+    tight.add_argument("--theory", metavar="FILE", type=DRAWN, help="draw what theory expects by width and depth")
     tight.add_argument("--json", metavar="FILE", type=TEXT, help="write the result as JSON")
     tight.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
 

@@ -7,6 +7,8 @@ from math import prod
 
 import numpy as np
 
+from verifier.values.extras import need
+
 MOST_SHOWN = 12
 """Outputs that a picture of images shows, one row each."""
 
@@ -34,6 +36,7 @@ def picture(names: list[str], lower: np.ndarray, upper: np.ndarray, shape: tuple
     Args:
         lower, upper: `[K, n]`.  shape: of the network's input.
     """
+    need("a picture", "report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

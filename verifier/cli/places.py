@@ -13,6 +13,7 @@ from typing import Any
 
 from verifier.cli.write import check_place, is_stream
 from verifier.values.errors import UserError
+from verifier.values.extras import need
 
 DATABASE = b"SQLite format 3\0"
 """How such a file begins."""
@@ -47,6 +48,8 @@ class Writes:
         within: for a folder, what the names of files look like that are written there.
         default: the value where the option is not given.
         unless: another option, with which nothing is written.
+        extra: what has to be installed for it.
+        plain: endings of files for which it need not.
     """
 
     stream: bool = False
@@ -54,6 +57,8 @@ class Writes:
     within: tuple[str, ...] = ()
     default: Callable[[argparse.Namespace], Path] | None = None
     unless: str = ""
+    extra: str = ""
+    plain: tuple[str, ...] = ()
 
     def __call__(self, text: str) -> Path:
         """The option's value."""
@@ -134,6 +139,8 @@ def check(command: argparse.ArgumentParser, a: argparse.Namespace) -> None:
 def _targets(command: argparse.ArgumentParser, a: argparse.Namespace) -> Iterator[_Target]:
     """What is written; refuses places where that is not possible."""
     for option, writes, value in _given(command, a, Writes):
+        if writes.extra and value.suffix not in writes.plain:
+            need(f"{option} {value}", writes.extra)
         if str(value) == "-":
             if not writes.stream:
                 raise UserError(f"{option} -: cannot go to standard output; name a file (./- for one of that name)")

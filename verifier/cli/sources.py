@@ -67,7 +67,7 @@ def of_recipe(path: Path, a: argparse.Namespace) -> list[Path]:
     found = [Path(path)]
     if a.data is None:
         with suppress(OSError, ValueError, AttributeError):
-            source = str(tomllib.loads(Path(path).read_text()).get("data", {}).get("source", "digits"))
+            source = str(tomllib.loads(Path(path).read_text(encoding="utf-8")).get("data", {}).get("source", "digits"))
             found += of_data(source, a) + of_data(str(Path(path).parent / source), a)
     return found
 

@@ -15,6 +15,7 @@ from verifier.cli.progress import Watch
 from verifier.cli.write import Answer
 from verifier.values.ball import Ball
 from verifier.values.errors import UserError
+from verifier.values.extras import need
 
 
 def command(a: argparse.Namespace) -> None:
@@ -144,6 +145,7 @@ def _sampled(rng: np.random.Generator, layers: int, width: int) -> float:
 
 def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
     """A figure, and axes to draw on."""
+    need("a picture", "report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

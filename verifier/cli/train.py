@@ -10,10 +10,12 @@ from typing import Any
 
 from verifier.cli.progress import Watch
 from verifier.cli.write import Answer
+from verifier.values.extras import need
 
 
 def command(a: argparse.Namespace) -> None:
     """Train from a recipe; a table of accuracies on standard output."""
+    need("training", "torch")  # what writes the network at its end is asked for at its start
     import torch
 
     from verifier.run.train import changed, train

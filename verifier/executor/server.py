@@ -9,15 +9,14 @@ may start a thread: no BLAS pool, no session of onnxruntime, no torch; `alone` i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
-import resource
 import selectors
 import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +24,7 @@ from typing import IO, Any
 from verifier.executor.local import Work
 from verifier.executor.tasks import End, Task
 from verifier.executor.worker import Lines, line, named, work
+from verifier.values.system import system_library
 
 LOOK = 0.1
 """Seconds between two looks at the memory of processes."""
@@ -197,19 +197,19 @@ class Server:
 
 
 def alone() -> bool:
-    """Whether this process has one thread."""
+    """Whether this process is known to have one thread."""
     try:
         return len(os.listdir("/proc/self/task")) == 1
     except OSError:  # the system does not say
-        return True
+        return False
 
 
 def die_with_parent(parent: int) -> None:
     """Let the system kill this process when its parent ends, however that comes (Linux)."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
+    prctl = getattr(system_library(), "prctl", None)
+    if prctl is None:
         return
+    prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(1)
 
@@ -217,9 +217,7 @@ def die_with_parent(parent: int) -> None:
 def _begin(wire: socket.socket, log: IO[bytes], threads: int, memory: int | None, fresh: bool) -> None:
     """The life of a process: its limits, its answers, its end."""
     _offer_to_the_killer()
-    if memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))  # a device's reservations do not count
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(memory)
     for number in (1, 2):
         os.dup2(log.fileno(), number)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -229,6 +227,16 @@ def _begin(wire: socket.socket, log: IO[bytes], threads: int, memory: int | None
         words = ("-P", "-m", "verifier.executor.worker", str(wire.fileno()))
         os.execv(sys.executable, (sys.executable, *words))
     work(wire)
+
+
+def _limit(memory: int | None) -> None:
+    """So much memory (a device's reservations do not count), as far as the system keeps to it; no core dumps."""
+    import resource  # only here: Windows, where no server runs, has none
+
+    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
+        if most is not None:
+            with suppress(OSError, ValueError):  # a system that grants less already, or does not limit this
+                resource.setrlimit(kind, (most, most))
 
 
 def _offer_to_the_killer() -> None:
@@ -243,7 +251,7 @@ def _resident(pid: int) -> int:
     """Bytes of memory that a process holds; 0 where the system does not say."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as f:
-            return int(f.read().split()[1]) * resource.getpagesize()
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from verifier.campaign.rows import Row, contradict
 from verifier.report.content import Content
+from verifier.values.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,6 +128,7 @@ def _kind(r: Row, o: Row) -> str:
 
 def empty() -> tuple[Figure, Any]:
     """A figure with one pair of axes, for something to be drawn on."""
+    need("plots", "report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -7,6 +7,8 @@ import math
 from importlib.resources import files
 from typing import Any
 
+from verifier.values.extras import need
+
 
 def render(name: str, data: Any, **values: Any) -> str:
     """The page of a template.
@@ -18,6 +20,7 @@ def render(name: str, data: Any, **values: Any) -> str:
         data: fit for JSON but for numbers that are not finite, which become null.
         values: what the template uses.
     """
+    need("a page", "report")
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

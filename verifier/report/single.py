@@ -43,8 +43,11 @@ def answer_page(
 
 
 def _memory() -> int:
-    """The most that this process has held, in bytes."""
-    import resource
+    """The most that this process has held, in bytes; 0 where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     import sys
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from verifier.values.system import system_library
+
 
 def since_start() -> float:
     """Seconds since this process was started (since this module's first use, where the system does not tell)."""
@@ -22,11 +24,8 @@ def keep_memory() -> None:
     Bounding makes and frees arrays of some hundred kilobytes all the time; mapping their pages anew each time costs
     more than computing what is in them (measured: elementwise steps of the backward walk take half the time with this).
     """
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = getattr(system_library(), "mallopt", None)
+    if mallopt is None:
         return
     mallopt(-3, 1 << 28)  # M_MMAP_THRESHOLD: map only what is larger
     mallopt(-1, 1 << 29)  # M_TRIM_THRESHOLD: keep so much at the top of the heap

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from verifier.values.errors import ModelError, UnsoundBound, Unwritten
+from verifier.values.extras import need
 
 OPSET = 18
 
@@ -26,10 +27,12 @@ def export(module: Any, example: Any, path: Path) -> None:
         path: of the `.onnx` file; input `input` `[batch, *shape]`, output `output`.
 
     Raises:
+        UserError: onnxscript is not installed, which torch's exporter needs.
         ModelError: torch's exporter cannot write it.
         UnsoundBound: the file computes something else than the module, by more than rounding explains.
         Unwritten: the file cannot be written.
     """
+    need("writing a module as ONNX", "torch")
     import torch
 
     was = {m: m.training for m in module.modules()}

@@ -19,6 +19,7 @@ from verifier.graph.passes.runner import simplify
 from verifier.values import given
 from verifier.values.arrays import Place
 from verifier.values.errors import ModelError, PropertyError
+from verifier.values.extras import need
 
 
 class Network(Protocol):
@@ -82,6 +83,7 @@ def load(
             raise ModelError(f"{name_of(model)}: fixed and outputs are of ONNX models; export it")
         return replace(from_onnx.load(model.source, fixed=fixed, outputs=chosen), path=model.path)
     if hasattr(model, "parameters"):
+        need(f"{type(model).__name__}, a torch module", "torch", "torch")
         from verifier.graph.from_torch import load_torch
 
         return load_torch(model, example)

@@ -11,6 +11,7 @@ from verifier.search.query import MOST_SYMBOLS
 from verifier.values import given
 from verifier.values.arrays import Place
 from verifier.values.errors import UserError
+from verifier.values.extras import need
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def check_device(device: str) -> None:
     """Refuse a device that is not there.
 
     Raises:
-        UserError: it is unknown, or `cuda` where there is none.
+        UserError: it is unknown, or `cuda` where there is none, or no torch.
     """
     given.choice("device", device, ("auto", "cpu", "cuda"))
     if device == "cuda" and not _has_gpu():
@@ -102,6 +103,7 @@ def check_device(device: str) -> None:
 
 
 def _has_gpu() -> bool:
+    need("device cuda", "torch", "torch")
     import torch
 
     return torch.cuda.is_available()

@@ -9,6 +9,7 @@ import numpy as np
 from verifier.run.model import load, name_of, one_input_one_output, single
 from verifier.values import given
 from verifier.values.errors import PropertyError
+from verifier.values.extras import need
 
 
 def tightness(
@@ -43,9 +44,10 @@ def tightness(
     Returns: the mean over outputs and points as a float (NaN where all are), or the tensor.
 
     Raises:
-        UserError: sizes that don't fit, numbers that are not finite, a box without width.
+        UserError: sizes that don't fit, numbers that are not finite, a box without width; torch is not installed.
         ModelError: an operator without tightness, or an infinite slope.
     """
+    need("tightness", "torch", "torch")
     import torch
 
     from verifier.train import tightness as core
@@ -75,6 +77,7 @@ def profile(
 
     Arguments and errors as of `tightness`; of wide layers, 32 neurons drawn at random are looked at.
     """
+    need("tightness", "torch", "torch")
     import torch
 
     from verifier.train import tightness as core
@@ -97,6 +100,7 @@ def conflicts(net: Any, x: Any, *, kind: str = "local") -> int:
 
     Of kind `linear` every point counts alike.  Arguments and errors as of `tightness`.
     """
+    need("tightness", "torch", "torch")
     import torch
 
     from verifier.train import tightness as core

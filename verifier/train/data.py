@@ -15,6 +15,7 @@ import numpy as np
 
 from verifier.values import stored
 from verifier.values.errors import UserError
+from verifier.values.extras import need
 from verifier.values.packed import unpacked
 
 PARTS = ("x_train", "y_train", "x_test", "y_test")
@@ -193,6 +194,7 @@ def _data(parts: dict[str, np.ndarray], where: str) -> Data:
 
 def _digits() -> Data:
     """Scikit-learn's digits, every fifth of each class held for the test."""
+    need("data digits", "data")
     from sklearn.datasets import load_digits
 
     raw = load_digits()
@@ -352,10 +354,9 @@ class _Plain(pickle.Unpickler):
 
 
 def _torchvision(name: str = "", folder: str = "data") -> Data:
-    try:
-        from torchvision import datasets
-    except ImportError:
-        raise UserError(f"torchvision:{name}: torchvision is not installed") from None
+    need(f"data torchvision:{name}", "train", "torchvision")
+    from torchvision import datasets
+
     kind = getattr(datasets, name, None)
     if not isinstance(kind, type):
         raise UserError(f"torchvision:{name}: torchvision has no such data set")

@@ -29,7 +29,7 @@ def write(folder: Path, log: list[dict[str, Any]]) -> None:
     writer.writerows([{k: "" if v is None else v for k, v in row.items()} for row in log])
     aside = folder / "log.csv.part"
     try:
-        aside.write_text(text.getvalue())
+        aside.write_text(text.getvalue(), encoding="utf-8")
         aside.replace(folder / "log.csv")
     except OSError as e:
         with suppress(OSError):

@@ -183,7 +183,7 @@ def read(path: Path) -> Recipe:
         UserError: the file cannot be read; an unknown table or key; a value of the wrong type or out of range.
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from verifier.values.errors import PropertyError
 from verifier.values.hoelder import least
 from verifier.values.rounding import gamma, tiny, unit
 from verifier.values.shown import Shown
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 FAR = 4.0
 """Distance, where eps is between 1 and 2, that no point of a ball has."""
@@ -38,6 +41,12 @@ class Ball(Shown):
     norm: float = float("inf")
     lo: Any = field(default=None, kw_only=True)
     hi: Any = field(default=None, kw_only=True)
+
+    if TYPE_CHECKING:  # what is given may be a list, what is kept is an array
+
+        def __init__(
+            self, center: ArrayLike, eps: Any, norm: float = ..., *, lo: Any = None, hi: Any = None
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         center, p = given.vector("center", self.center), given.norm("norm", self.norm)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from verifier.values import given
 from verifier.values.errors import PropertyError
 from verifier.values.shown import Shown
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,6 +28,10 @@ class Box(Shown):
 
     lower: np.ndarray
     upper: np.ndarray
+
+    if TYPE_CHECKING:  # what is given may be a list, what is kept is an array
+
+        def __init__(self, lower: ArrayLike, upper: ArrayLike) -> None: ...
 
     def __post_init__(self) -> None:
         lower, upper = (given.vector(name, a) for a, name in ((self.lower, "lower"), (self.upper, "upper")))

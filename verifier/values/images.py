@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.values.extras import need
+
 Array = NDArray[np.float64]
 
 SIDE = 96
@@ -93,6 +95,7 @@ def _largest(v: Array) -> Array:
 
 
 def _encoded(rgb: NDArray[np.uint8]) -> bytes:
+    need("a picture", "report", "PIL")
     from PIL import Image
 
     out = io.BytesIO()

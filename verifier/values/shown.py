@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from verifier.values.errors import UserError
+
 MOST = 6
 """Numbers of an array that are printed."""
 WIDE = 100
@@ -79,7 +81,10 @@ def picture(shape: Sequence[int], before: Any, after: Any, caption: str) -> str:
     if found is None or not np.isfinite(after).all():
         return ""
     both = before is not None and len(before) == len(after) and bool(np.isfinite(before).all())
-    drawn = png(found, before, after) if both else png(found, after)
+    try:
+        drawn = png(found, before, after) if both else png(found, after)
+    except UserError as e:  # what draws is not installed: the table above stands
+        return f"<p>{escape(str(e))}</p>"
     style = "image-rendering:pixelated;min-height:96px"
     said = escape(brief(caption))
     return f'<figure><img alt="{said}" style="{style}" src="{uri(drawn)}"><figcaption>{said}</figcaption></figure>'

@@ -23,7 +23,7 @@ def memory() -> int:
     """Bytes of memory: of the machine, or of the group of processes that this one is in, if that is less."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):  # the system does not say
         total = 8 * 10**9
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -22,6 +22,7 @@ from verifier.values import given
 from verifier.values.arrays import Place
 from verifier.values.ball import Ball
 from verifier.values.errors import ModelError
+from verifier.values.extras import need
 
 inf = float("inf")
 Range = np.ndarray | None
@@ -139,6 +140,7 @@ def _example(model: Any, x: np.ndarray) -> Any:
     """An input for a torch module, in the type of its parameters; None for what is none."""
     if not hasattr(model, "parameters"):
         return None
+    need(f"{type(model).__name__}, a torch module", "torch", "torch")
     import torch
 
     dtype = next((p.dtype for p in model.parameters()), torch.float32)

@@ -12,8 +12,8 @@ the largest norm over the closures of all cells that the box touches.  That is t
 networks in general position; it may exceed it where whole cells have no interior (a neuron that is 0 throughout).
 
 For comparison and for laws, not for proofs: HiGHS computes in floating point and takes an integer, or a constraint, for
-satisfied when it is so up to `TOLERANCE`, relative to each neuron's range.  It also stops there: what it leaves open may
-be so much better than what it found, so its upper bound is raised by that.
+satisfied when it is so up to `TOLERANCE`, relative to each neuron's range.  It stops there, too: what it leaves open
+may be better by as much, so its upper bound is raised by that.
 """
 
 from __future__ import annotations

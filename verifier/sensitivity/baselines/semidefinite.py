@@ -31,6 +31,7 @@ from verifier.search.budget import Budget
 from verifier.sensitivity.baselines import Bounds, Layer, chain, flat_bounds
 from verifier.sensitivity.baselines.products import slope_range
 from verifier.sensitivity.baselines.spectral import FOREVER, frobenius_above, norm_above, up
+from verifier.values.extras import need
 from verifier.values.rounding import gamma, tiny
 
 SMALL = 40
@@ -98,7 +99,9 @@ def lipsdp(
 
     Raises:
         ModelError: the network is no chain, or too large; bounds do not fit it.
+        UserError: cvxpy is not installed.
     """
+    need("lipsdp", "sdp")
     budget = Budget.seconds(seconds)
     layers = chain(graph) if isinstance(graph, Graph) else list(graph)
     q = _quadratic(layers, rows, bounds)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from verifier.train.method import Method
-from verifier.train.methods.cc_ibp import CCIBP
-from verifier.train.methods.crown_ibp import CROWNIBP
-from verifier.train.methods.exp_ibp import ExpIBP
-from verifier.train.methods.ibp import IBP
-from verifier.train.methods.mtl_ibp import MTLIBP
-from verifier.train.methods.pgd import PGD
-from verifier.train.methods.sabr import SABR
-from verifier.train.methods.staps import STAPS
-from verifier.train.methods.taps import TAPS
-from verifier.train.methods.trades import TRADES
+from verifier.train.methods.cc_ibp import CCIBP as CCIBP
+from verifier.train.methods.crown_ibp import CROWNIBP as CROWNIBP
+from verifier.train.methods.exp_ibp import ExpIBP as ExpIBP
+from verifier.train.methods.ibp import IBP as IBP
+from verifier.train.methods.mtl_ibp import MTLIBP as MTLIBP
+from verifier.train.methods.pgd import PGD as PGD
+from verifier.train.methods.sabr import SABR as SABR
+from verifier.train.methods.staps import STAPS as STAPS
+from verifier.train.methods.taps import TAPS as TAPS
+from verifier.train.methods.trades import TRADES as TRADES
 
 METHODS: dict[str, type[Method]] = {
     "ibp": IBP,
