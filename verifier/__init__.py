@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `_WHERE` once more, for type checkers and editors
     from verifier import train as train
+    from verifier.campaign.certify import certify as certify
+    from verifier.campaign.radii import radii as radii
     from verifier.run.bound import OutputBounds as OutputBounds
     from verifier.run.bound import bound as bound
-    from verifier.run.certification.radius import radii as radii
-    from verifier.run.certify import certify as certify
     from verifier.run.diagnose import Diagnosis as Diagnosis
     from verifier.run.diagnose import diagnose as diagnose
     from verifier.run.lipschitz import Lipschitz as Lipschitz
