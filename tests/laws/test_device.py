@@ -19,6 +19,7 @@ from verifier.search.outcome import Progress
 from verifier.search.query import make_query
 from verifier.values.arrays import Place, counting
 from verifier.values.precision import full_precision
+from verifier.values.sets import Product
 
 from .cases import GRAPHS, Rng, domains, points, property_of
 from .general_nets import network
@@ -58,12 +59,15 @@ def test_the_device_refuses_what_a_gpu_refuses() -> None:
 def test_bounds(name: str, method: str, dtype: str) -> None:
     net = verifier.load(f"models/{name}.onnx")
     n = net.graph.nodes[net.graph.inputs[0]].size
-    ball = verifier.Ball(np.full(n, 0.2), 0.1, norm=2)
-    here = verifier.bound(net, ball, method, dtype=dtype)
-    with device():
-        there = verifier.bound(net, ball, method, dtype=dtype, device="cuda")
-    for a, b in zip(here, there, strict=True):
-        assert a == pytest.approx(b, rel=1e-4, abs=1e-4)
+    x = np.full(n, 0.2)
+    half, low, up = verifier.Ball(x[: n // 2], 0.1, norm=2), x - 0.01, x + 0.01
+    low[: n // 2], up[: n // 2] = half.box().lower, half.box().upper
+    for ball in (verifier.Ball(x, 0.1, norm=2), Product((half,), (np.arange(n // 2),), low, up)):
+        here = verifier.bound(net, ball, method, dtype=dtype)
+        with device():
+            there = verifier.bound(net, ball, method, dtype=dtype, device="cuda")
+        for a, b in zip(here, there, strict=True):
+            assert a == pytest.approx(b, rel=1e-4, abs=1e-4)
 
 
 def asked(rng: Rng, kind: str) -> tuple[verifier.Property, object]:

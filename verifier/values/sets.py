@@ -45,7 +45,7 @@ class InputSet(Protocol):
 
         Args:
             A: `[..., n]`.  b: `[...]`.
-            center, radius: `[n]`, or of the rank of A: boxes `center ± radius`.
+            center, radius: `[n]`, or of the rank of A, where A is: boxes `center ± radius`.
         """
         ...
 
@@ -140,9 +140,7 @@ class Product(Shown):
         Sound because: the least of a sum over entries of their own is the sum of the least ones; each is rounded down,
         by a ball or by its box, whichever is larger, and adding them up errs by gamma times their magnitudes.
         """
-        xp, place = namespace(A), place_of(A)
-        center, radius = (place.array(a, place.dtype) for a in (center, radius))
-        terms = []
+        xp, place, terms = namespace(A), place_of(A), []
         for entries, ball in (*self.balls(), (self.rest, None)):
             if len(entries):
                 at = place.array(entries)
