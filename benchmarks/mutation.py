@@ -16,14 +16,12 @@ Exit status 1 if something survives that `mutation.toml` does not know.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import gc
 import json
 import math
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -31,13 +29,26 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants import Instead, Key, Mutant, Pairs, differing, key, living, mutants, mutated, possible, put
+from benchmarks.forks import bounded, forked, many
+from benchmarks.learned import Known, Learned, tracing
+from benchmarks.mutants import (
+    ROOT,
+    Instead,
+    Key,
+    Mutant,
+    Pairs,
+    differing,
+    key,
+    living,
+    mutants,
+    mutated,
+    possible,
+    put,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
 _READ = tomllib.loads((ROOT / "benchmarks" / "mutation.toml").read_text())
 COVERED: dict[str, list[str]] = _READ["covered"]
 """Module -> arguments of pytest: what was written for it."""
@@ -51,16 +62,6 @@ LONGER = 5.0
 """How many times as long as it takes without a change a test may take of the processor, and two seconds more."""
 WAITED = 20.0
 """How many times its tests' seconds a mutant may take on the wall's clock, and a minute more: it may wait."""
-MEMORY = 4 << 30
-"""Bytes that a mutant may take besides what was there."""
-
-
-@dataclass
-class Learned:
-    """Of one test: seconds of the processor, and which functions it calls."""
-
-    seconds: float
-    calls: set[Key] = field(default_factory=set)
 
 
 class Plugin:
@@ -103,76 +104,12 @@ class Plugin:
         return True
 
 
-def tracing(calls: set[Key]) -> Callable[[Any, str, Any], None]:
-    """What notes which functions of `verifier` are called."""
-    seen, ours = set[Any](), str(ROOT / "verifier")
-
-    def trace(frame: Any, event: str, arg: Any) -> None:
-        code = frame.f_code
-        if code not in seen:
-            seen.add(code)
-            if code.co_filename.startswith(ours):
-                calls.add(key(code))
-
-    return trace
-
-
-def forked(work: Callable[[], int]) -> int:
-    """A process, by its number, that exits with what `work` returns, and prints nothing."""
-    child = os.fork()
-    if child:
-        return child
-    status = 70
-    with contextlib.suppress(BaseException):
-        os.setpgid(0, 0)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(1, 2)
-        status = work()
-    os._exit(status)
-
-
-def many(jobs: int, tasks: Iterator[tuple[Any, int, float]]) -> Iterator[tuple[Any, int | None]]:
-    """Each task's mark and exit status (None: it took longer than its seconds and was killed), `jobs` at a time.
-
-    A task is a mark, a process, and its seconds; it has been started when it comes out of `tasks`.
-    """
-    running: dict[int, tuple[Any, float]] = {}
-    more = True
-    while more or running:
-        while more and len(running) < jobs:
-            task = next(tasks, None)
-            if task is None:
-                more = False
-                break
-            running[task[1]] = task[0], time.monotonic() + task[2]
-        time.sleep(0.005)
-        for child, (mark, until) in list(running.items()):
-            done, status = os.waitpid(child, os.WNOHANG)
-            if not done and time.monotonic() < until:
-                continue
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child, signal.SIGKILL)  # what it started, too
-            if not done:
-                os.waitpid(child, 0)
-            del running[child]
-            yield mark, os.waitstatus_to_exitcode(status) if done else None
-
-
 def tested(arguments: Sequence[str], plugin: Plugin) -> int:
     """Collect tests, and do with them what the plugin says."""
     import pytest
 
     quiet = ["-q", "--capture=sys", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist"]
     return int(pytest.main([*quiet, *arguments], plugins=[plugin]))
-
-
-def bounded() -> None:
-    """Let this process grow no further than `MEMORY`."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if os.path.exists("/proc/self/statm") else 0
-    if pages:
-        most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def learn(items: Sequence[Any], plugin: Plugin, folder: Path, jobs: int) -> Iterator[tuple[str, float, list[Key]]]:
@@ -191,7 +128,7 @@ def learn(items: Sequence[Any], plugin: Plugin, folder: Path, jobs: int) -> Iter
                 plugin.failed.clear()
         return 0
 
-    parts = min(len(items), 16 * jobs)
+    parts = min(len(items), 64 * jobs)
     tasks = ((k, forked(functools.partial(share, k)), 3600.0) for k in range(parts))
     for k, status in many(jobs, tasks):
         for line in (folder / f"{k}.learned").read_text().splitlines():
@@ -358,7 +295,7 @@ class Table:
         return sums["survived"]
 
 
-def run(some: list[Mutant], table: Table, known: dict[str, Learned], jobs: int) -> None:
+def run(some: list[Mutant], table: Table, known: Known, jobs: int) -> None:
     """All of it.
 
     Raises:
@@ -367,13 +304,13 @@ def run(some: list[Mutant], table: Table, known: dict[str, Learned], jobs: int) 
     with tempfile.TemporaryDirectory() as name:
         folder, later = Path(name), list[tuple[Mutant, list[tuple[str, float]]]]()
         reads, writes = os.pipe()
-        child = forked(functools.partial(Session(some, known, folder, jobs).work, writes))
+        child = forked(functools.partial(Session(some, known.of, folder, jobs).work, writes))
         os.close(writes)
         with open(reads) as lines:
             for kind, *what in map(json.loads, lines):
                 if kind == "learned":
-                    known[what[0]] = Learned(what[1], {(a, b, c) for a, b, c in what[2]})
-                    table.progress(f"{len(known)} tests learned")
+                    known.add(*what)
+                    table.progress(f"{len(known.of)} tests learned")
                 elif kind == "ended":
                     table.count(some[what[0]], what[1] != 0, what[2])
                 elif kind == "anew":
@@ -410,23 +347,16 @@ def main() -> int:
     import scipy.optimize  # noqa: F401
     import torch  # noqa: F401
 
-    known = dict[str, Learned]()
-    if args.learned and args.learned.exists():
-        read = json.loads(args.learned.read_text())
-        known = {n: Learned(s, {(a, b, c) for a, b, c in calls}) for n, (s, calls) in read.items()}
     some = chosen(args.only, args.sample, args.seed)
     table = Table(some)
     for m in some:
         if explained(m) and not args.recheck:
             table.count(m, False)
     try:
-        run([m for m in some if args.recheck or not explained(m)], table, known, args.jobs)
+        run([m for m in some if args.recheck or not explained(m)], table, Known(args.learned), args.jobs)
     except RuntimeError as e:
         print(f"\r{e}", file=sys.stderr)
         return 2
-    finally:
-        if args.learned:
-            args.learned.write_text(json.dumps({n: (t.seconds, sorted(t.calls)) for n, t in known.items()}))
     return int(table.show() > 0)
 
 
