@@ -6,8 +6,9 @@ differs has other code; it runs the tests that call this function, the quickest 
 (Where what differs has run already, at import, what survives is imported anew with its tests.)  What survives is a
 mistake that nobody would notice, or harmless; those known to be harmless, and why, are in `mutation.toml`.
 
-    python -m benchmarks.mutation                           # some of every module: minutes
-    python -m benchmarks.mutation --sample 0                # all
+    python -m benchmarks.mutation                           # some of a few modules: minutes
+    python -m benchmarks.mutation --seed 7                  # of others
+    python -m benchmarks.mutation --modules 0 --sample 0    # all: a night
     python -m benchmarks.mutation --only values/ball relax  # all of one, and of a folder
 
 Exit status 1 if something survives that `mutation.toml` does not know.
@@ -54,9 +55,11 @@ COVERED: dict[str, list[str]] = _READ["covered"]
 """Module -> arguments of pytest: what was written for it."""
 HARMLESS = {(k["module"], k["text"], k["what"], k.get("nth", 0)) for k in _READ["harmless"]}
 """Module, text, change, and which one of several alike, from above (0: all of them)."""
-SAMPLE, LEAST = 150, 2
+MODULES = 12
+"""How many modules are taken where none is named: to learn all tests takes as long as two runs of the suite."""
+SAMPLE, LEAST = 100, 2
 """How many mutants are taken of all, and of each module at least."""
-SPENT = 20.0
+SPENT = 12.0
 """Seconds of a processor that is spent on one mutant: first on tests written for its module, then on others."""
 LONGER = 5.0
 """How many times as long as it takes without a change a test may take of the processor, and two seconds more."""
@@ -246,9 +249,14 @@ def explained(m: Mutant) -> bool:
     return any((m.module, m.text, m.what, nth) in HARMLESS for nth in (0, m.nth))
 
 
-def chosen(names: Sequence[str], sample: int, seed: int) -> list[Mutant]:
-    """Of each module that is named (or whose folder is) its share of a sample; 0: every mutant."""
+def chosen(names: Sequence[str], most: int, sample: int, seed: int) -> list[Mutant]:
+    """Of each module that is named (or whose folder is) its share of a sample; 0: every mutant.
+
+    Where none is named, of `most` of all modules (0: of every one).
+    """
     modules = [m for m in COVERED if not names or any(m == n or m.startswith(n.rstrip("/") + "/") for n in names)]
+    if most and not names:
+        modules = random.Random(seed).sample(modules, min(most, len(modules)))
     every = {module: mutants(module) for module in modules}
     total, some = sum(map(len, every.values())), []
     for module, found in every.items():
@@ -333,7 +341,8 @@ def main() -> int:
     """Run, and print what survived."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=SAMPLE, help="how many mutants, about (0: every one)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--modules", type=int, default=MODULES, help="of how many modules (0: all), if none is named")
+    parser.add_argument("--seed", type=int, default=0, help="another one takes others")
     parser.add_argument("--only", nargs="+", default=[], metavar="MODULE", help="of these modules or folders alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes at once")
     parser.add_argument("--recheck", action="store_true", help="run those that are known to be harmless, too")
@@ -347,7 +356,7 @@ def main() -> int:
     import scipy.optimize  # noqa: F401
     import torch  # noqa: F401
 
-    some = chosen(args.only, args.sample, args.seed)
+    some = chosen(args.only, args.modules, args.sample, args.seed)
     table = Table(some)
     for m in some:
         if explained(m) and not args.recheck:
