@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import gc
 import importlib.abc
 import importlib.util
@@ -115,9 +116,15 @@ def calls(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
         yield f"no {name}", node.args[0]
 
 
+@functools.cache
+def source(module: str) -> str:
+    """As it was when it was first asked for: what is edited meanwhile is not what the tests were learned with."""
+    return file_of(module).read_text()
+
+
 def mutants(module: str) -> list[Mutant]:
     """All of a module."""
-    tree, found, silent = ast.parse((ROOT / "verifier" / f"{module}.py").read_text()), [], set[ast.AST]()
+    tree, found, silent = ast.parse(source(module)), [], set[ast.AST]()
     for node in ast.walk(tree):  # messages and types
         inside = list(ast.iter_child_nodes(node)) if isinstance(node, (ast.Raise, ast.Assert)) else []
         inside += [t for name in ("annotation", "returns") if (t := getattr(node, name, None)) is not None]
@@ -135,7 +142,7 @@ def mutants(module: str) -> list[Mutant]:
 
 def mutated(m: Mutant) -> ast.Module:
     """The module with the change."""
-    tree = ast.parse((ROOT / "verifier" / f"{m.module}.py").read_text())
+    tree = ast.parse(source(m.module))
     old = list(ast.walk(tree))[m.node]
     new = list(variants(old))[m.variant][1]
 
@@ -188,7 +195,7 @@ Pairs = list[tuple[types.CodeType, types.CodeType]]
 def differing(m: Mutant) -> Pairs | None:
     """The outermost functions in which a mutant differs; None if what runs at import differs, too."""
     file = str(file_of(m.module))
-    return _differing(compile(file_of(m.module).read_text(), file, "exec"), compile(mutated(m), file, "exec"))
+    return _differing(compile(source(m.module), file, "exec"), compile(mutated(m), file, "exec"))
 
 
 def _differing(old: types.CodeType, new: types.CodeType) -> Pairs | None:

@@ -179,6 +179,12 @@ class Session:
         except RuntimeError as e:
             self._say("stopped", str(e))
             return
+        try:
+            self._each(items, plugin)
+        except Exception as e:  # pytest would keep it to itself
+            self._say("stopped", f"{type(e).__name__}: {e}")
+
+    def _each(self, items: dict[str, Any], plugin: Plugin) -> None:
         for name in items.keys() - self.known.keys():
             self._say("failed", name)
             del items[name]

@@ -11,6 +11,7 @@ from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.curves import Curve
 from verifier.search import decide as scheduler
+from verifier.search import rivals
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, by_neurons, decide
 from verifier.search.loop import InputSearch
@@ -91,8 +92,8 @@ def test_both_together(name: str, hopeless: tuple[int, ...]) -> None:
     done = decide(query, Budget.seconds(60), nobody)
     assert done.verdict is (Verdict.UNKNOWN if hopeless else Verdict.UNSAT)
     assert {o.disjunct for o in done.rest} == set(hopeless)
-    rivals = decide(query, Budget.seconds(60), nobody, other=lambda: question(name, hopeless))
-    assert rivals.verdict is done.verdict
+    alike = decide(query, Budget.seconds(60), nobody, other=lambda: question(name, hopeless))
+    assert alike.verdict is done.verdict
 
 
 @pytest.mark.parametrize("end", ["too large", "planted", "dropped"])
@@ -153,6 +154,35 @@ def test_rivals_pass_on_what_is_stuck() -> None:
     both = Rivals(question("plain", (1,)), lambda: None, nobody)
     assert both.advance(Budget()) is None
     assert both.stuck == {1} and both.refuted == {0, 2} and both.progress.stuck > 0
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_rivals_go_on_from_what_is_open(better: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever form leads, and whether there is another one: what the first has given up is no part of a proof."""
+    monkeypatch.setattr(rivals, "FIRST", 1e-9)
+    query = question("plain", (1,))
+    monkeypatch.setattr(InputSearch, "gap", lambda self, d: 1.0 if self.query is query else 0.0)
+    both = Rivals(query, lambda: question("plain", (1,)) if better else None, nobody)
+    both._lead.frontier.drop(0)
+    both._lead.stuck.add(0)
+    assert both.advance(Budget()) is None
+    assert (both._lead.query is not query) == better
+    assert both.stuck == {0, 1} and both.refuted == {2}
+
+
+def test_what_one_way_gives_up_the_other_may_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neurons lead where many inputs vary, and cannot even begin."""
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    graph = chain(np.random.default_rng(4), (101, 4, 1))
+    lower, upper = np.zeros(101), np.full(101, 1e-3)
+    top = float(graph.evaluate(np.full((1, 101), 5e-4))[0].reshape(())) + 10.0
+    query = make_query(graph, cases.property_of(lower, upper, [[(-np.ones(1), np.zeros(101), -top)]]), PLACE)
+    assert not len(query.symbols)
+    monkeypatch.setattr(tree, "root", full)
+    assert decide(query, Budget.seconds(60), nobody).verdict is Verdict.UNSAT
 
 
 def test_time_that_is_up_is_no_proof() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 
 import verifier
 from tests.laws.cases import Net, chain
+from verifier.search import workers
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.decide import NeuronSearch
 from verifier.search.loop import InputSearch
+from verifier.search.neurons import loop
 from verifier.search.query import Query, make_query
 from verifier.search.rivals import Rivals
 from verifier.sensitivity.problem import Problem, pose
@@ -30,7 +34,7 @@ class Now:
     def __init__(self, every: int) -> None:
         self.every, self.looks, self.stopped = every, 0, 0
 
-    def __call__(self, work: float = 0.0) -> None:
+    def __call__(self) -> None:
         self.looks += 1
         if self.every and self.looks % self.every == 0:
             self.stopped += 1
@@ -43,16 +47,17 @@ class Whole(Budget):
 
     now: Now = field(default_factory=lambda: Now(0))
 
-    def check(self, work: float = 0.0) -> None:
+    def check(self) -> None:
         self.now()
 
 
 def question(now: Now) -> Query:
-    """Something that has counterexamples, few of them."""
+    """Something that has counterexamples, few of them, or else something that has none."""
     graph = chain(np.random.default_rng(3), (3, 12, 12, 2))
     values = Net(graph).run(np.random.default_rng(0).uniform(-1, 1, (4000, 3)))[:, 0]
     level = values.max() - 0.02 * np.ptp(values)
-    prop = verifier.output_property(-np.ones(3), np.ones(3), [[([-1.0, 0.0], -level)]])
+    rows = [([-1.0, 0.0], -level)], [([-1.0, 0.0], -100.0 - abs(level))]  # the second has none
+    prop = verifier.output_property(-np.ones(3), np.ones(3), rows)
     return make_query(graph, prop, Place("numpy", "float32"), now)
 
 
@@ -82,6 +87,31 @@ def test_what_was_stopped_is_not_refuted(way: str, every: int) -> None:
         assert done is None or done.verdict is not Verdict.UNSAT
         assert 0 not in search.refuted
     assert now.stopped >= BEGUN / 4 or way == "rivals" or not search.able
+
+
+@pytest.mark.parametrize("way", ["inputs", "neurons"])
+def test_what_did_not_fit_is_not_refuted(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is too large goes back whole, though there is nothing else."""
+    calls, refused = list[int](), list[int]()
+    module, name = (workers, "evaluate") if way == "inputs" else (loop, "ascend")
+    original = getattr(module, name)
+
+    def short(query: Any, d: Any, *rest: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 16:
+            raise OutOfTime  # it would go on for ever
+        if (len(d) if way == "inputs" else len(rest[0].ids)) > 2:
+            refused.append(1)
+            raise MemoryError
+        return original(query, d, *rest, **named)
+
+    monkeypatch.setattr(module, name, short)
+    now = Now(0)
+    search = WAYS[way](question(now), now)
+    with suppress(OutOfTime):
+        done = search.advance(Budget())
+        assert done is None or done.verdict is not Verdict.UNSAT
+    assert 0 not in search.refuted and refused
 
 
 def derivative(now: Now) -> tuple[Problem, float]:
