@@ -34,7 +34,7 @@ class Now:
     def __init__(self, every: int) -> None:
         self.every, self.looks, self.stopped = every, 0, 0
 
-    def __call__(self) -> None:
+    def __call__(self, work: float = 0.0) -> None:
         self.looks += 1
         if self.every and self.looks % self.every == 0:
             self.stopped += 1
@@ -47,7 +47,7 @@ class Whole(Budget):
 
     now: Now = field(default_factory=lambda: Now(0))
 
-    def check(self) -> None:
+    def check(self, work: float = 0.0) -> None:
         self.now()
 
 
