@@ -118,6 +118,17 @@ def undecided(
     return sum(len(p.open) for p in plan.parts), sum(len(e) for _, e in plan.rows)
 
 
+def unstable(
+    net: Network, interval: dict[int, tuple[Array, Array]], relaxed: dict[int, Lines | Planes]
+) -> dict[int, int]:
+    """How many units of each nonlinear node bounds leave undecided; of nodes that are left out, none.
+
+    Args:
+        interval, relaxed: of one domain, as of `propagate.Bounds`.
+    """
+    return {p.node: len(p.open) for p in _Plan(net, interval, relaxed, None).parts}
+
+
 @dataclass(frozen=True, eq=False)
 class _Part:
     """The open units of one nonlinear node.

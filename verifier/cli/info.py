@@ -16,10 +16,10 @@ from verifier.graph.contents import Contents
 from verifier.graph.diagnose import Problem
 from verifier.graph.graph import Affine, Graph, Input
 from verifier.graph.ops.table import supported
-from verifier.run.diagnose import Diagnosis, Part, called, diagnose
+from verifier.run.diagnose import Diagnosis, Layer, Part, called, diagnose, stability
 from verifier.run.model import computed
 from verifier.run.strategy import choose, ways
-from verifier.values.errors import ModelError, UserError
+from verifier.values.errors import ModelError, PropertyError, UserError
 
 SHOWN = 200
 """Problems that are listed one by one; of more, how many there are.  A file has them all."""
@@ -37,14 +37,65 @@ def command(a: argparse.Namespace) -> None:
         print("ONNX operators:", ", ".join(sorted(supported())))
         return
     found = diagnose(a.model, fixed=fixings(a), outputs=a.output)
+    layers, how = _stability(found, a.spec)
+    decided = not found.readable and _decided(a)
+    lines = [*_declarations(found.contents), *(_treatment(found) if found.readable else _refused(found))]
+    lines += _stable(layers, how)
+    lines += [f"supported on the inputs of {a.spec}: yes, with what it fixes"] if decided else []
     answer = Answer(a.json)
-    answer.say("\n".join([*_declarations(found.contents), *(_treatment(found) if found.readable else _refused(found))]))
-    answer.write(a.json, lambda: json.dumps(_as_data(a, found), indent=1) + "\n")
+    answer.say("\n".join(lines))
+    data = _as_data(a, found) | ({"bounds": how, "stability": [asdict(layer) for layer in layers]} if how else {})
+    answer.write(a.json, lambda: json.dumps(data, indent=1) + "\n")
     answer.done()
-    if not found.readable:
+    if not found.readable and not decided:
         nodes = [p for p in found.problems if p.what == "node"]
         more = f" ({len(nodes)} nodes are not supported)" if len(nodes) > 1 else ""
         raise ModelError(found.error + more)
+
+
+def _stability(found: Diagnosis, spec: str | None) -> tuple[Sequence[Layer], str]:
+    """What is unstable on the inputs of a property, the smallest box around all of them, and by which bounds.
+
+    Raises:
+        PropertyError: they do not fit, or there are none.
+    """
+    if spec is None or found.net is None or found.graph is None:
+        return (), ""
+    from verifier.run.pose import pose
+
+    prop = pose(found.net, spec, accept_real=True).prop
+    if not prop.n_disjuncts:
+        raise PropertyError(f"{spec}: the property contradicts itself: its input set is empty; correct its bounds")
+    return stability(found.graph, prop.lower.min(0), prop.upper.max(0))
+
+
+def _decided(a: argparse.Namespace) -> bool:
+    """Whether a model that is not readable by itself is so with the inputs that a property decides, as for `verify`."""
+    from verifier.run import cells
+    from verifier.spec.property import Property
+    from verifier.spec.vnnlib import read
+
+    prop = None if a.spec is None or a.input or a.output else read(a.spec)
+    if not isinstance(prop, Property) or not prop.n_disjuncts:
+        return False
+    try:
+        cells.divide(a.model, prop)
+    except ModelError:
+        return False
+    return True
+
+
+def _stable(layers: Sequence[Layer], how: str) -> list[str]:
+    """A line for each nonlinear node."""
+    if not layers:
+        return ["nothing is unstable: the network is affine"] if how else []
+    rows = [("node", "operator", "units", "unstable", "stable")]
+    rows += [(x.name, x.operator, f"{x.units:,}", f"{x.unstable:,}", f"{x.units - x.unstable:,}") for x in layers]
+    units, unstable = sum(x.units for x in layers), sum(x.unstable for x in layers)
+    rows.append(("all", "", f"{units:,}", f"{unstable:,}", f"{units - unstable:,}"))
+    wide = [max(len(row[k]) for row in rows) for k in range(5)]
+    lines = ["  ".join(f"{c:{'<' if k < 2 else '>'}{wide[k]}s}" for k, c in enumerate(row)) for row in rows]
+    return [f"on the inputs of the property, by {how}:", *(f"  {line}" for line in lines)]
 
 
 def _declarations(found: Contents) -> list[str]:

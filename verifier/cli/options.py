@@ -130,6 +130,9 @@ def parser(named: bool = False, alone: bool = False) -> _Parser:
 
     info = add("info", "What is in a model; without one, which operators are supported.")
     info.add_argument("model", metavar="MODEL", type=MODEL, nargs="?", help="an .onnx or .onnx.gz file")
+    info.add_argument(
+        "spec", metavar="SPEC", type=SPEC, nargs="?", help="a .vnnlib file: what is unstable on its inputs"
+    )
     _add_tensors(info)
     info.add_argument("--json", metavar="FILE", type=TEXT, help="write it as JSON")
     for name in LOGGED:

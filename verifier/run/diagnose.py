@@ -7,6 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from verifier.bounds.folding import unstable
+from verifier.bounds.network import prepare
+from verifier.bounds.propagate import boxes, propagate
 from verifier.graph.advice import AGAIN
 from verifier.graph.contents import Contents, contents
 from verifier.graph.diagnose import MEND, OTHERWISE, Problem, examine
@@ -17,8 +22,13 @@ from verifier.graph.ops.moves import Move
 from verifier.graph.ops.relu import Relu
 from verifier.graph.ops.steps import Step
 from verifier.run.model import Network, boundable, load, name_of, remarks, single
+from verifier.search.query import MOST_SYMBOLS, ROOT_EFFORT
+from verifier.values.arrays import Place
 from verifier.values.errors import ModelError
 from verifier.values.shown import Shown, table
+
+CHUNK = 1_000_000
+"""Numbers in one block of rows."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,47 @@ def diagnose(
         problems = seen.problems or (Problem("model", "", "", "", "", str(e), ""),)
         return Diagnosis(False, found, problems, seen.unseen, parts(seen.nodes), (), str(e))
     return Diagnosis(True, found, (), 0, parts(graph.nodes), (*remarks(net), *_batches(net)), "", net, graph)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A nonlinear node on a set of inputs.
+
+    Attributes:
+        name, operator: of the node.  units: how many it has.
+        unstable: how many of them bounds leave undecided: these are relaxed, and split; all others are affine there.
+    """
+
+    name: str
+    operator: str
+    units: int
+    unstable: int
+
+
+@np.errstate(all="ignore")
+def stability(graph: Graph, lower: np.ndarray, upper: np.ndarray) -> tuple[tuple[Layer, ...], str]:
+    """How many units of each nonlinear node are unstable on a box `[n]`, and by which bounds.
+
+    Args:
+        graph: as of `boundable`.
+
+    These are the bounds that `verify` begins with: CROWN, or, where that takes long, interval arithmetic and forward
+    bounds.  What a search finds later (optimised bounds, splits) makes fewer.
+    """
+    net = prepare(graph, Place("numpy", "float64"))
+    active = np.flatnonzero(lower < upper)
+    symbols = active if len(active) <= MOST_SYMBOLS else active[:0]
+    effort = sum(graph.nodes[j].size for j in net.sources) * graph.work
+    thorough = effort < ROOT_EFFORT and len(symbols) == len(active)
+    box = boxes(lower[None], upper[None], symbols, "float64")
+    found = propagate(net, box, None, set(), {} if thorough else None, CHUNK)
+    open_ = unstable(net, found.interval, found.relaxed)
+    layers = tuple(
+        Layer(n.name, called(n), n.size, open_.get(i, 0))
+        for i, n in enumerate(graph.nodes)
+        if not isinstance(n.op, (Affine, Input))
+    )
+    return layers, "CROWN bounds" if thorough else "forward bounds" if len(symbols) else "interval bounds"
 
 
 def _batches(net: Network) -> tuple[str, ...]:
