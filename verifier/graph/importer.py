@@ -255,7 +255,8 @@ class Importer:
             if self._function(node):
                 return
             domain = f" of domain '{node.domain}'" if node.domain else ""
-            raise ModelError(f"{where}: this operator{domain} is not supported{INSTEAD.get(node.domain, HINT)}")
+            do = f"; {INSTEAD[node.domain]}" if node.domain in INSTEAD else HINT
+            raise ModelError(f"{where}: this operator{domain} is not supported{do}")
         else:
             self.decided.look(call, node, self.proto.opset_import)
             if self.decided.parted and call.op in _MEETING:

@@ -251,10 +251,10 @@ WRITTEN = (
 """Operators that stand for others, which are read in their place (see `unroll`); so do functions that ONNX defines."""
 
 INSTEAD = {
-    "com.microsoft.nchwc": "; onnxruntime has laid these weights out for one kind of processor; give the model from "
+    "com.microsoft.nchwc": "onnxruntime has laid these weights out for one kind of processor; give the model from "
     "before that, or save it optimised with ORT_ENABLE_EXTENDED at most"
 }
-"""Of domains with operators that are not read: what to do, behind a refusal."""
+"""Of domains with operators that are not read: what to do."""
 
 
 def converter(domain: str, op: str) -> Converter | None:
