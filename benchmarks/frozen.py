@@ -343,6 +343,12 @@ CHOSEN = (
     ("linearizenn/onnx/AllInOne_120_30.onnx.gz", "linearizenn/vnnlib/prop_120_30.vnnlib.gz"),
     ("linearizenn/onnx/AllInOne_120_50.onnx.gz", "linearizenn/vnnlib/prop_120_50_4.vnnlib.gz"),
     ("lsnc/onnx/quadrotor2d_state.onnx.gz", "lsnc/vnnlib/quadrotor2d_state_5.vnnlib.gz"),
+    ("safenlp/onnx/ruarobot_perturbations_0.onnx.gz", "safenlp/vnnlib/ruarobot_hyperrectangle_4962.vnnlib.gz"),
+    ("mnist_fc/onnx/mnist-net_256x2.onnx.gz", "mnist_fc/vnnlib/prop_14_0.05.vnnlib.gz"),
+    ("oval21/onnx/cifar_base_kw.onnx.gz", "oval21/vnnlib/cifar_base_kw-img8717-eps0.011633986928104577.vnnlib.gz"),
+    ("oval21/onnx/cifar_deep_kw.onnx.gz", "oval21/vnnlib/cifar_deep_kw-img7878-eps0.009934640522875817.vnnlib.gz"),
+    ("cifar10_resnet/onnx/resnet_2b.onnx.gz", "cifar10_resnet/vnnlib/prop_23_eps_0.008.vnnlib.gz"),
+    ("eran_sigmoid/onnx/ffnnSIGMOID__Point_6x200.onnx.gz", "eran_sigmoid/vnnlib/mnist_spec_idx_962_eps_0.01200.vnnlib.gz"),
 )
 """Networks and properties below the suite's folder."""
 

@@ -16,9 +16,10 @@ from verifier.search.domains import Domains
 from verifier.search.evaluate import Evaluation
 
 SAMPLE = 32
-"""Domains of a trial."""
-LEAST = 8
-"""Fewer say nothing."""
+"""Domains of a trial; fewer say nothing."""
+AGAIN = 4
+"""How many times as many domains must have been bounded at the next trial.  (Not rounds: these grow, so that a search
+would be over before a first trial of few large domains, where both ways tell the same, was looked at again.)"""
 FAR = 6.0
 """Most splits in depth that one domain may be said to be spared."""
 
@@ -32,15 +33,19 @@ class Ladder:
 
     def __init__(self) -> None:
         self.thorough = True
-        self._round, self._next = 0, 0
+        self._bounded, self._next = 0, 0
 
     def watch(self, d: Domains, bound: Callable[[Domains, bool], Evaluation], clock: Clock) -> None:
         """Compare both ways on some of the domains, if it is time to."""
-        self._round += 1
-        if self._round < self._next or len(d) < LEAST:
+        first = not self._bounded
+        self._bounded += len(d)
+        if self._bounded < self._next or len(d) < SAMPLE:
             return
-        self._next = max(2, 4 * self._round)
-        some = d.take(np.arange(len(d) - min(SAMPLE, len(d)), len(d)))
+        some = d.take(np.arange(len(d) - SAMPLE, len(d)))
+        if not self._next:  # what is done for the first time takes longer: that is nobody's cost
+            for thorough in (False, True) if first else (False,):
+                bound(some.take(np.arange(1)), thorough)
+        self._next = AGAIN * self._bounded
         gaps, seconds = [], []
         for thorough in (False, True):
             start = clock.now()
