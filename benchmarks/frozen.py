@@ -8,7 +8,9 @@ searched for, bounded or split changes the table with it, and says why; whoever 
     python -m benchmarks.frozen --only neurons    # cases whose names hold a word
     python -m benchmarks.frozen --update          # write the table anew
 
-Exit status 1 if something differs.  How the cases were chosen: `benchmarks/README.md`.
+Exit status 1 if something differs.  A case is in the list only if its counts were the same with other kernels, as other
+processors have them (`OPENBLAS_CORETYPE=Prescott NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL"`, and Haswell without
+the last two), and with two threads of BLAS: then no choice of it hangs on the last bits.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ LIMIT = 1.0
 """Seconds of work that a case may take."""
 NEAR = 1e-6
 """How far bounds may be from the table's, as a share of the largest of the case: processors round sums differently."""
-CLIMBED = 1e-3
+CLIMBED = 3e-3
 """The same where slopes were optimised in single precision, which makes more of what was rounded."""
 
 
@@ -270,7 +272,7 @@ def own() -> Iterator[Case]:
             m, s = ROOT / r["model"], ROOT / r["spec"]
             yield Case(f"verify/{s.stem}", verified(lambda m=m: m, lambda s=s: s), CLIMBED, quick=True)
     for name in ("pendulum_limit_unsat", "pendulum_pushes_back", "pendulum_line_unsat"):
-        for way in ("inputs", "neurons"):
+        for way in ("inputs", "neurons") if name != "pendulum_limit_unsat" else ("inputs",):  # too many, too alike
             asked = (lambda: ours("pendulum.onnx"), lambda s=name: ours(f"{s}.vnnlib"))
             yield Case(f"{way}/{name}", searched(way, *asked), CLIMBED, quick=way == "inputs")
     for model, spec, eps in (("fc", "0_small", 0.14), ("fc", "45_small", 0.08), ("conv", "20_small", 0.1)):
@@ -290,7 +292,7 @@ def own() -> Iterator[Case]:
 
 
 NETS = (
-    ("Relu", (5, 16, 16, 2), 1.187, 1.187),
+    ("Relu", (5, 16, 16, 2), 1.187, 1.591),
     ("LeakyRelu", (5, 16, 16, 2), 1.197, 1.197),
     ("Tanh", (4, 12, 12, 2), 1.079, 1.4),
     ("Sigmoid", (5, 12, 12, 2), 0.053, 0.082),
@@ -348,7 +350,7 @@ CHOSEN = (
     ("oval21/onnx/cifar_base_kw.onnx.gz", "oval21/vnnlib/cifar_base_kw-img8717-eps0.011633986928104577.vnnlib.gz"),
     ("oval21/onnx/cifar_deep_kw.onnx.gz", "oval21/vnnlib/cifar_deep_kw-img7878-eps0.009934640522875817.vnnlib.gz"),
     ("cifar10_resnet/onnx/resnet_2b.onnx.gz", "cifar10_resnet/vnnlib/prop_23_eps_0.008.vnnlib.gz"),
-    ("eran_sigmoid/onnx/ffnnSIGMOID__Point_6x200.onnx.gz", "eran_sigmoid/vnnlib/mnist_spec_idx_962_eps_0.01200.vnnlib.gz"),
+    ("eran_sigmoid/onnx/mnist_relu_9_200.onnx.gz", "eran_sigmoid/vnnlib/mnist_spec_idx_8824_eps_0.01500.vnnlib.gz"),
 )
 """Networks and properties below the suite's folder."""
 
