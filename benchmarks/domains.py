@@ -16,10 +16,11 @@ import numpy as np
 
 from verifier.run.clock import keep_memory
 from verifier.run.model import boundable, load
-from verifier.search.domains import Domains, join, roots
+from verifier.search.domains import Domains, roots
 from verifier.search.evaluate import evaluate
-from verifier.search.loop import _split
+from verifier.search.inputs import split
 from verifier.search.query import Query, make_query
+from verifier.search.subproblems import joined
 from verifier.search.workers import chunk_size
 from verifier.spec.vnnlib import read
 from verifier.values.arrays import Place
@@ -31,10 +32,10 @@ def frontier(query: Query, least: int) -> Domains:
     best = d
     while 0 < len(d) < least:
         r = evaluate(query, d, chunk_size(query))
-        d, _ = _split(query, d, r, np.flatnonzero(r.alive.any(1)))
+        d, _ = split(query, d, r, np.flatnonzero(r.alive.any(1)))
         best = d if len(d) > len(best) else best
     if len(d) < least:
-        best = join([best] * (1 + least // len(best)))
+        best = joined([best] * (1 + least // len(best)))
     else:
         best = d
     return best.take(np.arange(least))

@@ -17,13 +17,13 @@ import numpy as np
 
 from verifier.run.clock import keep_memory
 from verifier.run.model import boundable, load
-from verifier.search import evaluate, loop
+from verifier.search import evaluate, inputs
 from verifier.search.budget import Budget
 from verifier.search.query import Query, make_query
 from verifier.spec.vnnlib import read
 from verifier.values.arrays import Place
 
-BOX, COMBINE = loop.clip_any, evaluate._worth_combining
+BOX, COMBINE = inputs.clip_any, evaluate._worth_combining
 
 
 def nothing_clipped(lower, upper, A, b, uses, alive):
@@ -33,9 +33,9 @@ def nothing_clipped(lower, upper, A, b, uses, alive):
 
 def run(query: Query, box: bool, combine: bool, limit: float) -> tuple[str, int, float]:
     """Verdict, domains, seconds."""
-    loop.clip_any = BOX if box else nothing_clipped
+    inputs.clip_any = BOX if box else nothing_clipped
     evaluate._worth_combining = COMBINE if combine else (lambda uses: False)
-    search, begin = loop.InputSearch(query, lambda x, group: None), time.perf_counter()
+    search, begin = inputs.InputSearch(query, lambda x, group: None), time.perf_counter()
     done = search.advance(Budget.seconds(limit))
     return str(done.verdict if done else "timeout"), search.progress.bounded, time.perf_counter() - begin
 

@@ -23,13 +23,15 @@ import numpy as np
 from verifier.bounds.ascend import Rates
 from verifier.run.clock import keep_memory
 from verifier.run.model import boundable, load
+from verifier.search.branch_and_bound import Search
 from verifier.search.branching.relaxed import BaBSR, Filtered, Intercept, Violation
 from verifier.search.budget import Budget
 from verifier.search.domains import roots
 from verifier.search.neurons import tree
-from verifier.search.neurons.loop import Grow, Plan
+from verifier.search.neurons.problem import NeuronSplits, Plan
 from verifier.search.outcome import Progress
 from verifier.search.query import make_query
+from verifier.search.subproblems import Stack
 from verifier.spec.vnnlib import read
 from verifier.values.arrays import Place
 from verifier.values.verdict import Verdict
@@ -78,9 +80,9 @@ def run(start: tree.Tree, plan: Plan, limit: float) -> tuple[bool, int, float]:
     """Whether it was refuted, domains, seconds."""
     progress, begin = Progress(), time.perf_counter()
     with np.errstate(all="ignore"):
-        done = Grow(start, Budget.seconds(limit), lambda x, group: None, progress, None, plan).advance(
-            Budget.seconds(limit)
-        )
+        budget = Budget.seconds(limit)
+        problem = NeuronSplits(start, budget, lambda x, group: None, plan)
+        done = Search(problem, Stack(), range(len(start)), progress).decide(budget)
     return done is not None and done.verdict is Verdict.UNSAT, progress.bounded, time.perf_counter() - begin
 
 

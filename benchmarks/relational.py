@@ -23,9 +23,8 @@ from verifier.run.clock import keep_memory
 from verifier.run.model import boundable
 from verifier.run.pose import pose
 from verifier.search.budget import Budget
-from verifier.search.loop import InputSearch
+from verifier.search.inputs import InputSearch
 from verifier.search.query import make_query
-from verifier.search.rivals import Rivals
 from verifier.values.arrays import Place
 
 HARDER = [
@@ -53,7 +52,7 @@ def measured(pair: Pair, folder: Path, limit: float) -> list[tuple[str, int, flo
     for way in WAYS:
         start = time.perf_counter()
         if way == "both":
-            search = Rivals(query, lambda: apart(posed.net, graph, posed.prop, place), nothing)
+            search = InputSearch(query, nothing, other=lambda: apart(posed.net, graph, posed.prop, place))
         else:
             other = None if way == "apart" else apart(posed.net, graph, posed.prop, place)
             if way == "differences" and other is None:

@@ -15,7 +15,7 @@ from tests.cli.files import dense, outputs
 from verifier.attack.ball import towards
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
-from verifier.search.loop import InputSearch
+from verifier.search.inputs import InputSearch
 from verifier.search.query import make_query
 from verifier.spec.builders import robustness
 from verifier.spec.witness import satisfies

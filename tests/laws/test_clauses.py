@@ -14,7 +14,7 @@ from verifier.run.reduced import Reduced, reduced
 from verifier.search.budget import Budget
 from verifier.search.candidates import Candidates
 from verifier.search.decide import NeuronSearch, decide
-from verifier.search.loop import InputSearch
+from verifier.search.inputs import InputSearch
 from verifier.search.query import make_query
 from verifier.spec import dnf
 from verifier.spec.property import Property

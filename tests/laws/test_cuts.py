@@ -9,7 +9,7 @@ import pytest
 
 from verifier.bounds.intermediate import region, start
 from verifier.search.neurons.cuts import Cuts, learn
-from verifier.search.neurons.loop import Plan
+from verifier.search.neurons.problem import Plan
 from verifier.search.neurons.splits import Splits
 from verifier.search.neurons.tree import decisive, first_weights
 from verifier.values.arrays import Place, to_numpy

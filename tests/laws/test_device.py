@@ -14,7 +14,7 @@ from tests.device import Far, device
 from verifier.graph.ops.product import Share
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch
-from verifier.search.loop import InputSearch
+from verifier.search.inputs import InputSearch
 from verifier.search.outcome import Progress
 from verifier.search.query import make_query
 from verifier.values.arrays import Place, counting

@@ -24,7 +24,7 @@ from verifier.graph.ops.steps import Step
 from verifier.search.budget import Budget
 from verifier.search.domains import roots
 from verifier.search.evaluate import evaluate
-from verifier.search.loop import InputSearch, _split
+from verifier.search.inputs import InputSearch, split
 from verifier.search.outcome import Progress
 from verifier.search.query import make_query
 from verifier.values.arrays import Place
@@ -183,7 +183,7 @@ def test_evaluate_and_split(k: int) -> None:
             assert not lost.any(), "a satisfied disjunct was refuted"
             met += int((satisfied[at] & domains.alive[i]).sum())
         left = np.flatnonzero(e.alive.any(1))
-        domains, _ = _split(query, domains, e, left)
+        domains, _ = split(query, domains, e, left)
         for p, j in np.argwhere(satisfied):
             inside = domains.alive[:, j] & ((x[0][p] >= domains.lower) & (x[0][p] <= domains.upper)).all(1)
             assert inside.any(), "a point of interest is lost"

@@ -15,17 +15,19 @@ from verifier.bounds.ascend import Rates
 from verifier.bounds.dual import back, slopes
 from verifier.bounds.intermediate import first_hull
 from verifier.graph.ops.affine import Dense
+from verifier.search.branch_and_bound import Search
 from verifier.search.branching import relaxed
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.candidates import Candidates
 from verifier.search.decide import by_neurons, decide
 from verifier.search.domains import roots
-from verifier.search.neurons import exact, loop
-from verifier.search.neurons.loop import Grow, Plan
-from verifier.search.neurons.splits import Splits, children, join
+from verifier.search.neurons import exact, problem
+from verifier.search.neurons.problem import NeuronSplits, Plan
+from verifier.search.neurons.splits import Splits, children
 from verifier.search.neurons.tree import Tree, plant, root
 from verifier.search.outcome import Outcome, Progress
 from verifier.search.query import Query, make_query
+from verifier.search.subproblems import Stack, joined
 from verifier.spec.property import Property
 from verifier.spec.witness import Witness
 from verifier.values.arrays import Place, to_numpy
@@ -63,22 +65,23 @@ def searched(query: Query, attempt: Attempt, budget: Budget | None = None) -> Ou
 
 def growing(
     query: Query, attempt: Attempt, plan: Plan, lower: np.ndarray | None = None, upper: np.ndarray | None = None
-) -> Grow | None:
+) -> Search[Splits] | None:
     """A search on the first group's box, or on a part of it; None where the root refutes everything."""
     d = roots(query).take(np.array([0]))
     d = replace(d, lower=d.lower if lower is None else lower[None], upper=d.upper if upper is None else upper[None])
     found = root(query, d)
     if not found.alive.any():
         return None
-    return Grow(plant(query, d, found), Budget(), attempt, Progress(), None, plan)
+    tree = plant(query, d, found)
+    return Search(NeuronSplits(tree, Budget(), attempt, plan), Stack[Splits](), range(len(tree)))
 
 
-def ended(search: Grow | None, turns: Callable[[], Budget] = Budget) -> Outcome:
+def ended(search: Search[Splits] | None, turns: Callable[[], Budget] = Budget) -> Outcome:
     """Go on until it has decided, pausing whenever a turn's budget is spent."""
     if search is None:
         return Outcome(Verdict.UNSAT)
     for _ in range(10**4):
-        done = search.advance(turns())
+        done = search.decide(turns())
         if done is not None:
             return done
     raise AssertionError("it does not end")
@@ -225,7 +228,7 @@ def test_splitting_loses_no_point_of_interest(family: str, monkeypatch: pytest.M
         finished.append(s)
         return exact.finish(tree, s, budget)
 
-    monkeypatch.setattr(loop, "finish", finish)
+    monkeypatch.setattr(problem, "finish", finish)
     met = [0]
     for q, margin in cases_of(family, 15, -1):
         # Next to each disjunct, the same out of reach: whatever is learned of it must not be used against the other.
@@ -237,7 +240,7 @@ def test_splitting_loses_no_point_of_interest(family: str, monkeypatch: pytest.M
         assert search is not None, "the root refutes too much"
 
         def watch(p: Progress, search: Any = search, good: np.ndarray = good, value: Any = value) -> None:
-            met[0] += contained(search.tree, [*search.stack, *finished], good, value)
+            met[0] += contained(search.problem.tree, [*search.frontier.blocks, *finished], good, value)
 
         search.watch = watch
         search.advance(Few(20))
@@ -261,7 +264,7 @@ def contained(tree: Tree, parts: list[Splits], good: np.ndarray, value: list[np.
     z = [value[j][:, e] for j, e in zip(F.source, F.entry, strict=True)]
     for j in np.flatnonzero(good.any(0)):
         assert parts and int(j) in slot, "a satisfied disjunct was refuted"
-        at, whole = np.stack(z, 1)[good[:, j]] if z else np.zeros((good[:, j].sum(), 0)), join(parts)
+        at, whole = np.stack(z, 1)[good[:, j]] if z else np.zeros((good[:, j].sum(), 0)), joined(parts)
         mine = whole.take(np.flatnonzero(whole.goal == slot[int(j)]))
         within = (at[None] * mine.sign[:, None] >= 0).all(2)
         inside = (mine.lower[:, None] - 1e-6 <= at) & (at <= mine.upper[:, None] + 1e-6)

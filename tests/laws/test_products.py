@@ -16,7 +16,7 @@ from tests.cli.files import dense, outputs
 from verifier.attack.ball import towards
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
-from verifier.search.loop import InputSearch
+from verifier.search.inputs import InputSearch
 from verifier.search.query import make_query
 from verifier.spec.builders import on_set, output_property
 from verifier.values.arrays import Place, to_numpy

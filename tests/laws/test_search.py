@@ -9,7 +9,7 @@ import pytest
 
 from verifier.search.domains import Domains, roots
 from verifier.search.evaluate import Evaluation, evaluate
-from verifier.search.loop import _split
+from verifier.search.inputs import split
 from verifier.search.query import Query, make_query
 from verifier.spec.property import Property
 from verifier.values.arrays import Place
@@ -90,7 +90,7 @@ def test_evaluate_and_split(place: Place, name: str) -> None:
         assert (corner >= d.lower).all() and (corner <= d.upper).all()
         met += check(query, d, e, x, value)
         left = np.flatnonzero(e.alive.any(1))
-        parents, (d, stuck) = d, _split(query, d, e, left)
+        parents, (d, stuck) = d, split(query, d, e, left)
         assert len(stuck) == 0 and d.alive.any(1).all() and (d.lower <= d.upper).all()
         for g, p, j in np.argwhere(satisfied):
             inside = (d.group == g) & d.alive[:, j] & ((x[g, p] >= d.lower) & (x[g, p] <= d.upper)).all(1)
@@ -104,7 +104,7 @@ def test_evaluate_and_split(place: Place, name: str) -> None:
 def test_alone_as_in_the_batch(place: Place) -> None:
     """What is found about a domain does not depend on its neighbours, but for rounding allowances."""
     query, _, _ = asked("residual", 1, place)
-    d, _ = _split(query, roots(query), evaluate(query, roots(query), CHUNK), np.arange(3))
+    d, _ = split(query, roots(query), evaluate(query, roots(query), CHUNK), np.arange(3))
     whole = evaluate(query, d, CHUNK)
     for i in range(len(d)):
         one = evaluate(query, d.take(np.array([i])), CHUNK)
@@ -120,7 +120,7 @@ def halves(lower: np.ndarray, upper: np.ndarray) -> tuple[Domains, int]:
     d = roots(query)
     e = evaluate(query, d, CHUNK)
     nothing = Evaluation(e.A * 0, e.b * 0 - 1, e.row, e.gap, d.alive, e.score, e.deciding, e.sign)
-    return _split(query, d, nothing, np.array([0]))
+    return split(query, d, nothing, np.array([0]))
 
 
 def test_halves_cover_their_parent() -> None:

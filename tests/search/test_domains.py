@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.search.domains import FIELDS, Domains, Frontier, join
+from verifier.search.domains import Domains
+from verifier.search.subproblems import Stack, joined
 
 Draw = Any
+FIELDS = [f.name for f in fields(Domains)]
 
 
 def numbered(first: int, gaps: list[float]) -> Domains:
@@ -36,7 +39,7 @@ GAPS = st.lists(st.sampled_from([0.0, 1.0, 2.5, float("inf"), float("nan")]), ma
 @settings(max_examples=150)
 @given(first=GAPS, moves=st.lists(GAPS | st.integers(1, 9), max_size=25))
 def test_nothing_lost_nothing_twice(first: list[float], moves: list[Any]) -> None:
-    frontier, pushed, popped = Frontier(numbered(0, first)), len(first), []
+    frontier, pushed, popped = Stack(numbered(0, first)), len(first), []
     for move in moves:
         if isinstance(move, list):
             frontier.push(numbered(pushed, move))
@@ -56,7 +59,7 @@ def test_nothing_lost_nothing_twice(first: list[float], moves: list[Any]) -> Non
 
 
 def test_the_largest_gap_of_the_latest_block_comes_first() -> None:
-    frontier = Frontier(numbered(0, [9.0]))
+    frontier = Stack(numbered(0, [9.0]))
     frontier.push(numbered(1, [1.0, 3.0, 2.0]))
     assert [int(frontier.pop(1).group[0]) for _ in range(4)] == [2, 3, 1, 0]
 
@@ -64,7 +67,7 @@ def test_the_largest_gap_of_the_latest_block_comes_first() -> None:
 @given(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=4))
 def test_join_and_take(sizes: list[int]) -> None:
     starts = np.cumsum([0, *sizes])
-    d = join([numbered(int(s), [1.0] * n) for s, n in zip(starts, sizes, strict=False)])
+    d = joined([numbered(int(s), [1.0] * n) for s, n in zip(starts, sizes, strict=False)])
     same(d)
     assert d.group.tolist() == list(range(sum(sizes)))
     order = np.arange(len(d))[::-1]

@@ -14,10 +14,10 @@ from verifier.search import decide as scheduler
 from verifier.search import rivals
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, by_neurons, decide
-from verifier.search.loop import InputSearch
+from verifier.search.domains import roots
+from verifier.search.inputs import InputSearch, InputSplits
 from verifier.search.neurons import tree
 from verifier.search.query import Query, make_query
-from verifier.search.rivals import Rivals
 from verifier.spec.property import Property
 from verifier.values.arrays import Place
 from verifier.values.verdict import Verdict
@@ -63,7 +63,7 @@ def nobody(x: np.ndarray, group: np.ndarray) -> None:
 def test_splits_of_inputs(name: str, hopeless: tuple[int, ...]) -> None:
     search = InputSearch(question(name, hopeless), nobody)
     done = search.advance(Budget())
-    assert search.stuck == set(hopeless) and search.refuted == {0, 1, 2} - set(hopeless)
+    assert search.given_up == set(hopeless) and search.refuted == {0, 1, 2} - set(hopeless)
     assert search.progress.stuck >= len(hopeless) and not search.able
     assert search.closed == pytest.approx(3 - len(hopeless))
     assert done is None if hopeless else done is not None and done.verdict is Verdict.UNSAT
@@ -139,21 +139,23 @@ def test_parts_of_neurons_that_end_undecided() -> None:
         assert search.progress.stuck > 0
 
 
-def test_who_goes_on_from_a_copy_knows_what_was_given_up() -> None:
+def test_who_goes_on_with_another_encoding_knows_what_was_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     query = question("plain", (1,))
-    first = InputSearch(query, nobody)
-    assert first.advance(Budget()) is None and first.stuck == {1}
-    second = InputSearch(query, nobody)
-    first.frontier.push(second.frontier.all().take(np.array([0])))  # something to go on with
-    second.follow(first)
-    assert second.stuck == {1} and second.refuted == {2}
-    assert second.advance(Budget()) is None and second.refuted == {0, 2}
+    search = InputSearch(query, nobody, other=lambda: query)
+    assert search.advance(Budget()) is None and search.given_up == {1}
+    first = search.problem
+    search.frontier.push(roots(query).take(np.array([0])))  # something to go on with
+    monkeypatch.setattr(InputSplits, "gap", lambda self, d: float(self is first))  # the other one is better
+    search._choose()
+    assert search.problem is not first and search.search.problem is search.problem
+    assert search.given_up == {1} and search.refuted == {2}
+    assert search.advance(Budget()) is None and search.refuted == {0, 2}
 
 
-def test_rivals_pass_on_what_is_stuck() -> None:
-    both = Rivals(question("plain", (1,)), lambda: None, nobody)
+def test_where_there_is_no_other_encoding() -> None:
+    both = InputSearch(question("plain", (1,)), nobody, other=lambda: None)
     assert both.advance(Budget()) is None
-    assert both.stuck == {1} and both.refuted == {0, 2} and both.progress.stuck > 0
+    assert both.given_up == {1} and both.refuted == {0, 2} and both.progress.stuck > 0
 
 
 @pytest.mark.parametrize("better", [False, True])

@@ -15,12 +15,11 @@ from tests.laws.cases import Net, chain
 from verifier.search import workers
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.decide import NeuronSearch
-from verifier.search.loop import InputSearch
-from verifier.search.neurons import loop
+from verifier.search.inputs import InputSearch
+from verifier.search.neurons import problem as neurons
 from verifier.search.query import Query, make_query
-from verifier.search.rivals import Rivals
 from verifier.sensitivity.problem import Problem, pose
-from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.search import Aim, DerivativeSearch
 from verifier.values.arrays import Place
 from verifier.values.verdict import Verdict
 
@@ -65,10 +64,10 @@ def nobody(x: np.ndarray, group: np.ndarray) -> None:
     """Finds no counterexample."""
 
 
-WAYS: dict[str, Callable[[Query, Now], InputSearch | NeuronSearch | Rivals]] = {
+WAYS: dict[str, Callable[[Query, Now], InputSearch | NeuronSearch]] = {
     "inputs": lambda query, now: InputSearch(query, nobody),
     "neurons": lambda query, now: NeuronSearch(query, Whole(now=now), nobody),
-    "rivals": lambda query, now: Rivals(query, lambda: query, nobody),
+    "rivals": lambda query, now: InputSearch(query, nobody, other=lambda: query),
 }
 
 
@@ -93,7 +92,7 @@ def test_what_was_stopped_is_not_refuted(way: str, every: int) -> None:
 def test_what_did_not_fit_is_not_refuted(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is too large goes back whole, though there is nothing else."""
     calls, refused = list[int](), list[int]()
-    module, name = (workers, "evaluate") if way == "inputs" else (loop, "ascend")
+    module, name = (workers, "evaluate") if way == "inputs" else (neurons, "ascend")
     original = getattr(module, name)
 
     def short(query: Any, d: Any, *rest: Any, **named: Any) -> Any:
@@ -131,18 +130,18 @@ def test_bounds_of_a_derivative_do_not_fall_below_what_was_left(
 ) -> None:
     now = Now(0)
     problem, met = derivative(now)
-    monkeypatch.setattr(Search, "_try", lambda *_: None)  # nothing is met: what is left alone counts
-    search = Search(problem, Aim(np.zeros(len(problem.goals), int)), batch=8, tick=now)
+    monkeypatch.setattr(DerivativeSearch, "_try", lambda *_: None)  # nothing is met: what is left alone counts
+    search = DerivativeSearch(problem, Aim(np.zeros(len(problem.goals), int)), batch=8, tick=now)
     search.root(Budget())
-    value, stopped = Search._value, []
+    value, stopped = DerivativeSearch._value, []
 
-    def some(self: Search, *rest: object) -> object:
+    def some(self: DerivativeSearch, *rest: object) -> object:
         stopped.append(1)
         if len(stopped) % 3:
             raise error
         return value(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Search, "_value", some)
+    monkeypatch.setattr(DerivativeSearch, "_value", some)
     for _ in range(BEGUN):
         try:
             ended = search.run(Budget.seconds(0.1))

@@ -8,13 +8,15 @@ import pytest
 import verifier
 from tests.laws.cases import Net, chain
 from verifier.search import workers
+from verifier.search.branch_and_bound import Search
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, by_neurons
 from verifier.search.domains import Domains, roots
-from verifier.search.loop import InputSearch
-from verifier.search.neurons import loop, tree
-from verifier.search.outcome import Progress
+from verifier.search.inputs import InputSearch
+from verifier.search.neurons import problem, tree
+from verifier.search.neurons.splits import Splits
 from verifier.search.query import Query, make_query
+from verifier.search.subproblems import Stack
 from verifier.values.arrays import Place
 
 
@@ -52,7 +54,7 @@ def test_out_of_memory_while_splitting_neurons(monkeypatch: pytest.MonkeyPatch) 
     query = question()
     expected = by_neurons(query, Budget(), lambda x, group: None)
     assert expected.verdict == "unsat" and expected.progress.rounds > 3
-    ascend, refused = loop.ascend, []
+    ascend, refused = problem.ascend, []
 
     def short(F: object, r: object, o: object, *rest: object, **named: object) -> object:
         if len(o.ids) > 4:  # type: ignore[attr-defined]
@@ -60,7 +62,7 @@ def test_out_of_memory_while_splitting_neurons(monkeypatch: pytest.MonkeyPatch) 
             raise RuntimeError("CUDA out of memory") if len(refused) % 2 else MemoryError
         return ascend(F, r, o, *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "ascend", short)
+    monkeypatch.setattr(problem, "ascend", short)
     result = by_neurons(query, Budget(), lambda x, group: None)
     assert refused and result.verdict == "unsat" and result.progress.bounded >= expected.progress.bounded // 2
 
@@ -70,7 +72,7 @@ def test_a_network_that_does_not_fit_is_given_up(monkeypatch: pytest.MonkeyPatch
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(loop if stage == "climb" else tree, stage, full)
+    monkeypatch.setattr(problem if stage == "climb" else tree, stage, full)
     search = NeuronSearch(question(), Budget(), lambda x, group: None)
     assert search.advance(Budget()) is None
     assert search.given_up == {0} and not search.able and not search.refuted
@@ -80,21 +82,21 @@ def test_parts_that_were_not_sown_are_not_refuted(monkeypatch: pytest.MonkeyPatc
     query = question()
     d = roots(query)
     planted = tree.plant(query, d, tree.root(query, d))
-    grow = loop.Grow(planted, Budget(), lambda x, group: None, Progress())
-    pick, refused = loop.Grow._settle, []
+    splits = problem.NeuronSplits(planted, Budget(), lambda x, group: None)
+    search, refused = Search(splits, Stack[Splits](), range(len(planted))), []
+    settled = problem.NeuronSplits._settled
 
-    def once(self: loop.Grow, *rest: object) -> None:
+    def once(self: problem.NeuronSplits, *rest: object) -> object:
         if not refused:
             refused.append(1)
             raise MemoryError
-        pick(self, *rest)  # type: ignore[arg-type]
+        return settled(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop.Grow, "_settle", once)
+    monkeypatch.setattr(problem.NeuronSplits, "_settled", once)
     with pytest.raises(MemoryError):
-        grow.advance(Budget())
-    assert grow.closed < 1
-    done = grow.advance(Budget())
-    assert done is not None and done.verdict == "unsat" and grow.progress.rounds > 3
+        search.advance(Budget())
+    assert search.verified < 1 and search.able
+    assert search.advance(Budget()) and not search.given_up and search.progress.rounds > 3
 
 
 def test_a_single_part_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,7 @@ def test_a_single_part_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch
         assert len(asked) < 20
         raise MemoryError
 
-    monkeypatch.setattr(search, "_workers", never)
+    monkeypatch.setattr(search.problem, "workers", never)
     with pytest.raises(MemoryError):
         search.advance(Budget())
     assert asked[-1] == 1

@@ -11,12 +11,11 @@ import pytest
 
 import verifier
 from tests.laws.cases import Net, chain
-from verifier.search import loop, rest
+from verifier.search import inputs, rest
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, decide
 from verifier.search.domains import Domains
-from verifier.search.loop import InputSearch
-from verifier.search.neurons.loop import Grow
+from verifier.search.inputs import InputSearch
 from verifier.search.outcome import Open, Progress
 from verifier.search.query import Query, make_query
 from verifier.search.rest import still_open
@@ -66,9 +65,9 @@ def test_the_better_way_of_splitting_counts() -> None:
     q = query()
     tree = SimpleNamespace(group=0, slot=np.array([0, 1]), fast=SimpleNamespace(z=np.zeros(7)))
     stack = [SimpleNamespace(goal=np.array([0, 0, 1]), bound=np.array([-0.5, -1.5, -4.0]))]
-    grow = cast(Grow, SimpleNamespace(tree=tree, stack=stack))
+    grow = cast(Any, (tree, stack))
     assert still_open(q, blocks(q), set(), grow) == (Open(2, 3.0, 2, 7), Open(0, 1.5, 2, 7), Open(1, 0.25, 1))
-    none = cast(Grow, SimpleNamespace(tree=tree, stack=[]))
+    none = cast(Any, (tree, []))
     assert still_open(q, blocks(q), set(), none)[0] == Open(2, 3.0, 2, 7)
 
 
@@ -82,17 +81,17 @@ def test_not_too_much_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_leaves_of_inputs_are_open_closed_or_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     q = query()
-    splits, original = [0], loop._split
+    splits, original = [0], inputs.split
 
-    def counted(query: Any, d: Any, result: Any, left: np.ndarray) -> Any:
-        children, stuck = original(query, d, result, left)
+    def counted(query: Any, d: Any, result: Any, left: np.ndarray, *rest: Any) -> Any:
+        children, stuck = original(query, d, result, left, *rest)
         splits[0] += len(left) - len(stuck)
         return children, stuck
 
     def check(p: Progress) -> None:
         assert p.open + p.closed + p.stuck == len(q.lower) + splits[0]
 
-    monkeypatch.setattr(loop, "_split", counted)
+    monkeypatch.setattr(inputs, "split", counted)
     search = InputSearch(q, lambda x, group: None, check)
     done = search.advance(Budget())
     assert done is not None and done.verdict is Verdict.UNSAT and search.progress.open == 0 and splits[0] > 10

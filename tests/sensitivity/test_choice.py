@@ -18,7 +18,7 @@ from verifier.run.model import boundable
 from verifier.sensitivity.choice import choose, scores
 from verifier.sensitivity.problem import Problem, Unbounded, pose
 from verifier.sensitivity.regions import Parts, children
-from verifier.sensitivity.search import Aim, Search, region
+from verifier.sensitivity.search import Aim, DerivativeSearch, region
 
 RECTIFIERS: dict[str, tuple[Any, int]] = {
     "relu": (lambda: layers(0, (3, 8, 6, 2)), 3),
@@ -57,7 +57,7 @@ def bounded(P: Problem, s: Parts) -> tuple[Parts, np.ndarray]:
 
 def grown(P: Problem, rounds: int, rng: np.random.Generator) -> list[tuple[Parts, np.ndarray]]:
     """Parts of several depths with their scores, split at random where they can be."""
-    s, found = Search(P, Aim(P.goals[:, 0]))._whole(np.arange(len(P.goals))), []
+    s, found = DerivativeSearch(P, Aim(P.goals[:, 0]))._whole(np.arange(len(P.goals))), []
     for _ in range(rounds):
         s, score = bounded(P, s)
         found.append((s, score))
@@ -143,7 +143,7 @@ def test_what_matters_comes_first(behind: bool) -> None:
             module[0].bias[:] = 0.1 * module[0].weight[:, 0]
             module[2].weight[0] = weights if behind else 1.0
         P = pose(boundable(loaded(module, 1)), verifier.Box([-1.0], [1.0]), np.ones((1, 1)), 1)
-        _, score = bounded(P, Search(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
+        _, score = bounded(P, DerivativeSearch(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
         (part,) = (part for part, _ in P.F.parts if P.kinks[part].any())
         assert int(choose(score)[0]) - part.start == first
 
@@ -163,7 +163,7 @@ def test_inputs_in_proportion() -> None:
     radius = np.array([1.0, 0.2, 2.0])
     graph = boundable(loaded(bump([0.1, 1.0, 0.3]), 3))
     P = pose(graph, verifier.Box(-radius, radius), np.ones((1, 1)), 1)
-    _, score = bounded(P, Search(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
+    _, score = bounded(P, DerivativeSearch(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
     inputs = score[0, len(P.F.z) :][:3]
     assert inputs / inputs.max() == pytest.approx(np.array([0.1, 0.2, 0.6]) / 0.6, rel=1e-6)
     assert choose(score)[0] == len(P.F.z) + 2
@@ -186,7 +186,7 @@ def test_the_input_behind_a_curve() -> None:
     with torch.no_grad():
         module[0].weight[:], module[0].bias[:] = torch.tensor([[0.1, 1.0, 0.3]]), 0.2
     P = pose(boundable(loaded(module, 3)), verifier.Box([-1.0] * 3, [1.0] * 3), np.ones((1, 1)), 1)
-    _, score = bounded(P, Search(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
+    _, score = bounded(P, DerivativeSearch(P, Aim(P.goals[:, 0]))._whole(np.arange(1)))
     assert choose(score)[0] == len(P.F.z) + 1
     inputs = score[0, len(P.F.z) :][:3]
     assert inputs / inputs.max() == pytest.approx([0.1, 1.0, 0.3], rel=1e-6)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from verifier.sensitivity.regions import Parts, Pool, children, join
+from verifier.search.subproblems import joined
+from verifier.sensitivity.regions import BestFirst, Parts, children
 
 
 def parts(rng: np.random.Generator, D: int, N: int = 4, k: int = 3, goals: int = 5) -> Parts:
@@ -19,7 +20,7 @@ def parts(rng: np.random.Generator, D: int, N: int = 4, k: int = 3, goals: int =
 def test_children_cover() -> None:
     rng = np.random.default_rng(0)
     s = parts(rng, 40)
-    before = join([s, s])
+    before = joined([s, s])
     both = children(s)
     assert len(both) == 80
     for name in ("goal", "bound"):
@@ -45,21 +46,23 @@ def test_children_cover() -> None:
 def test_pool_loses_nothing() -> None:
     """Against a plain list: the largest come first, what is settled is closed, the most is what was left out."""
     rng = np.random.default_rng(1)
-    pool, plain, out = Pool(5), [], np.full(5, -np.inf)
-    settled = np.full(5, -np.inf)
+    settled, plain, out = np.full(5, -np.inf), [], np.full(5, -np.inf)
+    pool = BestFirst(5, lambda: settled)
     for _ in range(150):
         if rng.random() < 0.6:
             s = parts(rng, int(rng.integers(0, 400)))
-            pool.add(s)
+            pool.push(s)
             plain += list(zip(s.goal.tolist(), s.bound.tolist(), s.low[:, 0].tolist(), strict=True))
         settled = np.maximum(settled, np.round(rng.normal(size=5), 1) - 1.5)
         count = int(rng.integers(1, 300))
-        got = pool.pop(count, settled)
+        if not len(pool):
+            continue
+        got = pool.pop(count)
         for g, b, _ in plain:
             if b <= settled[g]:
                 out[g] = max(out[g], b)
         plain = sorted((p for p in plain if p[1] > settled[p[0]]), key=lambda p: -p[1])
-        if got is None:
+        if not len(got):
             assert not plain
         else:
             assert len(got) == min(count, len(plain))

@@ -22,7 +22,7 @@ from verifier.run.asked import ask
 from verifier.run.model import boundable
 from verifier.search.budget import Budget
 from verifier.sensitivity.problem import pose
-from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.search import Aim, DerivativeSearch
 from verifier.sensitivity.spectral import Spectral, around, middle
 
 INF = float("inf")
@@ -98,14 +98,14 @@ def test_nan_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ask(graph, verifier.Box([-1] * 3, [1] * 3), INF, None, None, "net", 1e-4, False)
     search = asked.search(lambda: None)
     search.root()
-    start, kept = search.upper.max(), Search._value
+    start, kept = search.upper.max(), DerivativeSearch._value
 
-    def spoiled(self: Search, s: Any) -> Any:
+    def spoiled(self: DerivativeSearch, s: Any) -> Any:
         s = kept(self, s)
         s.lower[:, 0] = np.nan
         return s
 
-    monkeypatch.setattr(Search, "_value", spoiled)
+    monkeypatch.setattr(DerivativeSearch, "_value", spoiled)
     search.run(Budget.seconds(0.2))
     J = jacobians(module, inside(verifier.Box([-1] * 3, [1] * 3), 300, np.random.default_rng(0)))
     assert max(operator_norm(j, INF, INF) for j in J) <= search.upper.max() <= start
@@ -115,18 +115,18 @@ def test_memory_lost_and_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a batch does not fit, it is split again in smaller ones: no part is lost."""
     net = loaded(layers(7, (3, 8, 6, 2)), 3)
     box = verifier.Box([-1] * 3, [1] * 3)
-    told, kept, calls = verifier.lipschitz(net, box, timeout=20), Search._bound, []
+    told, kept, calls = verifier.lipschitz(net, box, timeout=20), DerivativeSearch.expand, []
 
-    def tight(self: Search, s: Any) -> None:
+    def tight(self: DerivativeSearch, s: Any, budget: Budget) -> Any:
         calls.append(len(s))
-        if len(s) > 4:
+        if len(s) > 2:
             raise MemoryError
-        kept(self, s)
+        return kept(self, s, budget)
 
-    monkeypatch.setattr(Search, "_bound", tight)
+    monkeypatch.setattr(DerivativeSearch, "expand", tight)
     found = verifier.lipschitz(net, box, timeout=20)
     assert found.settled and found.upper == pytest.approx(told.upper, rel=1e-4)
-    monkeypatch.setattr(Search, "_bound", lambda self, s: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(DerivativeSearch, "expand", lambda *_: (_ for _ in ()).throw(MemoryError))
     found = verifier.lipschitz(net, box, timeout=20)
     assert not found.settled and told.upper <= found.upper < INF and found.lower > 0 and "memory" in found.why
 
@@ -143,7 +143,7 @@ def test_directions_and_jacobians_without_memory(
 
     for stage, known in (("run", True), ("root", False), ("__init__", False)):
         with monkeypatch.context() as m:
-            m.setattr(Search, stage, full)
+            m.setattr(DerivativeSearch, stage, full)
             low, high = verifier.jacobian(net, box, timeout=5)
             assert (low <= told[0]).all() and (told[1] <= high).all() and np.isfinite(low).all() == known
             found = verifier.monotone(net, box, 0, timeout=5)

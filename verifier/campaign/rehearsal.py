@@ -40,9 +40,9 @@ def rehearse() -> None:
 
     from verifier.graph.ops.table import ready
     from verifier.run.verify import verify
-    from verifier.search.neurons import loop, tree  # which these questions do not come to
+    from verifier.search.neurons import problem, tree  # which these questions do not come to
 
-    assert loop and tree
+    assert problem and tree
     ready()
     rng = np.random.default_rng(0)
     weights = {

@@ -16,7 +16,7 @@ from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.moves import Reshape
 from verifier.sensitivity.pairs import dual
 from verifier.sensitivity.problem import pose
-from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.search import Aim, DerivativeSearch
 from verifier.sensitivity.spectral import Spectral
 from verifier.sensitivity.steps import still
 from verifier.values import given
@@ -97,7 +97,7 @@ class Asked:
         """The norm in which rows (or what is in their place) are measured."""
         return self.norm[1] if self.way in ("columns", "corners") else dual(self.norm[0])
 
-    def search(self, tick: Tick) -> Search:
+    def search(self, tick: Tick) -> DerivativeSearch:
         """The search that answers it; `tick` is called now and then until its root is bounded."""
         rows, way, graph, along = self.rows, self.way, self.graph, self.way in ("columns", "corners")
         if way == "spectral":
@@ -113,7 +113,7 @@ class Asked:
         problem = pose(graph, self.box, rows, self.dual, self.ball, along, tick, self.inner, counted=counted)
         apart = self.by_rows and (self.each or way == "together")
         group = problem.goals[:, 0] if apart else np.zeros(len(problem.goals), int)
-        return Search(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)), tick=tick)
+        return DerivativeSearch(problem, Aim(group, self.tolerance * (2 if self.dual == 2 else 1)), tick=tick)
 
     def of_each(self) -> Asked:
         """The question about the functionals one by one."""

@@ -22,7 +22,7 @@ from verifier.sensitivity.baselines.products import product_of_norms
 from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.pairs import joined, steepest
 from verifier.sensitivity.problem import Unbounded
-from verifier.sensitivity.search import Search
+from verifier.sensitivity.search import DerivativeSearch
 from verifier.sensitivity.steps import intervals
 from verifier.values import given
 from verifier.values.errors import ModelError, UnsoundBound
@@ -171,8 +171,8 @@ class Standing:
     start: float
     product: float = inf
     semidefinite: float = inf
-    search: Search | None = None
-    beside: Search | None = None
+    search: DerivativeSearch | None = None
+    beside: DerivativeSearch | None = None
     stopped: str = ""
 
     def result(self) -> Lipschitz:
@@ -224,7 +224,7 @@ class Standing:
         return lows, highs
 
 
-def _narrow(standing: Standing, search: Search, budget: Budget, watch: Watch | None) -> None:
+def _narrow(standing: Standing, search: DerivativeSearch, budget: Budget, watch: Watch | None) -> None:
     """Search until the bounds meet, or time or memory is used up."""
     asked, ended, tried = standing.asked, False, search is standing.beside
     while not ended and not budget.spent():

@@ -17,7 +17,7 @@ from verifier.run.sample import of_set
 from verifier.run.tensors import about, chosen, place
 from verifier.search.budget import Budget, OutOfTime
 from verifier.sensitivity.problem import Unbounded, pose
-from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.search import Aim, DerivativeSearch
 from verifier.sensitivity.steps import still
 from verifier.values import given
 from verifier.values.errors import PropertyError
@@ -100,7 +100,7 @@ def monotone(
             watch("bounding the derivative", None)
         problem = pose(graph, box, row, inf, ball, tick=budget.check, inner=inner)
         problem = replace(problem, goals=np.array([[0, input], [0, n + input]]))
-        search = Search(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance), tick=budget.check)
+        search = DerivativeSearch(problem, Aim(np.arange(2), 1e-3, tolerance, tolerance, tolerance), tick=budget.check)
         search.root(budget)
         while not search.run(budget.within(TURN)) and not budget.spent():
             if watch:
@@ -164,7 +164,7 @@ def jacobian(
     try:
         problem = pose(graph, box, rows, inf, ball, tick=whole.check, inner=inner)
         budget = whole.within(budget.left())
-        search = Search(problem, Aim(np.arange(len(problem.goals))), tick=whole.check)
+        search = DerivativeSearch(problem, Aim(np.arange(len(problem.goals))), tick=whole.check)
     except (OutOfTime, Unbounded, MemoryError):
         return -nothing, nothing
     try:

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from verifier.graph.ops.steps import Step
+from verifier.search.branch_and_bound import Search
 from verifier.search.budget import Budget, OutOfTime
 from verifier.search.domains import roots
-from verifier.search.loop import InputSearch
+from verifier.search.inputs import InputSearch
 from verifier.search.memory import one_memory_error
 from verifier.search.outcome import Open, Outcome, Progress, Try
 from verifier.search.query import Query
 from verifier.search.rest import still_open
-from verifier.search.rivals import Rivals
+from verifier.search.subproblems import Stack
 from verifier.values.log import note
 from verifier.values.verdict import Verdict
 
 if TYPE_CHECKING:  # imported where neurons are split: easy questions about few inputs never come to that
     from verifier.search.neurons import tree
-    from verifier.search.neurons.loop import Grow
+    from verifier.search.neurons.problem import NeuronSplits
+    from verifier.search.neurons.splits import Splits
 
 MOST = 3e8
 """Numbers that a folded network may hold; a larger one is split at its inputs, whatever that is worth."""
@@ -51,7 +53,7 @@ def decide(
     """Search until every disjunct is refuted, a counterexample is found, or time is up.
 
     Args:
-        other: makes the same question in another form (see `Rivals`).
+        other: makes the same question in another form (see `InputSearch`).
         plain: the form for splits of inputs, with the same groups and disjuncts (`query` itself, when None).
     """
 
@@ -59,9 +61,8 @@ def decide(
         if watch is not None:
             watch(inputs.progress.plus(neurons.progress))
 
-    inputs: InputSearch | Rivals = InputSearch(plain or query, attempt, both, threads=threads)
-    if other is not None:
-        inputs = Rivals(query, other, attempt, both, threads)
+    first = query if plain is None or other is not None else plain
+    inputs = InputSearch(first, attempt, both, threads=threads, other=other)
     neurons = NeuronSearch(query, budget, attempt, both)
     try:
         done = _alternate(query, inputs, neurons, budget)
@@ -74,11 +75,11 @@ def decide(
     if done.verdict is Verdict.UNSAT:
         progress.open = 0  # what one way had left, the other has refuted
     elif done.verdict is not Verdict.SAT:
-        rest = still_open(query, inputs.blocks, inputs.stuck, neurons.under_way)
+        rest = still_open(query, inputs.frontier.blocks, inputs.given_up, neurons.under_way)
     return Outcome(done.verdict, done.witness, progress, rest)
 
 
-def _alternate(query: Query, inputs: InputSearch | Rivals, neurons: NeuronSearch, budget: Budget) -> Outcome:
+def _alternate(query: Query, inputs: InputSearch, neurons: NeuronSearch, budget: Budget) -> Outcome:
     """Give turns to both; what has closed the larger share of the question gets most of the time.
 
     Where many inputs vary, halving one of them decides nothing: neurons begin.  Both work on the same question, so
@@ -87,7 +88,7 @@ def _alternate(query: Query, inputs: InputSearch | Rivals, neurons: NeuronSearch
     stairs = any(isinstance(n.op, Step) and n.op.stairs for n in query.graph.nodes)
     share = STAIRS if stairs else BEHIND
     few = bool(len(query.symbols)) or not (query.lower < query.upper).any()
-    spent: dict[InputSearch | Rivals | NeuronSearch, float] = {inputs: 0.0, neurons: 0.0}
+    spent: dict[InputSearch | NeuronSearch, float] = {inputs: 0.0, neurons: 0.0}
     while inputs.able or neurons.able:
         if budget.spent():
             return Outcome(Verdict.TIMEOUT)
@@ -121,7 +122,8 @@ class NeuronSearch:
         self._query, self._whole, self._attempt, self._watch = query, whole, attempt, watch
         self._todo = list(range(len(query.lower)))
         self._found: tree.Root | None = None  # of the first group to do
-        self._search: Grow | None = None
+        self._tree: NeuronSplits | None = None  # of the group under way
+        self._search: Search[Splits] | None = None
         self.progress = Progress()
         self.refuted: set[int] = set()
         self.given_up: set[int] = set()
@@ -132,14 +134,18 @@ class NeuronSearch:
         return bool(self._todo) or self._search is not None
 
     @property
-    def under_way(self) -> Grow | None:
-        """The search that it has begun and not ended."""
-        return self._search
+    def under_way(self) -> tuple[tree.Tree, list[Splits]] | None:
+        """The tree that it has begun and not ended, and the subproblems that are open."""
+        if self._tree is None or self._search is None:
+            return None
+        assert isinstance(self._search.frontier, Stack)
+        return self._tree.tree, self._search.frontier.blocks
 
     @property
     def closed(self) -> float:
         """How many groups have been refuted, parts of one counted as shares."""
-        return len(self.refuted) + (0.0 if self._search is None else self._search.closed)
+        s = self._search
+        return len(self.refuted) + (0.0 if s is None else s.verified / len(s.roots))
 
     def ready(self, seconds: float) -> bool:
         """Whether what comes next fits so much time, roughly."""
@@ -158,8 +164,8 @@ class NeuronSearch:
         if group in self._todo:
             self._found = None if group == self._todo[0] else self._found
             self._todo.remove(group)
-        if self._search is not None and self._search.tree.group == group:
-            self._search = None
+        if self._tree is not None and self._tree.tree.group == group:
+            self._search = self._tree = None
 
     @np.errstate(all="ignore")  # numbers that overflow refute nothing
     def advance(self, budget: Budget) -> Outcome | None:
@@ -170,19 +176,19 @@ class NeuronSearch:
                 return None  # another turn may be longer
             try:
                 with one_memory_error():
-                    done = self._begin() if search is None else search.advance(budget)
+                    done = self._begin() if search is None else search.decide(budget)
             except MemoryError:  # not even one part fits
-                self.given_up.add(self._todo.pop(0) if search is None else search.tree.group)
-                self._search = self._found = None
+                self.given_up.add(self._todo.pop(0) if self._tree is None else self._tree.tree.group)
+                self._search = self._tree = self._found = None
                 continue
             if done is not None and done.verdict is Verdict.SAT:
                 return done
-            if search is None:
+            if search is None or self._tree is None:
                 continue
             if done is None:
                 return None
-            (self.refuted if done.verdict is Verdict.UNSAT else self.given_up).add(search.tree.group)
-            self._search = None
+            (self.refuted if done.verdict is Verdict.UNSAT else self.given_up).add(self._tree.tree.group)
+            self._search = self._tree = None
         if len(self.refuted) == len(self._query.lower):
             return Outcome(Verdict.UNSAT, None, self.progress)
         return None
@@ -214,7 +220,7 @@ class NeuronSearch:
         A box on which some value may be infinite is left to splits of inputs: nothing is known of rounding there.
         """
         from verifier.search.neurons import tree
-        from verifier.search.neurons.loop import Grow
+        from verifier.search.neurons.problem import NeuronSplits
 
         group, U = self._todo[0], tree.size(self._query, found)
         if found.bounds.broken is not None or U * (U + self._query.lower.shape[1]) > MOST:
@@ -224,7 +230,8 @@ class NeuronSearch:
             return
         d = roots(self._query).take(np.array([group]))
         planted = tree.plant(self._query, d, found, self._whole.check)
-        self._search = Grow(planted, self._whole, self._attempt, self.progress, self._watch)
+        self._tree = NeuronSplits(planted, self._whole, self._attempt)
+        self._search = Search(self._tree, Stack(), range(len(planted)), self.progress, self._watch)
         self._todo.pop(0)
         self._found = None
 

@@ -14,6 +14,14 @@ Try = Callable[[np.ndarray, np.ndarray], Witness | None]
 """Points `[P, n]` and their groups `[P]` -> a witness, if one of them is a counterexample."""
 
 
+class Found(Exception):
+    """A counterexample ends the search, wherever it is found."""
+
+    def __init__(self, witness: Witness) -> None:
+        super().__init__("found a counterexample")
+        self.witness = witness
+
+
 @dataclass
 class Progress:
     """Where a search stands; handed to whoever watches after every round.

@@ -12,7 +12,8 @@ from verifier.search.query import Query
 from verifier.values.arrays import to_numpy
 
 if TYPE_CHECKING:
-    from verifier.search.neurons.loop import Grow
+    from verifier.search.neurons.splits import Splits
+    from verifier.search.neurons.tree import Tree
 
 MOST = 100
 """Disjuncts that are told of."""
@@ -20,14 +21,16 @@ WIDEST = 10**7
 """Pairs of a group and a disjunct in it with which nothing is told: the time is up, and counting would take more."""
 
 
-def still_open(query: Query, blocks: list[Domains], stuck: set[int], grow: Grow | None) -> tuple[Open, ...]:
+def still_open(
+    query: Query, blocks: list[Domains], stuck: set[int], grow: tuple[Tree, list[Splits]] | None
+) -> tuple[Open, ...]:
     """The disjuncts that are open, the worst first.
 
     Args:
         query: what was asked.
         blocks: open domains of the search over inputs.
         stuck: groups of which it has given a domain up.
-        grow: the search over neurons that is under way, if any.
+        grow: the tree that neurons are split on just now, if any, and its open subproblems.
     """
     G, J = query.open.shape
     if G * J > WIDEST:
@@ -42,9 +45,10 @@ def still_open(query: Query, blocks: list[Domains], stuck: set[int], grow: Grow 
     gap[given_up.ravel()] = np.inf
     undecided: dict[int, int] = {}
     if grow is not None:
-        keys = grow.tree.group * J + grow.tree.slot
-        undecided = dict.fromkeys(keys.tolist(), len(grow.tree.fast.z))
-        _by_neurons(keys, grow, count, gap)
+        tree, open_ = grow
+        keys = tree.group * J + tree.slot
+        undecided = dict.fromkeys(keys.tolist(), len(tree.fast.z))
+        _by_neurons(keys, open_, count, gap)
     order = np.flatnonzero((count > 0) | given_up.ravel())
     order = order[np.argsort(-gap[order], kind="stable")][:MOST]
     return tuple(
@@ -52,13 +56,13 @@ def still_open(query: Query, blocks: list[Domains], stuck: set[int], grow: Grow 
     )
 
 
-def _by_neurons(keys: np.ndarray, grow: Grow, count: np.ndarray, gap: np.ndarray) -> None:
+def _by_neurons(keys: np.ndarray, open_: list[Splits], count: np.ndarray, gap: np.ndarray) -> None:
     """Either way of splitting would do, so that of the two gaps the smaller one counts, with its parts."""
-    if not grow.stack:
+    if not open_:
         return
-    goal = np.concatenate([to_numpy(s.goal) for s in grow.stack])
+    goal = np.concatenate([to_numpy(s.goal) for s in open_])
     worst = np.full(len(keys), -np.inf)
-    np.maximum.at(worst, goal, -np.concatenate([to_numpy(s.bound) for s in grow.stack]))
+    np.maximum.at(worst, goal, -np.concatenate([to_numpy(s.bound) for s in open_]))
     parts = np.bincount(goal, minlength=len(keys))
     better = (parts > 0) & (worst < gap[keys])
     gap[keys[better]], count[keys[better]] = worst[better], parts[better]

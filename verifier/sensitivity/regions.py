@@ -1,10 +1,14 @@
-"""Parts of an input box and of the signs of neurons, as a struct of arrays, the worst of them at hand."""
+"""Subproblems of a search for the largest derivative, and its frontier: the largest bounds first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+
+from verifier.search.history import History
+from verifier.search.subproblems import joined, taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +23,7 @@ class Parts:
         low, high: `[D, k]` the box of the inputs that vary, clipped.
         pick: `[D]` the row to split next, or N + j for input j; -1 where nothing is left to split.
         depth: `[D]` how many splits were taken.
+        number: `[D]` by which an observer knows them; None where nobody observes.
     """
 
     goal: np.ndarray
@@ -30,28 +35,35 @@ class Parts:
     high: np.ndarray
     pick: np.ndarray
     depth: np.ndarray
+    number: np.ndarray | None = None
 
     def __len__(self) -> int:
         """D."""
         return len(self.goal)
 
+    @property
+    def root(self) -> np.ndarray:
+        """`[D]`: a functional on the whole set is a root."""
+        return self.goal
+
+    @property
+    def share(self) -> np.ndarray:
+        """`[D]` of the whole set: halved by every split."""
+        return np.asarray(0.5**self.depth)
+
+    @property
+    def gap(self) -> np.ndarray:
+        """`[D]`: the largest bounds come first."""
+        return self.bound
+
     def take(self, at: np.ndarray) -> Parts:
         """Some of them."""
-        return Parts(*(getattr(self, n)[at] for n in _FIELDS))
-
-
-_FIELDS = tuple(f.name for f in fields(Parts))
-
-
-def join(parts: list[Parts]) -> Parts:
-    """All of them, in order."""
-    return parts[0] if len(parts) == 1 else Parts(*(np.concatenate([getattr(p, n) for p in parts]) for n in _FIELDS))
+        return taken(self, at)
 
 
 def children(s: Parts) -> Parts:
     """Both halves of every part: first all above the split, then all below it."""
-    both, D, N = join([s, s]), len(s), s.lower.shape[1]
-    both = both.take(np.arange(2 * D))  # new arrays
+    both, D, N = joined([s, s]), len(s), s.lower.shape[1]
     first, second = np.arange(D), np.arange(D, 2 * D)
     rows = s.pick < N
     at, pick = np.flatnonzero(rows), s.pick[rows]
@@ -67,24 +79,46 @@ def children(s: Parts) -> Parts:
     return both
 
 
-class Pool:
-    """Open parts; hands out those with the largest bounds.
+class BestFirst:
+    """A frontier that hands out subproblems with the largest bounds; those that are of no interest are verified.
 
-    Parts stay in the blocks they came in; what was taken out of a block is marked, and a block of which little is left
-    is packed.
+    Subproblems stay in the blocks they came in; what was taken out of a block is marked, and a block of which little is
+    left is packed.
+
+    Args:
+        goals: how many functionals there are.
+        settled: says up to which values `[goals]` bounds are of no interest now.
+        history: told which subproblems that verifies.
     """
 
-    def __init__(self, goals: int) -> None:
+    def __init__(self, goals: int, settled: Callable[[], np.ndarray], history: History | None = None) -> None:
         self.closed = np.full(goals, -np.inf)
-        """`[goals]` the largest bound of any part that was left alone because its functional is settled."""
+        """`[goals]` the largest bound of any subproblem that was left alone because its functional is settled."""
+        self._settled, self._history = settled, history
         self._blocks: list[Parts] = []
         self._bounds: list[np.ndarray] = []  # of what is left; minus infinity where it was taken
 
     def __len__(self) -> int:
         return sum(int((b > -np.inf).sum()) for b in self._bounds)
 
-    def add(self, s: Parts) -> None:
-        """Put parts in."""
+    def _left(self) -> list[Parts]:
+        return [s.take(b > -np.inf) for s, b in zip(self._blocks, self._bounds, strict=True)]
+
+    @property
+    def share(self) -> float:
+        """What the shares of all of them come to."""
+        return float(sum(s.share.sum() for s in self._left()))
+
+    def roots(self) -> set[int]:
+        """Numbers of their functionals."""
+        return {int(g) for s in self._left() for g in np.unique(s.goal)}
+
+    def drop(self, root: int) -> None:
+        """Forget those of a functional."""
+        self._bounds = [np.where(s.goal == root, -np.inf, b) for s, b in zip(self._blocks, self._bounds, strict=True)]
+
+    def push(self, s: Parts) -> None:
+        """Put some in."""
         if len(s):
             self._blocks.append(s)
             self._bounds.append(s.bound.copy())
@@ -96,33 +130,31 @@ class Pool:
             np.maximum.at(found, s.goal, bound)
         return found
 
-    def pop(self, count: int, settled: np.ndarray) -> Parts | None:
-        """At most `count` parts, those of the largest bounds, or None.
-
-        Parts whose bound is at most `settled` `[goals]` of their functional are closed.
-        """
+    def pop(self, most: int) -> Parts:
+        """At most so many, those of the largest bounds; none where all that are left are settled, and so verified."""
+        settled = self._settled()
         for i, (s, bound) in enumerate(zip(self._blocks, self._bounds, strict=True)):
             done = (bound <= settled[s.goal]) & (bound > -np.inf)
             if done.any():
                 np.maximum.at(self.closed, s.goal[done], bound[done])
                 self._bounds[i] = np.where(done, -np.inf, bound)
+                if self._history is not None and s.number is not None:
+                    self._history.verified(s.number[done], "bounds")
+        none = self._blocks[0].take(np.zeros(0, int))
         self._pack()
-        if not self._bounds:
-            return None
-        every = np.concatenate(self._bounds)
-        left = int((every > -np.inf).sum())
-        if not left:
-            return None
-        count = min(count, left)
+        every = np.concatenate(self._bounds) if self._bounds else np.zeros(0)
+        count = min(most, int((every > -np.inf).sum()))
+        if not count:
+            return none
         at = np.argpartition(-every, count - 1)[:count]
         starts = np.cumsum([0, *(len(b) for b in self._bounds)])
-        taken = []
+        popped = []
         for i, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
             here = at[(at >= a) & (at < b)] - a
             if len(here):
-                taken.append(self._blocks[i].take(here))
+                popped.append(self._blocks[i].take(here))
                 self._bounds[i][here] = -np.inf
-        return join(taken)
+        return joined(popped)
 
     def _pack(self) -> None:
         blocks, bounds, small = [], [], []
@@ -136,6 +168,6 @@ class Pool:
             elif len(bound):
                 small.append((s, bound))
         if small:
-            blocks.append(join([s for s, _ in small]))
+            blocks.append(joined([s for s, _ in small]))
             bounds.append(np.concatenate([b for _, b in small]))
         self._blocks, self._bounds = blocks, bounds

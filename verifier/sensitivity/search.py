@@ -1,4 +1,4 @@
-"""Branch and bound for the largest norm of a derivative, best first, over parts of all functionals at once.
+"""The largest norm of a derivative, best first, over subproblems of all functionals at once.
 
 Each part knows which signs of neurons were split and a box of inputs that these leave.  In every part all bounds are
 made anew (`bounds.renew`); what its splits say of the input clips the box, and parts whose splits contradict each other
@@ -16,13 +16,15 @@ from verifier.bounds.lagrange import Region
 from verifier.bounds.network import Tick, nothing
 from verifier.bounds.renew import Known, renew, renew_common
 from verifier.graph.ops.product import Dot, Product
+from verifier.search.branch_and_bound import Search
 from verifier.search.budget import Budget, Clock, OutOfTime
-from verifier.search.memory import one_memory_error
+from verifier.search.history import History
+from verifier.search.problem import Step
 from verifier.sensitivity import feasible
 from verifier.sensitivity.attack import climb
 from verifier.sensitivity.choice import choose, scores
 from verifier.sensitivity.problem import Problem
-from verifier.sensitivity.regions import Parts, Pool, children
+from verifier.sensitivity.regions import BestFirst, Parts, children
 from verifier.values.rounding import gamma
 
 STARTS, STEPS = 8, 20
@@ -34,8 +36,6 @@ BETWEEN = ((0.0, 1.0), (1.0, 0.0), *MIDDLE)
 """Where between their planes products are bounded: in the middle, and on the whole set at the ends, too."""
 SHARE = 0.1
 """Share of the time for gradient search from the middles of the worst parts."""
-LONG = 1.0
-"""Seconds a round may take before batches get smaller."""
 LAST = 300
 """Steps for the multipliers of a part with every sign decided in a ball."""
 HELD = 2e7
@@ -59,27 +59,31 @@ class Aim:
     ceiling: float = np.inf
 
 
-class Search:
+class DerivativeSearch:
     """Narrows the bounds of goals until they meet or time is up; can be paused.
+
+    It is the problem, too, that branch and bound is run on (see `search.branch_and_bound`).
 
     Attributes:
         lower, upper: `[G]` bounds of what is maximised, of each goal.
         point: `[G, n]` where the lower bounds are attained.
-        bounded, rounds: how many parts were bounded, in how many rounds.
+        waiting: how many goals have no subproblem yet; most: how many are split at once.
     """
 
-    def __init__(self, problem: Problem, aim: Aim, batch: int = 256, tick: Tick = nothing) -> None:
-        self.problem, self.aim, self._tick = problem, aim, tick
+    def __init__(
+        self, problem: Problem, aim: Aim, batch: int = 256, tick: Tick = nothing, history: History | None = None
+    ) -> None:
+        self.problem, self.aim, self._tick, self.history = problem, aim, tick, history
         G = len(problem.goals)
         middle = problem.within(0.5 * problem.low[None] + 0.5 * problem.high)
         self.lower, self.upper, self.point = np.full(G, -np.inf), np.full(G, np.inf), np.repeat(middle, G, 0)
-        self.bounded = self.rounds = 0
-        self.pool = Pool(G)
-        self._batch = self._most = max(2, min(batch, int(HELD / _numbers(problem))))
+        self.frontier = BestFirst(G, lambda: self.settled, history)
+        self.search, self.waiting = Search(self, self.frontier, range(G)), G
+        self._most = max(2, min(batch, int(HELD / _numbers(problem))))
         self._x = np.flatnonzero(problem.F.varying < len(problem.low))
         kinks = (p for p, (part, _) in enumerate(problem.F.parts) if problem.kinks[part].any())
         self._kinks = tuple(kinks)
-        self._rooted, self._rest, self._waiting = False, 0.0, np.zeros(0, int)
+        self._rooted, self._rest, self._later = False, 0.0, np.zeros(0, int)
         self._common: Known | None = None  # of the whole set, whatever the seed
         self._products = any(isinstance(f.op, (Product, Dot)) for f in problem.F.layers)
         about, ball = problem.F.varying[self._x], problem.ball
@@ -97,8 +101,8 @@ class Search:
         if len(P.seeds) > 1 and P.plan.common[1]:
             once = region(self._whole(np.zeros(1, int)))
             self._common = renew_common(P.plan, once, P.ball is not None, tick)  # of the box, folding has bounded them
-        for first in range(0, len(P.seeds), self._batch):
-            goal = np.flatnonzero((P.goals[:, 0] >= first) & (P.goals[:, 0] < first + self._batch))
+        for first in range(0, len(P.seeds), self._most):
+            goal = np.flatnonzero((P.goals[:, 0] >= first) & (P.goals[:, 0] < first + self._most))
             seed, at = np.unique(P.goals[goal, 0], return_index=True)
             if not len(seed):
                 continue
@@ -113,15 +117,22 @@ class Search:
                     known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), None, between, self._common, tick)
                     s = replace(s, lower=known.lower, upper=known.upper)
                     self.upper[goal] = np.minimum(self.upper[goal], -known.value.reshape(-1))
-            self.bounded += len(goal)
-        self._rooted = True
+            self.search.progress.bounded += len(goal)
         if climbing:
             goal = np.argsort(-self.upper, kind="stable")[:CLIMBED]
             self._climb(np.repeat(goal, STARTS), self._starts(len(goal)), budget)
+        self._planted(parts)
+
+    def _planted(self, parts: list[Parts]) -> None:
+        """The first subproblems; where there are none, all goals wait."""
+        self._later = np.zeros(0, int) if parts else np.argsort(-self.upper, kind="stable")
+        self.waiting = len(self._later)
         for s in parts:
-            self._keep(s)
-        if not parts:
-            self._waiting = np.argsort(-self.upper, kind="stable")
+            kept = self._kept(s)
+            self.frontier.push(kept)
+        if self.history is not None:
+            self.history.keep()
+        self._rooted = True  # only now: what is not in the frontier does not wait for ever
         self._count()
 
     def _whole(self, goal: np.ndarray) -> Parts:
@@ -132,60 +143,56 @@ class Search:
         low, high = (a[:, F.varying] for a in ends)
         lower, upper = (np.tile(a, (D, 1)) for a in (F.lower, F.upper))
         sign, none = np.zeros((D, len(F.z)), np.int8), np.zeros(D, int)
-        return Parts(goal, self.upper[goal], lower, upper, sign, low, high, none, none)
+        number = None if self.history is None else goal
+        return Parts(goal, self.upper[goal], lower, upper, sign, low, high, none, none, number)
 
     @np.errstate(all="ignore")
-    def _sow(self) -> None:
-        """Put goals that wait into the pool, those first whose bounds are largest."""
-        goal = self._waiting[: self._batch]
+    def sow(self, budget: Budget) -> Step[Parts]:
+        """The root, where that is not done; then goals that wait, those first whose bounds are largest."""
+        if not self._rooted:
+            self.root(budget)
+            return Step()
+        goal = self._later[: self._most]
         open_ = goal[self.upper[goal] > self.settled[goal]]
         closed = np.setdiff1d(goal, open_)
-        np.maximum.at(self.pool.closed, closed, self.upper[closed])
-        if len(open_):
-            self._keep(self._value(self._whole(open_), self._common))
-        self._waiting = self._waiting[len(goal) :]
+        np.maximum.at(self.frontier.closed, closed, self.upper[closed])
+        if self.history is not None:
+            self.history.verified(closed, "root")
+        s = self._kept(self._value(self._whole(open_), self._common)) if len(open_) else None
+        self._later = self._later[len(goal) :]
+        self.waiting = len(self._later)
+        return Step(s)
+
+    @property
+    def most(self) -> int:
+        """How many are split at once."""
+        return max(1, self._most // 2)
+
+    @most.setter
+    def most(self, count: int) -> None:
+        self._most = max(2, 2 * count)
+
+    @property
+    def bounded(self) -> int:
+        """How many subproblems were bounded."""
+        return self.search.progress.bounded
+
+    @property
+    def rounds(self) -> int:
+        """In how many rounds."""
+        return self.search.progress.rounds
 
     def run(self, budget: Budget) -> bool:
         """Go on until everything is settled (True) or the budget is spent.
 
         Raises:
-            MemoryError: not even one part fits; nothing is lost.
+            MemoryError: not even one subproblem fits; nothing is lost.
         """
-        if not self._rooted:
-            self.root(budget)
-        while True:
-            if len(self._waiting) and not budget.spent():
-                try:
-                    self._sow()
-                except OutOfTime:  # they go on waiting
-                    return False
-                continue
-            parents = None if budget.spent() else self.pool.pop(max(1, self._batch // 2), self.settled)
-            if parents is None:
+        try:
+            return self.search.advance(budget)
+        finally:
+            if self._rooted:
                 self._count()
-                return not len(self.pool) and not len(self._waiting)
-            start = budget.clock.now()
-            try:
-                with one_memory_error():
-                    self._bound(children(parents), budget.clock)
-            except MemoryError:  # children that are in the pool already do no harm
-                self.pool.add(parents)
-                self._count()
-                if len(parents) == 1:
-                    raise
-                self._batch = self._most = max(2, len(parents))
-                continue
-            except OutOfTime:
-                self.pool.add(parents)
-                self._count()
-                return False
-            seconds = budget.clock.now() - start
-            if seconds > LONG:
-                self._batch = max(2, self._batch // 2)
-            elif seconds < LONG / 4:
-                self._batch = min(2 * self._batch, self._most)
-            self.rounds += 1
-            self._count()
 
     @property
     def settled(self) -> np.ndarray:
@@ -198,25 +205,36 @@ class Search:
         return np.where(self.lower > aim.ceiling, np.inf, np.maximum(best, aim.floor)[aim.group])
 
     def _count(self) -> None:
-        most = self.pool.most()
-        most[self._waiting] = self.upper[self._waiting]
+        most = self.frontier.most()
+        most[self._later] = self.upper[self._later]
         self.upper = np.minimum(self.upper, np.maximum(most, self.lower))
 
     @np.errstate(all="ignore")
-    def _bound(self, s: Parts, clock: Clock) -> None:
-        """Bound parts; keep those that stay open, with what to split next."""
-        P = self.problem
-        self.bounded += len(s)
+    def expand(self, s: Parts, budget: Budget) -> Step[Parts]:
+        """Split subproblems, and bound the halves; those that stay open come with what to split next."""
+        P, parents = self.problem, s
+        s = children(parents)
+        if self.history is not None and parents.number is not None:
+            s = replace(s, number=self.history.split(parents.number, parents.pick).reshape(-1))
+        D = len(s)
         if self._kinks and (s.sign != 0).any():
             known = renew(P.plan, region(s), None, self._kinks, tick=self._tick)
             s = replace(s, lower=known.lower, upper=known.upper)
             low, high, empty = feasible.shrink(s.low, s.high, *self._halfspaces(s, known), self._balls)
-            s = replace(s, low=low, high=high).take(np.flatnonzero(~empty & ~(s.lower > s.upper).any(1)))
+            left = np.flatnonzero(~empty & ~(s.lower > s.upper).any(1))
+            s = self._fewer(s, replace(s, low=low, high=high).take(left), "empty")
             if not len(s):
-                return
+                return Step(bounded=D, verified=D)
         s = self._value(s)
-        self._sample(s, clock)
-        self._keep(s)
+        self._sample(s, budget.clock)
+        s = self._kept(s)
+        return Step(s, None, D, D - len(s))
+
+    def _fewer(self, s: Parts, left: Parts, by: str) -> Parts:
+        """What is left of some subproblems; the others are verified, which is told."""
+        if self.history is not None and s.number is not None and left.number is not None:
+            self.history.verified(s.number[~np.isin(s.number, left.number)], by)
+        return left
 
     def _value(self, s: Parts, common: Known | None = None) -> Parts:
         """Parts with the bounds of their goals, and with what to split next; `common` of what they all agree in."""
@@ -227,8 +245,8 @@ class Search:
             s = replace(s, lower=known.lower, upper=known.upper, bound=np.minimum(s.bound, -known.value[:, 0]))
         return replace(s, pick=choose(scores(P, s, known.a, known.lines)))
 
-    def _keep(self, s: Parts) -> None:
-        """Put parts into the pool, unless they are impossible; those with nothing left to split are closed."""
+    def _kept(self, s: Parts) -> Parts:
+        """Subproblems that stay open: not those that are impossible, nor those with nothing left to split."""
         P = self.problem
         possible = np.asarray(~(s.lower > s.upper).any(1))  # what is no number stays
         ended = np.flatnonzero(possible & (s.pick < 0))
@@ -240,8 +258,8 @@ class Search:
             able = width.max(1) > 1e-9 * abs(P.high - P.low).max()
             s.pick[left[able]] = len(P.F.z) + self._x[width.argmax(1)[able]]
         ended = np.flatnonzero(possible & (s.pick < 0))
-        np.maximum.at(self.pool.closed, s.goal[ended], s.bound[ended])
-        self.pool.add(s.take(np.flatnonzero(possible & (s.pick >= 0))))
+        np.maximum.at(self.frontier.closed, s.goal[ended], s.bound[ended])
+        return self._fewer(s, s.take(np.flatnonzero(possible & (s.pick >= 0))), "exact")
 
     def _halfspaces(self, s: Parts, known: Known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the splits say of the input, as `A·x + b <= 0`: `[B, S, k]`, `[B, S]`, and which of them hold."""

@@ -19,12 +19,12 @@ from verifier.sensitivity.choice import choose, scores
 from verifier.sensitivity.feasible import LOST
 from verifier.sensitivity.problem import Problem
 from verifier.sensitivity.regions import Parts
-from verifier.sensitivity.search import STARTS, STEPS, Aim, Search, region
+from verifier.sensitivity.search import STARTS, STEPS, Aim, DerivativeSearch, region
 from verifier.values.rounding import gamma
 
 
-class Spectral(Search):
-    """As `Search`, with one goal: the squared spectral norm of the matrix of all rows.
+class Spectral(DerivativeSearch):
+    """As `DerivativeSearch`, with one goal: the squared spectral norm of the matrix of all rows.
 
     Args:
         problem: with dual 2; its seeds are the matrix's rows.
@@ -33,7 +33,7 @@ class Spectral(Search):
     def __init__(self, problem: Problem, aim: Aim, batch: int = 256, tick: Tick = nothing) -> None:
         super().__init__(replace(problem, goals=np.zeros((1, 2), int)), aim, batch, tick)
         self._per_part = len(problem.seeds)
-        self._most = self._batch = max(2, self._most // self._per_part)
+        self._most = max(2, self._most // self._per_part)
         F = problem.F
         squares = [f for f in F.layers if isinstance(f.op, Curve) and (np.asarray(F.rows.H)[:, f.units] != 0).any()]
         taken = [np.asarray(f.take.index).reshape(-1) for f in squares]  # one layer, or none
@@ -52,12 +52,10 @@ class Spectral(Search):
         seeds = P.seeds[:, F.varying[self._seeds] - len(P.low)]
         s.low[:, self._seeds], s.high[:, self._seeds] = seeds.min(0, initial=0.0), seeds.max(0, initial=0.0)
         s = self._value(s)
-        self._rooted = True
         self.upper = np.minimum(self.upper, s.bound)
         if climbing:
             self._climb(np.zeros(STARTS, int), self._starts(1), budget)
-        self._keep(s)
-        self._count()
+        self._planted([s])
 
     def _value(self, s: Parts, common: Known | None = None) -> Parts:
         """Parts with the bounds of the norm, and with what to split next."""

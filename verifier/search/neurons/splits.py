@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from verifier.bounds.dual import Multipliers
-from verifier.values.arrays import Array, counting, namespace, rows_of
+from verifier.search.subproblems import joined, taken
+from verifier.values.arrays import Array, counting, namespace
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,7 @@ class Splits:
         share: `[D]` of the root: halved by every split.
         second: `[D, U]` of the multipliers, or None where all neurons are rectifiers.
         point: `[D]` where the picked neuron's input is split; zero where None.
+        number: `[D]` by which an observer knows them; None where nobody observes.
     """
 
     lower: Array
@@ -37,37 +38,35 @@ class Splits:
     share: Array
     second: Array | None = None
     point: Array | None = None
+    number: Array | None = None
 
     def __len__(self) -> int:
         """D."""
         return int(self.goal.shape[0])
 
+    @property
+    def root(self) -> Array:
+        """`[D]`: a disjunct on the whole box is a root."""
+        return self.goal
+
+    @property
+    def gap(self) -> Array:
+        """`[D]` how far each is from being refuted."""
+        return -self.bound
+
     def take(self, at: Array) -> Splits:
         """The parts at positions `at` (an array of them, or a slice)."""
-        part = (lambda a: a[at]) if isinstance(at, slice) else (lambda a: rows_of(a, at))
-        return Splits(*(None if a is None else part(a) for a in (getattr(self, n) for n in _FIELDS)))
+        return taken(self, at)
 
     def multipliers(self) -> Multipliers:
         """Those of the parts' bounds."""
         return Multipliers(self.alpha, self.beta, self.weight, None, self.second)
 
 
-_FIELDS = tuple(f.name for f in fields(Splits))
-
-
-def join(parts: Sequence[Splits]) -> Splits:
-    """All of them, in order."""
-    if len(parts) == 1:
-        return parts[0]
-    xp = namespace(parts[0].bound)
-    columns = ([getattr(p, n) for p in parts] for n in _FIELDS)
-    return Splits(*(None if c[0] is None else xp.concatenate(c) for c in columns))
-
-
 def children(s: Splits) -> Splits:
     """Both halves of every part: first all with the picked neuron's input above its point, then all with it below."""
     xp, D = namespace(s.bound), len(s)
-    both = join([s, s])
+    both = joined([s, s])
     at = counting(2 * D, s.bound)
     pick = both.pick
     lower, upper, sign = both.lower, both.upper, both.sign

@@ -8,7 +8,7 @@ import numpy as np
 
 from verifier.graph.graph import Graph
 from verifier.sensitivity.problem import pose
-from verifier.sensitivity.search import Aim, Search
+from verifier.sensitivity.search import Aim, DerivativeSearch
 from verifier.values.box import Box
 
 
@@ -28,8 +28,8 @@ def recurjac_entries(graph: Graph, box: Box, rows: np.ndarray) -> tuple[np.ndarr
     return -above[:, 1], above[:, 0]
 
 
-def _bounded(graph: Graph, box: Box, rows: np.ndarray, dual: float) -> Search:
+def _bounded(graph: Graph, box: Box, rows: np.ndarray, dual: float) -> DerivativeSearch:
     problem = pose(graph, box, rows, dual, recurjac=True)
-    search = Search(problem, Aim(problem.goals[:, 0]))
+    search = DerivativeSearch(problem, Aim(problem.goals[:, 0]))
     search.root(climbing=False)
     return search

@@ -1,33 +1,28 @@
-"""Branch and bound over the signs of neurons."""
+"""Splits of neurons: halves are bounded by optimised multipliers, and clipped by the planes behind their bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from verifier.bounds.ascend import Rates, ascend
-from verifier.bounds.dual import Bends, Multipliers, Region, Walk, back, slopes
+from verifier.bounds.dual import Bends, Region, Walk, back, slopes
+from verifier.bounds.intermediate import region, start
 from verifier.bounds.within import narrowed, worthwhile
 from verifier.search.branching.general import loss, renewed, widest
 from verifier.search.branching.relaxed import Filtered
-from verifier.search.budget import Budget, OutOfTime
+from verifier.search.budget import Budget
 from verifier.search.clipping.planes import clipper
-from verifier.search.memory import one_memory_error
+from verifier.search.history import History
 from verifier.search.neurons.cuts import Learner
 from verifier.search.neurons.exact import finish
-from verifier.search.neurons.splits import Splits, children, join
+from verifier.search.neurons.splits import Splits, children
 from verifier.search.neurons.tree import CLEAR, HELD, Tree, at_once, climb, decisive, improve
-from verifier.search.outcome import Outcome, Progress, Try
-from verifier.spec.witness import Witness
+from verifier.search.outcome import Found, Try
+from verifier.search.problem import Step
 from verifier.values.arrays import Array, counting, largest, namespace, to_numpy
 from verifier.values.rounding import above, below
-from verifier.values.verdict import Verdict
-
-LONG = 1.0
-"""Seconds a round may take before batches get smaller: the clock and the watcher are served between rounds."""
-
 
 PROBE, PROBES = 0.1, 8
 """Share of the time for walks downhill from parts' minimisers, and how many of them at once."""
@@ -59,76 +54,45 @@ class Plan:
     batch: int = 0
 
 
-class Found(Exception):
-    """A counterexample ends the search, wherever it is found."""
-
-    def __init__(self, witness: Witness) -> None:
-        super().__init__("found a counterexample")
-        self.witness = witness
-
-
-class Grow:
-    """Splits until every disjunct of a tree is refuted, or a counterexample is found; can be paused.
+class NeuronSplits:
+    """The problem (see `search.branch_and_bound`): every disjunct of a tree is to be refuted on its box.
 
     Args:
         tree: what to decide.
         whole: all the time there is, by which the root's bounds are planned.
         attempt: tries candidate counterexamples on the original model.
-        progress: where to count.
-        watch: called after every round.
         plan: how.
+        history: told what becomes of subproblems; a root's number is that of its disjunct (`Tree.slot`).
     """
 
     def __init__(
-        self,
-        tree: Tree,
-        whole: Budget,
-        attempt: Try,
-        progress: Progress,
-        watch: Callable[[Progress], None] | None = None,
-        plan: Plan | None = None,
+        self, tree: Tree, whole: Budget, attempt: Try, plan: Plan | None = None, history: History | None = None
     ) -> None:
-        self.tree, self.whole, self.attempt, self.progress = tree, whole, attempt, progress
-        self.watch, self.plan = watch, plan or Plan()
-        self.stack: list[Splits] = []
-        self._stuck, self._lost = 0, 0.0
-        self._root = 0
+        self.tree, self.whole, self.attempt, self.plan, self.history = tree, whole, attempt, plan or Plan(), history
+        self.most, self.waiting = 0, len(tree)
+        self._stage, self._start = 0, start(tree.fast, region(tree.fast), 0)
         self._learner = Learner(bool(self.plan.cuts))
-        self._goals = len(tree)
-        self._most = self._batch = 0
         self._rest = 0.0  # no probing before
 
-    @property
-    def closed(self) -> float:
-        """The share of the tree that has been refuted."""
-        if not self._batch:
-            return 1.0 - len(self.tree) / self._goals
-        return 1.0 - (float(sum(s.share.sum() for s in self.stack)) + self._lost) / self._goals
-
-    def advance(self, budget: Budget) -> Outcome | None:
-        """Go on until the tree is decided, or (None) the budget is spent."""
-        try:
-            while not self._batch and not budget.spent():
-                if self._prepare(budget):
-                    return Outcome(Verdict.UNSAT, None, self.progress)
-            return self._rounds(budget) if self._batch else None
-        except Found as found:
-            return Outcome(Verdict.SAT, found.witness, self.progress)
-
-    def _prepare(self, budget: Budget) -> bool:
-        """The next step at the root; whether it refutes everything."""
-        if self._root == 1:
+    def sow(self, budget: Budget) -> Step[Splits]:
+        """Rows are optimised on the whole box, with bounds of neurons before and after they are; the rest is split."""
+        if self._stage == 2:
+            return self._sown()
+        if self._stage == 1:
             seconds = min(budget.left(), ROOT * self.whole.left())
             self.tree = improve(self.tree, seconds, self._improving(), self.whole.check)
         stairs = any(layer.stairs for layer in self.tree.fast.layers)
-        self.tree, m, hits = climb(self.tree, self.plan.stairs if stairs else self.plan.root)
+        slot = self.tree.slot
+        self.tree, self._start, hits = climb(self.tree, self.plan.stairs if stairs else self.plan.root)
+        self.waiting = len(self.tree)
+        if self.history is not None:
+            self.history.verified(np.setdiff1d(slot, self.tree.slot), "root")
         self._try(hits)
-        self._root += 1
-        if self._root >= 2 and len(self.tree):
-            self._most = self.plan.batch or batch_size(self.tree)
-            self._sow(m)
-            self._batch = self._most  # only now: parts that were not sown must not count as refuted
-        return not len(self.tree)
+        self._stage += 1
+        if self._stage == 2 and self.waiting:
+            self.most = self.plan.batch or batch_size(self.tree)
+            self.clipper = clipper(self.tree.exact, self.tree.fast, self.tree.hull)
+        return Step()
 
     def _improving(self) -> int:
         """Steps for the bounds of neurons; staircases hardly gain by them: what they lose are halves, anywhere."""
@@ -137,60 +101,38 @@ class Grow:
             return self.plan.steps
         return 0 if all(layer.stairs for layer in F.layers) else self.plan.curved
 
-    def _sow(self, m: Multipliers) -> None:
-        """The root as the first part."""
-        F, J = self.tree.fast, len(self.tree)
-        self.clipper, self.stack = clipper(self.tree.exact, F, self.tree.hull), []
-        xp, step = F.place.xp, 2 * self._most
-        for first in range(0, J, step):
-            goal = F.place.array(np.arange(first, min(first + step, J)))
-            n = len(goal)
-            lower, upper = (xp.broadcast_to(a[None], (n, len(F.z))) * 1 for a in (F.lower, F.upper))
-            none, some = lower * 0, m.take(goal)
-            one = some.weight.sum(1) * 0 + 1
-            chosen = (some.alpha, some.beta, some.weight)
-            point = None if F.plain else one * 0
-            root = Splits(lower, upper, none, *chosen, goal, one * -xp.inf, goal * 0 - 1, one, some.second, point)
-            self._settle(root, replace(self.plan.rates, steps=2))
+    def _sown(self) -> Step[Splits]:
+        """As many disjuncts on the whole box as fit a batch's children."""
+        F, first = self.tree.fast, len(self.tree) - self.waiting
+        goal = F.place.array(np.arange(first, min(first + 2 * self.most, len(self.tree))))
+        n, xp = len(goal), F.place.xp
+        lower, upper = (xp.broadcast_to(a[None], (n, len(F.z))) * 1 for a in (F.lower, F.upper))
+        none, some = lower * 0, self._start.take(goal)
+        one = some.weight.sum(1) * 0 + 1
+        chosen = (some.alpha, some.beta, some.weight)
+        point = None if F.plain else one * 0
+        number = None if self.history is None else F.place.array(self.tree.slot)[goal]
+        root = Splits(lower, upper, none, *chosen, goal, one * -xp.inf, goal * 0 - 1, one, some.second, point, number)
+        step = self._settled(root, replace(self.plan.rates, steps=2))
+        self.waiting -= n
+        return step
 
-    def _rounds(self, budget: Budget) -> Outcome | None:
-        while self.stack:
-            if budget.spent():
-                return None
-            parents, start = self._pop(self._batch), budget.clock.now()
-            before = sum(map(len, self.stack)) + 2 * len(parents), self.progress.stuck
-            try:
-                with one_memory_error():
-                    self._settle(renewed(self.tree.fast, children(parents)), self.plan.rates)
-            except MemoryError:
-                if len(parents) == 1:
-                    raise
-                self._batch = self._most = max(1, len(parents) // 2)
-                self.stack.append(parents)
-                continue
-            except OutOfTime:
-                self.stack.append(parents)
-                return None
-            seconds = budget.clock.now() - start
-            if seconds > LONG:
-                self._batch = max(1, len(parents) // 2)
-            elif seconds < LONG / 4 and len(parents) == self._batch:
-                self._batch = min(2 * self._batch, self._most)
-            self.progress.rounds += 1
-            self.progress.open = sum(map(len, self.stack))
-            self.progress.closed += before[0] - self.progress.open - (self.progress.stuck - before[1])
-            if self.watch is not None:
-                self.watch(self.progress)
-        return Outcome(Verdict.UNKNOWN if self._stuck else Verdict.UNSAT, None, self.progress)
+    def expand(self, s: Splits, budget: Budget) -> Step[Splits]:
+        """Split subproblems at the neurons that were picked for them, and bound the halves."""
+        halves = children(s)
+        if self.history is not None and s.number is not None:
+            number = self.history.split(s.number, (s.pick, s.point))
+            halves = replace(halves, number=self.tree.fast.place.array(number.reshape(-1)))
+        return self._settled(renewed(self.tree.fast, halves), self.plan.rates)
 
-    def _settle(self, s: Splits, rates: Rates) -> None:
-        """Bound parts; keep those that stay open, with what to split next."""
-        F = self.tree.fast
-        xp = F.place.xp
-        s = self._learner.imply(s)
+    def _settled(self, s: Splits, rates: Rates) -> Step[Splits]:
+        """Bound subproblems; those that are not verified come with what to split next."""
+        F, D, xp = self.tree.fast, len(s), self.tree.fast.place.xp
+        s = self._fewer(s, self._learner.imply(s), "cuts")
+        B = len(s)
         s = self._narrow(s)
         if not len(s):
-            return
+            return Step(bounded=B, verified=D)
         r, m, facts = self._region(s), s.multipliers(), None
         cuts = self._learner.cuts if self._learner.paying else None
         if cuts is not None:
@@ -198,7 +140,6 @@ class Grow:
             r, m, facts = replace(r, holds=holds), replace(m, mu=holds * 0), cuts.facts(F)
         o = self.tree.objective(s.goal, facts=facts)
         up = ascend(F, r, o, m, rates, CLEAR, seek=True)
-        self.progress.bounded += len(s)
         # These decide; what was climbed only proposes.
         bound, plane = decisive(self.tree, r, s.goal, up.best, None if cuts is None else cuts.facts(self.tree.exact))
         self._try(up.hits)
@@ -206,15 +147,17 @@ class Grow:
             closed = xp.flatnonzero(bound > 0)
             self._learner.watch(self.tree, s.take(closed), replace(up.best.take(closed), mu=None))
         at = xp.flatnonzero(~(bound > 0))
+        if self.history is not None:
+            self._fewer(s, s.take(at), "bounds", up.best)
         if not len(at):
-            return
+            return Step(bounded=B, verified=D)
         best = up.best.take(at)
         s = replace(s.take(at), alpha=best.alpha, beta=best.beta, weight=best.weight, second=best.second)
         s = replace(s, bound=xp.maximum(s.bound, F.place.array(bound[at], F.place.dtype)))
         self._probe(plane.A[at], s.bound)
         s = self._clip(s, plane.take(at))
         if not len(s):
-            return
+            return Step(bounded=B, verified=D)
         r, o = self._region(s), self.tree.objective(s.goal)
         m = s.multipliers()
         line = slopes(F, r, m.alpha, m.second)
@@ -225,31 +168,38 @@ class Grow:
         else:
             pick = self.plan.branching.pick(F, self.tree.hull, r, o, m, line, walk)
             s = replace(s, pick=pick)
-        self.progress.worst = -float(s.bound.min())
-        able = xp.flatnonzero(pick >= 0)
-        if len(able) < len(s):
-            self._finish(s.take(xp.flatnonzero(pick < 0)))
-            s = s.take(able)
-        if len(s):
-            # The worst is popped first: if there is a counterexample, it is there.
-            self.stack.append(s.take(xp.argsort(-s.bound)))
+        worst, ended, given_up = -float(s.bound.min()), s.take(xp.flatnonzero(pick < 0)), None
+        if len(ended):
+            given_up = self._finish(ended)
+            s = s.take(xp.flatnonzero(pick >= 0))
+        # The worst is popped first: if there is a counterexample, it is there.
+        return Step(s, given_up, B, D - len(s) - (0 if given_up is None else len(given_up)), worst)
 
-    def _finish(self, s: Splits) -> None:
-        """Decide parts that have nothing left to split, one by one."""
+    def _finish(self, s: Splits) -> Splits:
+        """Decide subproblems that have nothing left to split, one by one; those that stay undecided."""
         F, m = self.tree.fast, s.multipliers()
         if not F.plain:  # as narrow as numbers allow; intervals tell all that splits of staircases do, exactly
             bound, _ = decisive(self.tree, self._region(s), s.goal, replace(m, beta=m.beta * 0))
-            s = s.take(F.place.xp.flatnonzero(~(bound > 0)))
-            self._stuck, self._lost = self._stuck + len(s), self._lost + float(s.share.sum())
-            self.progress.stuck += len(s)
-            return
-        for i in range(len(s)):
-            refuted, x = finish(self.tree, s.take(slice(i, i + 1)), self.whole)
-            if not refuted:
-                self._try([(np.zeros(1, int), x)])
-                self._stuck += 1
-                self._lost += float(s.share[i])
-                self.progress.stuck += 1
+            left = F.place.xp.flatnonzero(~(bound > 0))
+        else:
+            left = F.place.array(np.array([i for i in range(len(s)) if not self._exact(s.take(slice(i, i + 1)))], int))
+        s = self._fewer(s, s.take(left), "exact")
+        if self.history is not None and s.number is not None:
+            self.history.given_up(s.number)
+        return s
+
+    def _exact(self, one: Splits) -> bool:
+        """Whether a linear program refutes a subproblem without a kink; its solution is tried."""
+        refuted, x = finish(self.tree, one, self.whole)
+        if not refuted:
+            self._try([(np.zeros(1, int), x)])
+        return refuted
+
+    def _fewer(self, s: Splits, left: Splits, by: str, reason: object = None) -> Splits:
+        """What is left of some subproblems; the others are verified, which is told."""
+        if self.history is not None and s.number is not None:
+            self.history.verified(np.setdiff1d(to_numpy(s.number), to_numpy(left.number)), by, reason)
+        return left
 
     def _narrow(self, s: Splits) -> Splits:
         """Parts with bounds of all values made anew by intervals, where that tells something; what is empty is gone."""
@@ -258,8 +208,7 @@ class Grow:
             return s
         r = narrowed(F, self._region(s))
         left = F.place.xp.flatnonzero(~(r.lower > r.upper).any(1))
-        self.progress.bounded += len(s) - len(left)
-        return replace(s, lower=r.lower, upper=r.upper).take(left)
+        return self._fewer(s, replace(s, lower=r.lower, upper=r.upper).take(left), "intervals")
 
     def _region(self, s: Splits) -> Region:
         """Where the parts are."""
@@ -288,7 +237,7 @@ class Grow:
         upper[each, at] = xp.minimum(upper[each, at], up)
         possible = ~(lower > upper).any(1)
         left = xp.flatnonzero(possible)
-        return replace(s, lower=lower, upper=upper).take(left)
+        return self._fewer(s, replace(s, lower=lower, upper=upper).take(left), "clipped")
 
     def _try(self, hits: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Replay candidates on the original; raises `Found` for a counterexample."""
@@ -309,19 +258,6 @@ class Grow:
         witness = self.attempt(full(self.tree, x), np.full(len(x), self.tree.group))
         if witness is not None:
             raise Found(witness)
-
-    def _pop(self, most: int) -> Splits:
-        """At most `most` parts, the latest first."""
-        taken: list[Splits] = []
-        while self.stack and most > 0:
-            block = self.stack.pop()
-            cut = max(0, len(block) - most)
-            if cut:
-                self.stack.append(block.take(slice(0, cut)))
-                block = block.take(slice(cut, None))
-            taken.append(block)
-            most -= len(block)
-        return join(taken)
 
 
 def full(tree: Tree, x: np.ndarray) -> np.ndarray:
