@@ -121,9 +121,8 @@ def searched(way: str, model: Any, prop: Any) -> Callable[[Budget], Record]:
         from verifier.run.model import boundable
         from verifier.run.pose import pose
         from verifier.search.decide import NeuronSearch
-        from verifier.search.loop import InputSearch
+        from verifier.search.inputs import InputSearch
         from verifier.search.query import make_query
-        from verifier.search.rivals import Rivals
         from verifier.values.arrays import Place
 
         posed, seen = pose(*(m() if callable(m) else m for m in (model, prop))), list[float]()
@@ -147,7 +146,8 @@ def searched(way: str, model: Any, prop: Any) -> Callable[[Budget], Record]:
             assert other is not None
             search = InputSearch(other, nobody, watch)
         else:
-            search = Rivals(query, lambda: apart(posed.net, graph, posed.prop, place, budget.check), nobody, watch)
+            rival = lambda: apart(posed.net, graph, posed.prop, place, budget.check)  # noqa: E731
+            search = InputSearch(query, nobody, watch, other=rival)
         done, p = search.advance(budget), search.progress
         return Record("open" if done is None else str(done.verdict), p.bounded, p.rounds, tuple(seen))
 
