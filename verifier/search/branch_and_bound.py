@@ -105,10 +105,8 @@ class Search(Generic[S]):
                 if isinstance(stopped, OutOfTime):
                     return False
                 if isinstance(stopped, Found):
-                    self.progress.bounded, self.progress.rounds = (
-                        self.progress.bounded + len(s),
-                        self.progress.rounds + 1,
-                    )
+                    self.progress.bounded += len(s)
+                    self.progress.rounds += 1
                 if not isinstance(stopped, MemoryError) or len(s) == 1:
                     raise
                 self.batch = self.problem.most = max(1, len(s) // 2)  # a smaller batch, not a worse answer
