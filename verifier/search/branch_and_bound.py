@@ -77,46 +77,53 @@ class Search(Generic[S]):
             Found: a counterexample.
             MemoryError: not even one subproblem fits; nothing is lost.
         """
-        while self.problem.waiting:
-            if budget.spent():
-                return False
-            try:
-                step = self.problem.sow(budget)
-            except BaseException as stopped:
-                self._told(False)
-                if isinstance(stopped, OutOfTime):
+        try:
+            while self.problem.waiting:
+                if budget.spent():
                     return False
-                raise
-            self._count(step)
-        self.batch = self.batch or self.problem.most
-        while len(self.frontier):
-            if budget.spent():
-                return False
-            s, start = self.frontier.pop(self.batch), budget.clock.now()
-            self._told()  # a frontier may verify some itself
-            if not len(s):
-                continue
-            try:
-                with one_memory_error():
-                    step = self.problem.expand(s, budget)
-            except BaseException as stopped:
-                self.frontier.push(s)
-                self._told(False)
-                if isinstance(stopped, OutOfTime):
+                self._sow(budget)
+            self.batch = self.batch or self.problem.most
+            while len(self.frontier):
+                if budget.spent():
                     return False
-                if isinstance(stopped, Found):
-                    self.progress.bounded += len(s)
-                    self.progress.rounds += 1
-                if not isinstance(stopped, MemoryError) or len(s) == 1:
-                    raise
-                self.batch = self.problem.most = max(1, len(s) // 2)  # a smaller batch, not a worse answer
-                continue
-            self._pace(len(s), budget.clock.now() - start)
-            self._count(step)
-            self.progress.rounds += 1
-            if self.watch is not None:
-                self.watch(self.progress)
+                s = self.frontier.pop(self.batch)
+                self._told()  # a frontier may verify some itself
+                if len(s):
+                    self._round(s, budget)
+        except OutOfTime:
+            return False
         return True
+
+    def _sow(self, budget: Budget) -> None:
+        """Some work on roots that wait."""
+        try:
+            step = self.problem.sow(budget)
+        except BaseException:
+            self._told(False)
+            raise
+        self._count(step)
+
+    def _round(self, s: S, budget: Budget) -> None:
+        """Bound and split a batch; whatever interrupts that, the batch is put back."""
+        start = budget.clock.now()
+        try:
+            with one_memory_error():
+                step = self.problem.expand(s, budget)
+        except BaseException as stopped:
+            self.frontier.push(s)
+            self._told(False)
+            if isinstance(stopped, Found):
+                self.progress.bounded += len(s)
+                self.progress.rounds += 1
+            if not isinstance(stopped, MemoryError) or len(s) == 1:
+                raise
+            self.batch = self.problem.most = max(1, len(s) // 2)  # a smaller batch, not a worse answer
+            return
+        self._pace(len(s), budget.clock.now() - start)
+        self._count(step)
+        self.progress.rounds += 1
+        if self.watch is not None:
+            self.watch(self.progress)
 
     def decide(self, budget: Budget) -> Outcome | None:
         """Go on, as far as the budget goes (None); `unknown` where something was given up."""
