@@ -95,7 +95,7 @@ def test_parts_that_were_not_sown_are_not_refuted(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(problem.NeuronSplits, "_settled", once)
     with pytest.raises(MemoryError):
         search.advance(Budget())
-    assert search.verified < 1 and search.able
+    assert search.verified < 1 and splits.waiting
     assert search.advance(Budget()) and not search.given_up and search.progress.rounds > 3
 
 

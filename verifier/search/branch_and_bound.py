@@ -52,11 +52,6 @@ class Search(Generic[S]):
         self.batch = 0
 
     @property
-    def able(self) -> bool:
-        """Whether there is something to go on with."""
-        return self.problem.waiting > 0 or len(self.frontier) > 0
-
-    @property
     def verified(self) -> float:
         """How many roots are verified, subproblems of one counted as shares."""
         return len(self.roots) - self.problem.waiting - self.frontier.share - sum(self.given_up.values())
@@ -81,27 +76,20 @@ class Search(Generic[S]):
             while self.problem.waiting:
                 if budget.spent():
                     return False
-                self._sow(budget)
+                self._told(False)
+                self._count(self.problem.sow(budget))
             self.batch = self.batch or self.problem.most
             while len(self.frontier):
                 if budget.spent():
                     return False
+                self._told(False)  # of a batch that was interrupted
                 s = self.frontier.pop(self.batch)
-                self._told()  # a frontier may verify some itself
+                self._told()  # of what the frontier itself has verified
                 if len(s):
                     self._round(s, budget)
         except OutOfTime:
             return False
         return True
-
-    def _sow(self, budget: Budget) -> None:
-        """Some work on roots that wait."""
-        try:
-            step = self.problem.sow(budget)
-        except BaseException:
-            self._told(False)
-            raise
-        self._count(step)
 
     def _round(self, s: S, budget: Budget) -> None:
         """Bound and split a batch; whatever interrupts that, the batch is put back."""
@@ -111,7 +99,6 @@ class Search(Generic[S]):
                 step = self.problem.expand(s, budget)
         except BaseException as stopped:
             self.frontier.push(s)
-            self._told(False)
             if isinstance(stopped, Found):
                 self.progress.bounded += len(s)
                 self.progress.rounds += 1
