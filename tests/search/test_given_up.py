@@ -11,7 +11,7 @@ from verifier.graph.graph import Builder, Graph, Input
 from verifier.graph.ops.affine import Dense
 from verifier.graph.ops.curves import Curve
 from verifier.search import decide as scheduler
-from verifier.search import rivals
+from verifier.search import inputs
 from verifier.search.budget import Budget
 from verifier.search.decide import NeuronSearch, by_neurons, decide
 from verifier.search.domains import roots
@@ -161,15 +161,15 @@ def test_where_there_is_no_other_encoding() -> None:
 @pytest.mark.parametrize("better", [False, True])
 def test_rivals_go_on_from_what_is_open(better: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever form leads, and whether there is another one: what the first has given up is no part of a proof."""
-    monkeypatch.setattr(rivals, "FIRST", 1e-9)
+    monkeypatch.setattr(inputs, "FIRST", 1e-9)
     query = question("plain", (1,))
-    monkeypatch.setattr(InputSearch, "gap", lambda self, d: 1.0 if self.query is query else 0.0)
-    both = Rivals(query, lambda: question("plain", (1,)) if better else None, nobody)
-    both._lead.frontier.drop(0)
-    both._lead.stuck.add(0)
+    monkeypatch.setattr(InputSplits, "gap", lambda self, d: 1.0 if self.query is query else 0.0)
+    both = InputSearch(query, nobody, other=lambda: question("plain", (1,)) if better else None)
+    both.frontier.drop(0)
+    both.search.given_up[0] = 1.0
     assert both.advance(Budget()) is None
-    assert (both._lead.query is not query) == better
-    assert both.stuck == {0, 1} and both.refuted == {2}
+    assert (both.query is not query) == better
+    assert both.given_up == {0, 1} and both.refuted == {2}
 
 
 def test_what_one_way_gives_up_the_other_may_decide(monkeypatch: pytest.MonkeyPatch) -> None:
