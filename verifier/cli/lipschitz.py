@@ -7,7 +7,7 @@ import json
 import time
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from verifier.run.lipschitz import Lipschitz, lipschitz
 from verifier.run.monotone import jacobian, monotone
 from verifier.run.tensors import chosen, place
 from verifier.values.errors import UserError
+
+if TYPE_CHECKING:
+    from verifier.sensitivity.search import DerivativeSearch
 
 
 def command(a: argparse.Namespace) -> None:
@@ -168,12 +171,13 @@ def monotone_command(a: argparse.Namespace) -> None:
     answer.done()
 
 
-def _note(watch: Watch, phase: str, search: Any) -> None:
+def _note(watch: Watch, phase: str, search: DerivativeSearch | None) -> None:
     if search is None:
         watch.note(phase, None)
     else:
         up, low = search.problem.norm(search.upper, True).max(), search.problem.norm(search.lower, False).max()
-        watch.note(f"{phase}: {search.bounded:,} parts bounded, {len(search.pool):,} open, {low:.6g} to {up:.6g}", None)
+        open_ = len(search.frontier)
+        watch.note(f"{phase}: {search.bounded:,} parts bounded, {open_:,} open, {low:.6g} to {up:.6g}", None)
 
 
 def _norm(text: str | None) -> float | tuple[float, float] | None:
