@@ -24,6 +24,7 @@ from verifier.run.certification.points import Status
 from verifier.spec.property import Property
 
 BOX = verifier.Box([-0.1, -0.3], [0.1, 0.3])
+WIDE = verifier.Box([-1, -3], [1, 3])
 DIGITS = str(ROOT / "models/digits_fc.onnx")
 
 
@@ -173,11 +174,21 @@ def test_progress_in_a_kernel(kernel: list[str], tmp_path: Path) -> None:
     for ask, words in (
         (lambda: verifier.lipschitz(MODEL, BOX, timeout=1), "bounding the derivative"),
         (lambda: verifier.monotone(MODEL, BOX, input=1), "bounding the derivative"),
+        (lambda: verifier.lipschitz(MODEL, WIDE, timeout=1), "parts bounded"),  # more than one turn
         (certified, "30 of 30 images"),
     ):
         kernel.clear()
         ask()
         assert any(words in text for text in kernel) and kernel[-1] == ""
+
+
+def test_searches_that_narrow_say_how_many_parts() -> None:
+    """`lipschitz` hands in what stands, `monotone` the search itself; before there is one, the phase stands alone."""
+    told: list[Any] = []
+    verifier.lipschitz(MODEL, WIDE, timeout=1, watch=lambda phase, found: told.append(found))
+    for found in (told[-1], told[-1].search):
+        assert re.fullmatch(r"searching: [1-9]\d* parts bounded, \d+ open", notebook.narrowing("searching", found))
+    assert notebook.narrowing("bounding", None) == notebook.narrowing("bounding", SimpleNamespace()) == "bounding"
 
 
 def test_no_progress_elsewhere(kernel: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -98,10 +98,12 @@ def searching(phase: str, progress: Any) -> str:
 
 def narrowing(phase: str, found: Any) -> str:
     """Of `lipschitz`, `monotone` and `jacobian`."""
-    search = getattr(found, "search", found)
-    if not hasattr(search, "pool"):
-        return phase
-    return f"{phase}: {search.bounded:,} parts bounded, {len(search.pool):,} open"
+    from verifier.sensitivity.search import DerivativeSearch  # whoever calls this has loaded it; `verify` has not
+
+    search = found if isinstance(found, DerivativeSearch) else getattr(found, "search", None)
+    if not isinstance(search, DerivativeSearch):
+        return phase  # nothing is searched yet
+    return f"{phase}: {search.bounded:,} parts bounded, {len(search.frontier):,} open"
 
 
 def certifying(standing: Any) -> str:
