@@ -83,6 +83,21 @@ def test_refusals(tmp_path: Path) -> None:
         collect(db, table=tmp_path / "gone.csv")
 
 
+def test_results_of_certify_have_another_page(tmp_path: Path) -> None:
+    """They stand in the same kind of file, and in the list; what to do is said."""
+    db = tmp_path / "r.sqlite"
+    store = Store(db)
+    store.begin(replace(RUN, kind="certify"))
+    store.close()
+    with pytest.raises(UserError, match="results of `verifier certify` alone, .* --report PAGE"):
+        collect(db)
+    fill(db, NEW)
+    for chosen, against in (([1], None), (None, [1])):
+        with pytest.raises(UserError, match="run 1 is one of `verifier certify`, .* --report PAGE"):
+            collect(db, chosen, against)
+    assert [r.id for r in collect(db).mine.runs] == [2]
+
+
 def test_list(tmp_path: Path) -> None:
     fill(tmp_path / "r.sqlite", NEW, OTHER)
     assert [line.split() for line in listed(tmp_path / "r.sqlite")] == [

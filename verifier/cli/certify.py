@@ -33,7 +33,7 @@ def command(a: argparse.Namespace) -> None:
         UserError: input that cannot be used.
     """
     if not Path(a.model).is_file():  # before the data are read
-        raise UserError(f"{a.model}: no such file")
+        raise UserError(f"{a.model}: no such file; check the path")
     if a.tolerance is not None and not a.radius:
         raise UserError(f"--tolerance {a.tolerance:g}: it is of --radius; leave it out")
     eps, model = number(a.eps), network(a) if restricts(a) else a.model

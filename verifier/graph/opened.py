@@ -77,7 +77,7 @@ def _read(path: Path) -> tuple[bytes, bool]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
+        raise ModelError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
         raise ModelError(f"{path}: is a folder, not an ONNX file") from None
     except OSError as e:

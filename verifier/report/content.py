@@ -63,11 +63,7 @@ def collect(
     Raises:
         UserError: the file or the table cannot be read, or has no such run or no result.
     """
-    every = {r.id: r for r in runs(db) if r.kind == KIND}
-    for number in [*(chosen or []), *(against or [])]:
-        if number not in every:
-            have = ", ".join(map(str, every)) or "none"
-            raise UserError(f"{db}: has no run {number}; its runs are {have} (`verifier report {db} --list`)")
+    every = _of_bench(db, [*(chosen or []), *(against or [])])
     if chosen:
         mine = _side(db, [every[k] for k in chosen])
     else:
@@ -83,6 +79,22 @@ def collect(
     if theirs.label == mine.label:
         mine, theirs = _numbered(mine), _numbered(theirs)
     return Content(mine, theirs, pairs(mine.rows, theirs.rows))
+
+
+def _of_bench(db: Path, named: list[int]) -> dict[int, Run]:
+    """The runs that a page can be about; those named are among them."""
+    known = {r.id: r for r in runs(db)}
+    every = {k: r for k, r in known.items() if r.kind == KIND}
+    made = "has a page of its own: give that command again, with --report PAGE"
+    for number in named:
+        if number in known and number not in every:
+            raise UserError(f"{db}: run {number} is one of `verifier certify`, which {made}")
+        if number not in every:
+            have = ", ".join(map(str, every)) or "none"
+            raise UserError(f"{db}: has no run {number}; its runs are {have} (`verifier report {db} --list`)")
+    if known and not every:
+        raise UserError(f"{db}: holds results of `verifier certify` alone, which {made}")
+    return every
 
 
 def listed(db: Path) -> list[str]:

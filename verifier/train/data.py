@@ -218,7 +218,7 @@ def _npz(path: Path) -> Data:
                 raise UserError(f"{path}: has no array {missing[0]}; it needs x_train, y_train, x_test, y_test")
             return _data({k: f[k] for k in PARTS}, str(path))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file; check the path") from None
     except UserError as e:
         raise e if str(path) in str(e) else UserError(f"{path}: {e}") from None
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as e:
@@ -294,7 +294,7 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         x = np.frombuffer(data.content, np.uint8).reshape(data.shape) if isinstance(data, _Array) else data
         return x.reshape(-1, 3, 32, 32), np.asarray(y, np.int64)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file; check the path") from None
     except UserError:
         raise
     except Exception as e:  # a reader of pickles may fail in any way on a broken one
