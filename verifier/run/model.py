@@ -91,7 +91,7 @@ def load(
         return model
     raise ModelError(
         f"{type(model).__name__}: give a file, or a torch module together with an example input; "
-        "an onnx.ModelProto will do, too"
+        "an onnx.ModelProto will do, too (of a model of scikit-learn: skl2onnx.to_onnx(model, X[:1]))"
     )
 
 

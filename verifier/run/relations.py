@@ -12,7 +12,7 @@ import numpy as np
 from verifier.run.model import Network, load, name_of, single
 from verifier.run.questions import middle, robustness
 from verifier.run.sets import SETS, Set
-from verifier.run.tensors import chosen, fixed_alike, place, situated, tensors
+from verifier.run.tensors import chosen, fixed_alike, in_order, place, situated, tensors
 from verifier.search.budget import Budget
 from verifier.spec import builders
 from verifier.spec.property import Property
@@ -199,7 +199,9 @@ def robust(
         PropertyError: the ball is none, or (when it is asked) does not fit.
     """
     label = None if label is None else given.whole("label", label, least=0)
-    named = isinstance(x, Mapping) or (isinstance(x, (list, tuple)) and isinstance(eps, Mapping))
+    named = isinstance(x, Mapping) or in_order(x, eps)
+    if not named and isinstance(eps, Mapping):
+        raise PropertyError("eps goes by the inputs' names, x does not: give x by name, too, or in the model's order")
     ball = None if named else Ball(x, eps, norm, lo=lo, hi=hi)
 
     def situate(model: Any) -> tuple[Network, Set]:

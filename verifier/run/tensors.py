@@ -213,6 +213,21 @@ def situated(
     return net, joined(tensors(net), name_of(net), sets, eps, norm, lo, hi)[0]
 
 
+def in_order(x: Any, eps: Any) -> bool:
+    """Whether x lists what each input is, rather than being one array of numbers written as a list."""
+    if not isinstance(x, (list, tuple)) or any(isinstance(v, (str, bytes)) for v in x):
+        return False
+    if eps is None or isinstance(eps, Mapping):
+        return True
+    try:
+        np.asarray(x, np.float64)
+    except OverflowError:  # a number too large, which whoever reads it refuses
+        return False
+    except (TypeError, ValueError):  # sets, or arrays of several shapes
+        return True
+    return False
+
+
 def fixed_alike(model: Any, inputs: Any) -> Network:
     """Another network, loaded; those of its inputs that cannot vary are fixed as they are given for the first one.
 
