@@ -321,16 +321,21 @@ def test_robust_by_name(path: Path) -> None:
 
 def test_robust_in_the_models_order(path: Path, net: Any) -> None:
     """A list of centres or of sets is read as by name; a list of numbers, nested or not, is all inputs at once."""
+    import torch
+
     a, b = np.array([0.3, -0.2]), np.array([0.5, 0.1, -0.4])
     least = int(f(np.concatenate([a, b])[None])[1][0].argmin())
     near = [verifier.Ball(a, 0.01, 2), verifier.Ball(b, 0.01, 2)]
     for x, eps in (([a, b], 0.01), (near, None), ((near[0], b), None), ([near[0], b.tolist()], None)):
         found = verifier.verify(verifier.robust(net, x, eps, norm=2, output="z", label=least), timeout=10)
         assert found.verdict == "sat" and np.linalg.norm(found.witness.flat[:2] - a) <= 0.01
-    for x in ([*a, *b], [[*a, *b]], np.concatenate([a, b])):
+    tracked = torch.tensor([*a, *b], requires_grad=True)
+    for x in ([*a, *b], [[*a, *b]], np.concatenate([a, b]), tracked, [tracked[:2], tracked[2:]]):
         assert verifier.verify(verifier.robust(net, x, 1e-5, output="z"), timeout=10).verdict == "unsat"
     with pytest.raises(verifier.UserError, match="eps goes by the inputs' names, x does not"):
         verifier.robust(path, np.concatenate([a, b]), {"a": 0.01})
+    with pytest.raises(verifier.UserError, match="center: not an array of numbers"):
+        verifier.robust(net, [tracked], 0.01)  # torch does not make an array of it
 
 
 @pytest.mark.parametrize(

@@ -215,17 +215,14 @@ def situated(
 
 def in_order(x: Any, eps: Any) -> bool:
     """Whether x lists what each input is, rather than being one array of numbers written as a list."""
-    if not isinstance(x, (list, tuple)) or any(isinstance(v, (str, bytes)) for v in x):
+    if not isinstance(x, (list, tuple)):
         return False
-    if eps is None or isinstance(eps, Mapping):
+    if eps is None or isinstance(eps, Mapping) or any(isinstance(v, SETS) for v in x):
         return True
     try:
-        np.asarray(x, np.float64)
-    except OverflowError:  # a number too large, which whoever reads it refuses
+        return len({np.shape(v) for v in x}) > 1
+    except ValueError:  # one of them is no array
         return False
-    except (TypeError, ValueError):  # sets, or arrays of several shapes
-        return True
-    return False
 
 
 def fixed_alike(model: Any, inputs: Any) -> Network:

@@ -151,7 +151,7 @@ def array(name: str, value: Any, *, finite: bool = True) -> np.ndarray:
         if a.dtype.kind not in "biuf" or (not a.ndim and a.dtype.kind == "b"):
             raise TypeError
         a = a.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last of tensors in a list
         raise PropertyError(f"{name}: not an array of numbers ({shown(value)}); give one") from None
     if not a.size or np.isnan(a).any() or (finite and not np.isfinite(a).all()):
         raise PropertyError(f"{name}: it must hold {'finite ' if finite else ''}numbers, at least one ({shown(value)})")
