@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,18 @@ def start(*arguments: str, **how: Any) -> subprocess.Popen[str]:
     pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "verifier", *arguments]
     cwd = how.pop("cwd", ROOT)
-    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, env=environment, **how)
+    with interruptible():
+        return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, env=environment, **how)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Processes that are started here can be interrupted: shells start what runs in the background without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def counterexample(text: str) -> tuple[list[float], list[float]]:

@@ -81,7 +81,10 @@ def test_interrupt(tmp_path: Path) -> None:
     process = start("verify", *question, "--results", str(results), "--json", str(results.with_name("j")))
     time.sleep(2.5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    try:
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130 and out == ""
     lines = [line for line in err.splitlines() if "stopped" in line or "interrupted" in line]
     assert lines[0].startswith("verifier: stopped while searching: ") and "open" in lines[0]

@@ -88,7 +88,7 @@ def test_what_is_learned_is_proved(family: str) -> None:
     for q, _ in cases_of(family, COUNTS[family], -1):
         search = growing(asked(q)[0], blind, Plan())
         assert search is not None
-        tree, (good, value), rng = search.tree, of_interest(q), np.random.default_rng(1)
+        tree, (good, value), rng = search.problem.tree, of_interest(q), np.random.default_rng(1)
         F, J, P = tree.exact, len(tree), 30
         if not len(F) or not len(good):
             continue
@@ -116,7 +116,7 @@ def test_facts_count_where_they_hold(family: str) -> None:
     for q, _ in cases_of(family, 12, -1):
         search = growing(asked(q)[0], blind, Plan())
         assert search is not None
-        tree = search.tree
+        tree = search.problem.tree
         F, J, P = tree.fast, len(tree), 8
         if not len(F):
             continue
@@ -140,11 +140,11 @@ def test_cuts_of_another_disjunct_are_not_used(family: str) -> None:
     for q, margin in cases_of(family, COUNTS[family], -1):
         search = growing(asked(q)[0], blind, Plan(cuts=True))
         assert search is not None
-        if search.advance(Few(3)) is None and len(search.tree.fast):
-            F, J = search.tree.fast, len(search.tree)
+        if search.decide(Few(3)) is None and len(search.problem.tree.fast):
+            F, J = search.problem.tree.fast, len(search.problem.tree)
             eye = F.place.array(np.concatenate([np.eye(len(F)), -np.eye(len(F))]), F.place.dtype)
-            search._learner.cuts = Cuts(eye, np.full(len(eye), J))
-            outcome = search.advance(Few(8))
+            search.problem._learner.cuts = Cuts(eye, np.full(len(eye), J))
+            outcome = search.decide(Few(8))
             assert outcome is None or right(q, margin, outcome) == "unknown"
             searched += 1
     assert searched > 5

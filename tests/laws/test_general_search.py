@@ -17,6 +17,7 @@ from verifier.graph.ops.curves import Curve
 from verifier.graph.ops.fit import Fit
 from verifier.graph.ops.gate import Gate
 from verifier.graph.ops.moves import Concat, Reshape
+from verifier.graph.ops.near import Near
 from verifier.graph.ops.norm import Norm
 from verifier.graph.ops.product import Difference, Dot, Product, Share
 from verifier.graph.ops.relu import Relu
@@ -234,6 +235,6 @@ def test_every_operator_is_swept() -> None:
 
     assert {op.kind for op in ELEMENTWISE if hasattr(op, "kind")} == {*KINDS, *STEPS}
     several = {Product, Dot, Difference, Share, Gate, Norm}
-    several |= {Fit}  # searched by itself: tests/laws/test_types.py
+    several |= {Fit, Near}  # searched by themselves: tests/laws/test_types.py, tests/graph/test_quantised.py
     assert {type(op) for op in ELEMENTWISE} | several == set(FAMILIES)
     assert any(isinstance(op, Curve) for op in ELEMENTWISE)

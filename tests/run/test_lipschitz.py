@@ -67,7 +67,7 @@ def test_exact_at_every_stage(seed: int) -> None:
         J = jacobian(graph).evaluate(rng.uniform(low, high, (300, len(low))))[0]
         met = np.linalg.norm(J, dual, axis=2).max(0)
         asked = ask(graph, verifier.Box(low, high), (p, inf), None, None, "net", 1e-7, True)
-        search = asked.search(lambda: None)
+        search = asked.search(lambda *_: None)
         search.root()
         upper, lower = search.upper.copy(), search.lower.copy()
         for _ in range(400):
@@ -225,7 +225,7 @@ def test_out_of_time_at_any_step(norm: tuple[float, float], monkeypatch: pytest.
     for stop in (0, 1, 2, 3, 5, 8, 13, 21, 34, 1000):
         left, raised = iter(range(stop)), list[bool]()
 
-        def check(self: Budget, left: Any = left, raised: list[bool] = raised) -> None:
+        def check(self: Budget, work: float = 0.0, left: Any = left, raised: list[bool] = raised) -> None:
             if next(left, None) is None:
                 raised.append(True)
                 raise OutOfTime

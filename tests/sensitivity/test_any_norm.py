@@ -127,7 +127,7 @@ def test_gradients_of_any_size(p: float, scale: float) -> None:
 def test_more_time_never_loosens(p: float) -> None:
     net = Net(chain(np.random.default_rng(3), (3, 8, 6, 2)), "float64")
     asked = ask(net.graph, verifier.Box([-1] * 3, [1] * 3), (p, inf), None, None, "net", 0.0, False)
-    search = asked.search(lambda: None)
+    search = asked.search(lambda *_: None)
     search.root()
     first = search.upper.max()
     upper, lower = search.upper.copy(), search.lower.copy()

@@ -88,7 +88,7 @@ def test_a_kink_stays_one() -> None:
     from verifier.run.model import boundable
 
     asked = ask(boundable(net), verifier.Box([-1, -1], [1, 1]), None, None, None, "net", 1e-4, False)
-    problem = asked.search(lambda: None).problem
+    problem = asked.search(lambda *_: None).problem
     at = [problem.certain(np.array([x, 0.5]), np.ones(1), 0) for x in (-0.5, 0.0, 0.5)]
     assert at == pytest.approx([1.0, 1.0, 2.0], rel=1e-9)
     assert at[1] <= 1.0
@@ -114,7 +114,7 @@ def test_where_a_value_may_be_infinite_nothing_is_walked_back(
     from verifier.sensitivity import problem as module
 
     asked = ask(boundable(net), verifier.Box([-1, -1], [1, 1]), None, None, None, "net", 1e-4, False)
-    problem, kept = asked.search(lambda: None).problem, module.propagate
+    problem, kept = asked.search(lambda *_: None).problem, module.propagate
     at = np.concatenate([[0.5, 0.25], np.ones(problem.seeds.shape[1])])[None]
     point = module.boxes(at, at, np.zeros(0, int), "float64")
     marks = None if broken is None else np.array(broken)

@@ -117,7 +117,7 @@ def test_directions_give_lower_bounds(seed: int) -> None:
     module = nn.Linear(4, 3).double()
     module.weight.data[:] = torch.tensor(W)
     net, box = loaded(module, 4), verifier.Box([-1] * 4, [1] * 4)
-    problem = ask(boundable(net), box, (p, q), None, None, "net", 1e-3, False).search(lambda: None).problem
+    problem = ask(boundable(net), box, (p, q), None, None, "net", 1e-3, False).search(lambda *_: None).problem
     got, near = steepest(problem, np.zeros(4), p, q), norm(W, p, q)
     assert got >= 0.95 * near
     d = rng.normal(size=(20000, 4))

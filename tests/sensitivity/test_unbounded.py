@@ -96,7 +96,7 @@ def test_nan_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     module = layers(7, (3, 8, 6, 2))
     graph = boundable(loaded(module, 3))
     asked = ask(graph, verifier.Box([-1] * 3, [1] * 3), INF, None, None, "net", 1e-4, False)
-    search = asked.search(lambda: None)
+    search = asked.search(lambda *_: None)
     search.root()
     start, kept = search.upper.max(), DerivativeSearch._value
 

@@ -72,7 +72,8 @@ def test_reading_gives_it_back(asserted) -> None:
     except PropertyError:  # coefficients beyond what doubles hold
         reject()
     back = again(p)
-    if p.n_disjuncts < 2 or neighbours_apart(p):
+    # A contradiction may be seen in one form of huge numbers and not in another: what is empty is dropped by one only.
+    if (p.n_disjuncts < 2 or neighbours_apart(p)) and abs(p.d).max(initial=0.0) < 1e15:
         assert content(back) == content(p)
     assert back.n_inputs == p.n_inputs and back.n_outputs == p.n_outputs
     assert back.to_vnnlib() == again(back).to_vnnlib()

@@ -315,4 +315,5 @@ def _deviation(graph: Graph, x: list[Tensor], y: np.ndarray, dtype: str) -> tupl
                 error = torch.zeros_like(value)
             errors.append(error)
     flat = [torch.cat([part[i].reshape(n, -1) for i in graph.outputs], 1).numpy() for part in (values, errors)]
-    return np.abs(flat[0] - y), flat[1]
+    with np.errstate(invalid="ignore"):  # infinity less itself is no number, which agrees with nothing
+        return np.abs(flat[0] - y), flat[1]

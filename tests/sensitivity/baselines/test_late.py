@@ -39,7 +39,7 @@ def test_what_takes_longer_than_there_is_time_is_left_out(monkeypatch: pytest.Mo
 def test_a_solver_that_takes_too_long_to_set_up_is_not_asked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     best = lipsdp(network())
     monkeypatch.setattr(semidefinite, "ENTRY", 1e9)
-    monkeypatch.setitem(__import__("sys").modules, "cvxpy", None)  # importing it fails
+    monkeypatch.setattr("cvxpy.Variable", lambda *a, **more: pytest.fail("it was set up"))
     found = lipsdp(network(), seconds=seconds)
     assert best * (1 - 1e-6) <= found < inf
 
