@@ -30,7 +30,7 @@ def test_sat_from_another_folder(tmp_path: Path) -> None:
 
 def test_refusal() -> None:
     process = start("verify", "none.onnx", UNSAT)
-    assert process.communicate(timeout=60) == ("", "verifier: none.onnx: no such file\n")
+    assert process.communicate(timeout=60) == ("", "verifier: none.onnx: no such file; check the path\n")
     assert process.returncode == 2
 
 
