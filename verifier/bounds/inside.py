@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from verifier.bounds.kernels import known_off
 from verifier.bounds.network import prepare
 from verifier.bounds.propagate import boxes, propagate
 from verifier.graph.graph import Graph, Operator
@@ -33,6 +32,8 @@ def settled(graph: Graph, lower: np.ndarray, upper: np.ndarray) -> Graph:
     """
     if not any(_open(node.op) for node in graph.nodes):
         return graph
+    from verifier.bounds.kernels import known_off  # few networks come to that
+
     if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
         return known_off(graph, lower, upper, None)
     varying = np.flatnonzero(lower < upper)

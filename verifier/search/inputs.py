@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from verifier.search.budget import Budget
 from verifier.search.clipping.relaxed import clip_any
 from verifier.search.domains import Domains, roots
 from verifier.search.evaluate import Evaluation
-from verifier.search.history import History
 from verifier.search.ladder import Ladder
 from verifier.search.outcome import Found, Outcome, Progress, Try
 from verifier.search.problem import Step
@@ -22,6 +22,9 @@ from verifier.search.subproblems import Stack
 from verifier.search.workers import Workers
 from verifier.values.log import note
 from verifier.values.verdict import Verdict
+
+if TYPE_CHECKING:
+    from verifier.search.history import History
 
 FIRST, AGAIN = 0.3, 4.0
 """Seconds before the first trial of two encodings; how many times as much before each next one."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from verifier.search.budget import Budget
-from verifier.search.history import History
 from verifier.search.subproblems import Subproblems
+
+if TYPE_CHECKING:
+    from verifier.search.history import History
 
 S = TypeVar("S", bound=Subproblems)
 
