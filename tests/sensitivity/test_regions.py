@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from verifier.search.subproblems import joined
+import numpy as np
+import pytest
+
+from verifier.search import subproblems
+from verifier.search.subproblems import Stack, joined
+from verifier.sensitivity import regions
 from verifier.sensitivity.regions import BestFirst, Parts, children
 
 
@@ -75,3 +80,62 @@ def test_pool_loses_nothing() -> None:
             most[g] = max(most[g], b)
         assert (pool.most() == most).all()
         assert len(pool) == len(plain)
+
+
+def failing(m: pytest.MonkeyPatch, owner: Any, name: str, at: int) -> None:
+    """Call number `at` of a function finds no memory."""
+    real, calls = getattr(owner, name), iter(range(1, 1000))
+
+    def short(*args: Any) -> Any:
+        if next(calls) == at:
+            raise MemoryError
+        return real(*args)
+
+    m.setattr(owner, name, short)
+
+
+POOLS: list[Any] = [lambda: BestFirst(5, lambda: np.full(5, -np.inf)), Stack]
+
+
+@pytest.mark.parametrize("make", POOLS, ids=["best first", "stack"])
+@pytest.mark.parametrize("name", ["joined", "take"])
+def test_no_memory_loses_nothing(name: str, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever step of popping fails for want of memory, what waited waits, so that no bound falls."""
+    rng, failed, pool = np.random.default_rng(1), 0, make()
+    for _ in range(3):
+        pool.push(parts(rng, 300))
+    for at in range(1, 8):
+        share, count = pool.share, len(pool)
+        with monkeypatch.context() as m:
+            for owner in (Parts,) if name == "take" else (regions, subproblems):
+                failing(m, owner, name, at)
+            try:
+                s = pool.pop(700)
+                share, count = share - s.share.sum(), count - len(s)
+            except MemoryError:
+                failed += 1
+        assert len(pool) == count and pool.share == pytest.approx(share)
+        pool.push(parts(rng, 900))
+    assert failed
+
+
+def test_what_is_put_back_needs_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is put back, for want of memory perhaps, is there, in order or not."""
+    pool = Stack[Parts]()
+    with monkeypatch.context() as m:
+        failing(m, Parts, "take", 1)
+        pool.push(parts(np.random.default_rng(1), 50))
+    assert len(pool) == 50
+
+
+def test_what_is_no_number_waits() -> None:
+    """A bound that is no number settles nothing: its part is popped, and counts as an infinite one until then."""
+    rng = np.random.default_rng(2)
+    pool = BestFirst(5, lambda: np.full(5, -np.inf))
+    s = parts(rng, 9)
+    s.bound[[2, 5]] = np.nan
+    pool.push(s)
+    assert len(pool) == 9
+    assert (pool.most()[s.goal[[2, 5]]] == np.inf).all()
+    assert np.isnan(pool.pop(2).bound).all()
+    assert len(pool.pop(9)) == 7

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
+from verifier.search.memory import one_memory_error
 from verifier.values.arrays import Array, namespace, rows_of, to_numpy
 
 
@@ -72,10 +74,14 @@ class Frontier(Protocol[S]):
         """Numbers of their roots."""
 
     def push(self, s: S) -> None:
-        """Add some."""
+        """Add some; never fails for want of memory, so that what cannot be bounded now still waits."""
 
     def pop(self, most: int) -> S:
-        """Take at most so many; there is at least one (none may be left over of those that turn out to be verified)."""
+        """Take at most so many; there is at least one (none may be left over of those that turn out to be verified).
+
+        Raises:
+            MemoryError: all that waited still waits.
+        """
 
     def drop(self, root: int) -> None:
         """Forget those of a root."""
@@ -113,19 +119,23 @@ class Stack(Generic[S]):
         self.blocks = [s for s in blocks if len(s)]
 
     def push(self, s: S) -> None:
-        """Add a block; within it the largest gap will be popped first."""
+        """Add a block; within it the largest gap will be popped first, if there is memory to sort it."""
         if len(s):
-            self.blocks.append(s.take(namespace(s.gap).argsort(s.gap, stable=True)))
+            with suppress(MemoryError), one_memory_error():
+                s = s.take(namespace(s.gap).argsort(s.gap, stable=True))
+            self.blocks.append(s)
 
     def pop(self, most: int) -> S:
         """At most `most`, the latest first."""
-        popped: list[S] = []
-        while self.blocks and most > 0:
-            block = self.blocks.pop()
+        popped, rest = list[S](), list(self.blocks)
+        while rest and most > 0:
+            block = rest.pop()
             cut = max(0, len(block) - most)
             if cut:
-                self.blocks.append(block.take(slice(0, cut)))
+                rest.append(block.take(slice(0, cut)))
                 block = block.take(slice(cut, None))
             popped.append(block)
             most -= len(block)
-        return joined(popped)
+        whole = joined(popped)
+        self.blocks = rest  # only now: what could not be joined still waits
+        return whole

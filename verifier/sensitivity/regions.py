@@ -83,7 +83,7 @@ class BestFirst:
     """A frontier that hands out subproblems with the largest bounds; those that are of no interest are verified.
 
     Subproblems stay in the blocks they came in; what was taken out of a block is marked, and a block of which little is
-    left is packed.
+    left is packed.  A bound that is no number is an infinite one.
 
     Args:
         goals: how many functionals there are.
@@ -99,10 +99,10 @@ class BestFirst:
         self._bounds: list[np.ndarray] = []  # of what is left; minus infinity where it was taken
 
     def __len__(self) -> int:
-        return sum(int((b > -np.inf).sum()) for b in self._bounds)
+        return sum(int((b != -np.inf).sum()) for b in self._bounds)
 
     def _left(self) -> list[Parts]:
-        return [s.take(b > -np.inf) for s, b in zip(self._blocks, self._bounds, strict=True)]
+        return [s.take(b != -np.inf) for s, b in zip(self._blocks, self._bounds, strict=True)]
 
     @property
     def share(self) -> float:
@@ -121,13 +121,13 @@ class BestFirst:
         """Put some in."""
         if len(s):
             self._blocks.append(s)
-            self._bounds.append(s.bound.copy())
+            self._bounds.append(s.bound)  # marks are set in copies
 
     def most(self) -> np.ndarray:
         """`[goals]` an upper bound of each functional over all parts that were ever put in and not taken out."""
         found = self.closed.copy()
         for s, bound in zip(self._blocks, self._bounds, strict=True):
-            np.maximum.at(found, s.goal, bound)
+            np.maximum.at(found, s.goal, _known(bound))
         return found
 
     def pop(self, most: int) -> Parts:
@@ -142,24 +142,27 @@ class BestFirst:
                     self._history.verified(s.number[done], "bounds")
         none = self._blocks[0].take(np.zeros(0, int))
         self._pack()
-        every = np.concatenate(self._bounds) if self._bounds else np.zeros(0)
+        every = _known(np.concatenate(self._bounds)) if self._bounds else np.zeros(0)
         count = min(most, int((every > -np.inf).sum()))
         if not count:
             return none
         at = np.argpartition(-every, count - 1)[:count]
         starts = np.cumsum([0, *(len(b) for b in self._bounds)])
-        popped = []
+        popped, bounds = [], list(self._bounds)
         for i, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
             here = at[(at >= a) & (at < b)] - a
             if len(here):
                 popped.append(self._blocks[i].take(here))
-                self._bounds[i][here] = -np.inf
-        return joined(popped)
+                bounds[i] = bounds[i].copy()
+                bounds[i][here] = -np.inf
+        whole = joined(popped)
+        self._bounds = bounds  # only now: what could not be joined still waits
+        return whole
 
     def _pack(self) -> None:
         blocks, bounds, small = [], [], []
         for s, bound in zip(self._blocks, self._bounds, strict=True):
-            left = np.flatnonzero(bound > -np.inf)
+            left = np.flatnonzero(bound != -np.inf)
             if 2 * len(left) < len(bound):
                 s, bound = s.take(left), bound[left]
             if len(bound) >= 256:
@@ -171,3 +174,8 @@ class BestFirst:
             blocks.append(joined([s for s, _ in small]))
             bounds.append(np.concatenate([b for _, b in small]))
         self._blocks, self._bounds = blocks, bounds
+
+
+def _known(bound: np.ndarray) -> np.ndarray:
+    """Bounds, infinite where they are no numbers."""
+    return np.where(np.isnan(bound), np.inf, bound)

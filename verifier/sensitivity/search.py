@@ -97,7 +97,7 @@ class DerivativeSearch:
         Whoever has run out of time may raise in `tick`; what is known by then holds.
         """
         P, parts, tick = self.problem, [], self._tick
-        self.upper = np.minimum(self.upper, P.plain())
+        self.upper = np.fmin(self.upper, P.plain())  # what is no number says nothing
         if len(P.seeds) > 1 and P.plan.common[1]:
             once = region(self._whole(np.zeros(1, int)))
             self._common = renew_common(P.plan, once, P.ball is not None, tick)  # of the box, folding has bounded them
@@ -116,7 +116,7 @@ class DerivativeSearch:
                 for between in BETWEEN if self._products else MIDDLE:
                     known = renew(P.plan, region(s), P.goals[goal, 1].reshape(-1, R), None, between, self._common, tick)
                     s = replace(s, lower=known.lower, upper=known.upper)
-                    self.upper[goal] = np.minimum(self.upper[goal], -known.value.reshape(-1))
+                    self.upper[goal] = np.fmin(self.upper[goal], -known.value.reshape(-1))
             self.search.progress.bounded += len(goal)
         if climbing:
             goal = np.argsort(-self.upper, kind="stable")[:CLIMBED]
@@ -242,7 +242,7 @@ class DerivativeSearch:
         tick = self._tick
         for between in MIDDLE if self._rooted or not self._products else BETWEEN:
             known = renew(P.plan, region(s), P.goals[s.goal, 1][:, None], None, between, common, tick)
-            s = replace(s, lower=known.lower, upper=known.upper, bound=np.minimum(s.bound, -known.value[:, 0]))
+            s = replace(s, lower=known.lower, upper=known.upper, bound=np.fmin(s.bound, -known.value[:, 0]))
         return replace(s, pick=choose(scores(P, s, known.a, known.lines)))
 
     def _kept(self, s: Parts) -> Parts:
