@@ -130,13 +130,13 @@ class Search(Generic[S]):
 
     def _count(self, step: Step[S]) -> None:
         """A step is complete: what it says holds now."""
-        progress = self.progress
+        progress, lost = self.progress, step.given_up
+        if lost is not None:  # first: if this fails, nothing has been taken for done
+            for root, share in zip(to_numpy(lost.root).tolist(), to_numpy(lost.share).tolist(), strict=True):
+                self.given_up[root] = self.given_up.get(root, 0.0) + share
+            progress.stuck += len(lost)
         if step.unverified is not None:
             self.frontier.push(step.unverified)
-        if step.given_up is not None:
-            for root, share in zip(to_numpy(step.given_up.root), to_numpy(step.given_up.share), strict=True):
-                self.given_up[int(root)] = self.given_up.get(int(root), 0.0) + float(share)
-            progress.stuck += len(step.given_up)
         progress.bounded += step.bounded
         progress.closed += step.verified
         progress.open = len(self.frontier)
