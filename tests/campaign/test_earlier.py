@@ -184,7 +184,7 @@ def test_a_file_of_certify_goes_on(digits: Any, tmp_path: Path, capfd: pytest.Ca
     assert verifier.certify(FC, x[:2], y[:2], 0.01, hi=1, db=db).resumed == 0
     capfd.readouterr()
     assert run(["report", str(db), "-o", str(tmp_path / "p")]) == 2
-    assert "holds no run of" in capfd.readouterr().err
+    assert "holds results of `verifier certify` alone" in capfd.readouterr().err
 
 
 def test_a_file_of_radii_goes_on(digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

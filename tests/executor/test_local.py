@@ -154,7 +154,7 @@ def test_nothing_stays_when_the_one_who_asks_leaves(work: Work, tmp_path: Path) 
         going = executor.run([task(0, slow), task(1, slow)])
         wait(lambda: next(going) is None and len(children(server(executor))) == 2)
         left = [server(executor), *children(server(executor))]
-        assert all(resource.prlimit(pid, resource.RLIMIT_DATA) == (GB, GB) for pid in left[1:])
+        wait(lambda: all(resource.prlimit(pid, resource.RLIMIT_DATA) == (GB, GB) for pid in left[1:]))  # once they run
         words = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left[1:]]
         assert [b"executor.worker" in w for w in words] == [work is FRESH] * 2  # copies, or new interpreters
     assert wait(lambda: all(map(gone, left)))
