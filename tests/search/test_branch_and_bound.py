@@ -148,6 +148,22 @@ def test_whatever_interrupts_a_batch_nothing_is_lost(
     assert ended and not tree.open(first) and not search.given_up and len(calls) > 5
 
 
+def test_roots_that_are_sown_one_batch_after_the_other() -> None:
+    """More disjuncts than fit a batch: those that wait are no part of the proof before they were bounded."""
+    graph = chain(np.random.default_rng(3), (4, 14, 14, 2))
+    values = Net(graph).run(np.random.default_rng(0).uniform(-1, 1, (4000, 4)))[:, 0]
+    tops = [float(values.max() + (0.2 + 0.01 * k) * np.ptp(values)) for k in range(5)]
+    prop = verifier.output_property(-np.ones(4), np.ones(4), [[([-1.0, 0.0], -top)] for top in tops])
+    q, tree = make_query(graph, prop, Place("numpy", "float32")), Tree()
+    planted = plant(q, roots(q), root(q, roots(q)))
+    first = set(planted.slot.tolist())
+    problem = NeuronSplits(planted, Budget(), nobody, Plan(batch=1), History(tree, int(planted.slot.max()) + 1))
+    search = Search(problem, Stack[Splits](), range(len(planted)))
+    assert search.advance(Budget()) and not search.given_up
+    assert len(problem.tree) > 2, "one batch holds all of them"
+    assert not tree.open(first) and search.verified == pytest.approx(len(first))
+
+
 @pytest.mark.parametrize("kind", ["inputs", "neurons"])
 def test_open_subproblems_leave_the_process(kind: str) -> None:
     """A frontier that was pickled is gone on with as if nothing had happened."""
