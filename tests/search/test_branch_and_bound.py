@@ -191,3 +191,22 @@ def stop(p: Progress) -> None:
     """After two rounds."""
     if p.rounds >= 2:
         raise Stop
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_goals_that_wait_are_bounded_by_the_root_alone(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goals that no batch has come to, or whose root was interrupted, do not fall to what was met."""
+    graph = chain(np.random.default_rng(1), (3, 10, 10, 1))
+    problem = pose(graph, verifier.Box(-np.ones(3), np.ones(3)), np.ones((1, 1)), np.inf)
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 3))
+    met = np.array([problem.evaluate(x, np.ones((500, 1)), np.full(500, e)).max() for _, e in problem.goals])
+
+    def tick(work: float = 0.0) -> None:
+        if late:
+            raise OutOfTime
+
+    monkeypatch.setattr(DerivativeSearch, "_try", lambda *_: None)
+    search = DerivativeSearch(problem, Aim(np.arange(len(met))), batch=2, tick=tick)
+    for _ in range(3):
+        ended = search.run(Budget.seconds(0.1))
+        assert (search.upper >= met - 1e-9).all() and not (late and ended)
